@@ -1,6 +1,6 @@
 #!/bin/sh
-# A first container in the machine `dev`. Its image is made of the machine's own busybox, so no registry has to be
-# reached.
+# Runs a first container on the machine `dev`. Its image contains only the machine's own busybox, so that no registry is
+# needed.
 set -eu
 cd "$(dirname "$0")/.."
 node dist/slipway.js ssh dev 'tar -C / -ch bin/busybox | docker import -c "ENTRYPOINT [\"/bin/busybox\"]" - hello' >/dev/null

@@ -1,7 +1,7 @@
-// node docs/record-pictures.mjs NAME: makes the picture docs/NAME.svg of README.md and docs/, of a real run in a real
-// terminal. All need tmux and docker. `create` makes a local VM, image and all, in a home of its own, runs a container
-// in it, and needs what `slipway create` needs for that and a static busybox; it takes some minutes. The others take
-// hosts of test/bed.
+// node docs/record-pictures.mjs NAME: draws the picture docs/NAME.svg from a real run in a real terminal. Run
+// `npm run build` first. Every picture needs tmux and docker. `create` builds an image, creates a local VM in a home of
+// its own and runs a container in it, so it needs QEMU, mmdebstrap and a static busybox, and takes minutes. The other
+// pictures use hosts of test/bed: run `npm run bed` before.
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism, type } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { renderSvg } from './terminal-svg.mjs';
 import { loadHelloImage, openStage } from './recording-terminal.mjs';
 
-/** Each plays on a stage, and gives what was on the screen and a sentence on how it came to be there. */
+/** Each scene plays on a stage. It returns the screen, and a sentence that says how the screen was recorded. */
 const scenes = {
   create: {
     title: 'slipway create dev, and a container that runs there',
@@ -21,15 +21,15 @@ const scenes = {
       const vms = join(stage.home, '.slipway', 'vms');
       const [id] = await readdir(vms);
       const { accelerator } = JSON.parse(await readFile(join(vms, id, 'vm.json'), 'utf8'));
-      const how = accelerator === 'tcg' ? 'software emulation' : `acceleration by ${accelerator}`;
+      const how = accelerator === 'tcg' ? 'software emulation' : `${accelerator} acceleration`;
       return {
         screen: stripPrompt(await stage.readColoredScreen()),
-        how: `The VM ran by ${how}. The container image "hello", a busybox that says where it runs, was loaded between the two commands.`,
+        how: `The VM ran with ${how}. Between the two commands, a container image "hello" was loaded: a busybox that prints where it runs.`,
       };
     },
   },
   fail: {
-    title: 'slipway create that fails: the step, the last lines of the host, what happened, what to type next',
+    title: 'slipway create that fails: the step, the last lines of output, what happened, and what to type next',
     size: { columns: 100, rows: 24 },
     async play(stage) {
       const { address, sh } = await stage.startHost('trixie-bare');
@@ -41,37 +41,37 @@ const scenes = {
       );
       return {
         screen: stripPrompt(await stage.readColoredScreen()),
-        how: 'The host is a container of test/bed whose packages were to come from a server that does not exist.',
+        how: 'The host is a container of test/bed whose package repository does not exist.',
       };
     },
   },
   several: {
-    title: 'slipway create web-1 web-2 web-3: three machines side by side, in the middle of it',
+    title: 'slipway create web-1 web-2 web-3 while it runs: three machines side by side',
     size: { columns: 100, rows: 16 },
     async play(stage) {
       const hosts = await Promise.all([1, 2, 3].map(() => stage.startHost('trixie-bare')));
       for (const [at, { address }] of hosts.entries()) {
-        const begun = ['create', `web-${at + 1}`, '--generic-ip-address', address, '--engine-source', 'none'];
-        const said = await stage.runSlipway(...begun).then(
+        const argv = ['create', `web-${at + 1}`, '--generic-ip-address', address, '--engine-source', 'none'];
+        const output = await stage.runSlipway(...argv).then(
           ({ stdout }) => stdout,
           ({ stderr }) => stderr,
         );
-        requireShown(said, '✗ ');
+        requireShown(output, '✗ ');
       }
       await stage.typeLine('slipway create web-1 web-2 web-3 --engine-source distro');
       const busy = (screen) =>
         /web-1  Install.*\n {4}[SU].*\n.*web-2  Install.*\n {4}[SU].*\n.*web-3  Install.*\n {4}[SU]/.test(screen);
-      await stage.waitUntil(busy, 'Packages that are set up on all three');
+      await stage.waitUntil(busy, 'The installation on all three hosts');
       const screen = await stage.readColoredScreen();
       await stage.waitUntil((shown) => shown.includes('web-3 is ready'), 'The end');
       return {
         screen: screen.trimEnd(),
-        how: 'The hosts are containers of test/bed without an engine. Each machine was begun before, so that one command finishes them all.',
+        how: 'The hosts are containers of test/bed without an engine. Each creation was started before and failed, so that one command continues them all.',
       };
     },
   },
   'wizard-generic': {
-    title: 'slipway asks about a machine that answers SSH, and makes it a Docker host',
+    title: 'slipway asks about a host that you can reach over SSH, and makes it a Docker host',
     size: { columns: 100, rows: 34 },
     async play(stage) {
       const { address } = await stage.startHost('trixie-engine');
@@ -85,15 +85,15 @@ const scenes = {
         ['the docker CLI?', 'Enter'],
         ['Continue?', 'Enter'],
       ]);
-      await stage.waitUntil((screen) => screen.includes('ipAddress'), 'The file that repeats it');
+      await stage.waitUntil((screen) => screen.includes('ipAddress'), 'The machines.yaml that repeats the answers');
       return {
         screen: await stage.readColoredScreen(),
-        how: 'The host is a container of test/bed that ssh knows as "web".',
+        how: 'The host is a container of test/bed, named "web" in the configuration of ssh.',
       };
     },
   },
   'wizard-qemu': {
-    title: 'slipway asks about a virtual machine of this computer, up to the last question',
+    title: 'slipway asks about a virtual machine on this computer, up to the last question',
     size: { columns: 100, rows: 16 },
     async play(stage) {
       await answerQuestions(stage, [
@@ -106,11 +106,11 @@ const scenes = {
       await stage.waitUntil((screen) => screen.includes('Create it?'), 'The last question');
       const screen = await stage.readColoredScreen();
       await stage.pressKeys('Escape');
-      return { screen, how: 'It was ended by Escape, which leaves nothing.' };
+      return { screen, how: 'Escape then canceled it, which leaves nothing behind.' };
     },
   },
   'wizard-ec2': {
-    title: 'slipway asks about a machine in EC2, says what it costs, and makes it',
+    title: 'slipway asks about a machine in EC2, shows what it costs, and creates it',
     size: { columns: 100, rows: 40 },
     async play(stage) {
       await stage.setVariables(await stage.startEc2());
@@ -124,15 +124,15 @@ const scenes = {
         ['the docker CLI?', 'Enter'],
         ['Create it?', 'Enter'],
       ]);
-      await stage.waitUntil((screen) => screen.includes('instanceType'), 'The file that repeats it');
+      await stage.waitUntil((screen) => screen.includes('instanceType'), 'The machines.yaml that repeats the answers');
       return {
         screen: await stage.readColoredScreen(),
-        how: 'EC2 is the server of test/clouds, and the host behind its instance a container of test/bed.',
+        how: 'EC2 is the double in test/clouds, and the host behind its instance is a container of test/bed.',
       };
     },
   },
   apply: {
-    title: 'slipway apply with five machines, after the terminal was made narrower in the middle of it',
+    title: 'slipway apply with five machines, in a terminal that became narrower',
     size: { columns: 110, rows: 30 },
     async play(stage) {
       const hosts = await Promise.all([1, 2, 3, 4, 5].map(() => stage.startHost('trixie-bare')));
@@ -154,16 +154,16 @@ const scenes = {
   },
 };
 
-/** Each once its question shows. */
-async function answerQuestions(stage, all) {
+/** Starts the wizard, and presses the keys for each question when it appears. */
+async function answerQuestions(stage, questions) {
   await stage.typeLine('slipway');
-  for (const [question, ...keys] of all) {
+  for (const [question, ...keys] of questions) {
     await stage.waitUntil((screen) => currentQuestion(screen).includes(question), question);
     await stage.pressKeys(...keys);
   }
 }
 
-/** What was answered stands above. */
+/** Returns the question that waits for an answer: answered questions are above it. */
 function currentQuestion(screen) {
   const lines = screen.trimEnd().split('\n');
   const at = lines.findLastIndex((line) => line.startsWith('? '));
@@ -171,10 +171,10 @@ function currentQuestion(screen) {
 }
 
 function requireShown(screen, what) {
-  if (!screen.includes(what)) throw new Error(`There is nothing to be drawn:\n${screen}`);
+  if (!screen.includes(what)) throw new Error(`The screen does not show "${what}":\n${screen}`);
 }
 
-/** The prompt that waits at the end says nothing. */
+/** Returns the screen without the empty prompt at its end. */
 function stripPrompt(screen) {
   return screen.trimEnd().split('\n').slice(0, -1).join('\n');
 }
@@ -182,16 +182,16 @@ function stripPrompt(screen) {
 const [, , sceneName] = process.argv;
 const scene = scenes[sceneName];
 if (!scene) {
-  process.stderr.write(`Say which picture: ${Object.keys(scenes).join(', ')}\n`);
+  process.stderr.write(`Usage: node docs/record-pictures.mjs NAME\nPictures: ${Object.keys(scenes).join(', ')}\n`);
   process.exit(2);
 }
 const stage = await openStage(scene.size);
 try {
   const { screen, how } = await scene.play(stage);
-  const made = `Drawn by docs/record-pictures.mjs on ${new Date().toISOString().slice(0, 10)} from a terminal where this was run: ${type()}, ${availableParallelism()} cores. ${how}`;
+  const origin = `Recorded by docs/record-pictures.mjs on ${new Date().toISOString().slice(0, 10)}: ${type()}, ${availableParallelism()} cores. ${how}`;
   const file = fileURLToPath(new URL(`${sceneName}.svg`, import.meta.url));
-  await writeFile(file, renderSvg(screen, { title: scene.title, made, columns: scene.size.columns }));
-  process.stdout.write(`docs/${sceneName}.svg is written\n`);
+  await writeFile(file, renderSvg(screen, { title: scene.title, origin, columns: scene.size.columns }));
+  process.stdout.write(`Wrote docs/${sceneName}.svg\n`);
 } finally {
   await stage[Symbol.asyncDispose]();
 }

@@ -1,5 +1,5 @@
-// Where pictures are taken: a real terminal (tmux) with a home and a `slipway` of its own, and container hosts of
-// test/bed.
+// The stage on which pictures are recorded: a real terminal (tmux) with its own home and `slipway`, and container hosts
+// of test/bed.
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
@@ -29,7 +29,7 @@ export async function openStage({ columns, rows }) {
   process.once('SIGINT', () => stop.abort());
   const home = await mkdtemp(join(tmpdir(), 'slipway-picture-'));
   const bin = join(home, 'bin');
-  // Without a history file: it would be written into the folder while that is being removed.
+  // No history file: bash would write it into the folder while the folder is being removed.
   const env = { HOME: home, PATH: `${bin}:${process.env.PATH}`, LANG: 'C.UTF-8', HISTFILE: '' };
   const run = (file, argv) => promisify(execFile)(file, argv, { env });
   const tmux = async (...argv) =>
@@ -50,15 +50,15 @@ export async function openStage({ columns, rows }) {
     home,
     run,
     runSlipway: (...argv) => run(process.execPath, [pathTo('../dist/slipway.js'), ...argv]),
-    /** What is seen; with its colours, unless it is only looked at. */
-    readScreen: (...how) => tmux('capture-pane', '-p', ...how),
+    /** Returns the text on the screen. `readColoredScreen` adds its escape sequences. */
+    readScreen: (...flags) => tmux('capture-pane', '-p', ...flags),
     readColoredScreen: () => stage.readScreen('-e'),
-    async waitUntil(seen, what) {
+    async waitUntil(isShown, what) {
       const end = Date.now() + TIMEOUT_MINUTES * 60_000;
       for (;;) {
         const screen = await stage.readScreen();
-        if (seen(screen)) return screen;
-        if (Date.now() > end) throw new Error(`${what} was not seen after ${TIMEOUT_MINUTES} minutes:\n${screen}`);
+        if (isShown(screen)) return screen;
+        if (Date.now() > end) throw new Error(`${what} did not appear within ${TIMEOUT_MINUTES} minutes:\n${screen}`);
         await sleep(100, undefined, { signal: stop.signal });
       }
     },
@@ -66,23 +66,23 @@ export async function openStage({ columns, rows }) {
       await tmux('send-keys', '-l', line);
       await tmux('send-keys', 'Enter');
     },
-    /** Keys by their names: Down, Enter. */
+    /** Presses keys by their tmux names: Down, Enter. */
     pressKeys: (...names) => tmux('send-keys', ...names),
     resize: (to) => tmux('resize-window', '-x', String(to.columns), '-y', String(to.rows)),
     writeHomeFile: (file, text) => writeFile(join(home, file), text),
-    /** An empty screen, at home. */
+    /** Clears the screen, in the home folder. */
     async clear() {
       await stage.typeLine('cd; clear; tmux clear-history');
       await stage.waitUntil((screen) => /^\$ *\n*$/.test(screen), 'An empty screen');
     },
-    /** Variables that the next commands have. */
+    /** Exports variables to the commands that follow. */
     async setVariables(variables) {
       Object.assign(env, variables);
       const line = Object.entries(variables).map(([name, value]) => `export ${name}=${value}`);
       await stage.typeLine(line.join('; '));
       await stage.clear();
     },
-    /** The double of EC2 that the tests have, with hosts of test/bed behind its instances. */
+    /** Starts the tests' double of EC2, with hosts of test/bed behind its instances. Returns its variables. */
     async startEc2() {
       const file = join(home, 'ec2.mjs');
       await build({
@@ -98,14 +98,14 @@ export async function openStage({ columns, rows }) {
       const [text] = await once(cloud.stdout, 'data');
       return JSON.parse(String(text));
     },
-    /** Types a line, and waits until the prompt is there again. */
+    /** Types a line, and waits for the next prompt. */
     async typeAndWait(line) {
       const prompts = (screen) => screen.split('\n').filter((shown) => shown.startsWith('$')).length;
       const before = prompts(await stage.readScreen());
       await stage.typeLine(line);
       return await stage.waitUntil((screen) => prompts(screen) > before, `The end of "${line}"`);
     },
-    /** A container that boots like a machine and takes the key of this home. */
+    /** Starts a container that boots like a machine and accepts the SSH key of this home. */
     async startHost(variant) {
       key ??= makeKey();
       const name = `slipway-picture-${process.pid}-${hosts.length}`;
@@ -117,12 +117,12 @@ export async function openStage({ columns, rows }) {
     async [Symbol.asyncDispose]() {
       await tmux('kill-server').catch(() => {});
       if (cloud) {
-        // It ends its instances when its input does.
+        // When its input ends, the double removes its instances and exits.
         cloud.stdin.end();
         await once(cloud, 'exit');
         await rm(join(home, '.slipway', 'machines'), { recursive: true, force: true });
       }
-      // Where this fails a VM may still run, and the folder has to stay.
+      // If this fails, a VM may still run, so the folder must stay.
       const names = (await stage.runSlipway('ls', '-q')).stdout.split('\n').filter((name) => name !== '');
       if (hosts.length > 0) await run('docker', [...DOCKER_HOST_FLAGS, 'rm', '-fv', ...hosts]);
       else if (names.length > 0) await stage.runSlipway('rm', ...names);
@@ -135,7 +135,7 @@ export async function openStage({ columns, rows }) {
   return stage;
 }
 
-/** A container image of a busybox alone, which says where it runs. No registry is needed for it. */
+/** Imports a container image that contains only a busybox and prints where it runs. It needs no registry. */
 export async function loadHelloImage(context, { home, run }) {
   const root = join(home, 'hello', 'bin');
   await mkdir(root, { recursive: true });
@@ -144,7 +144,7 @@ export async function loadHelloImage(context, { home, run }) {
   for (const applet of ['sh', 'echo', 'uname', 'nproc']) await symlink('busybox', join(root, applet));
   const tar = join(home, 'hello.tar');
   await run('tar', ['-cf', tar, '-C', join(home, 'hello'), '--owner=0', '--group=0', '.']);
-  const says = 'CMD ["/bin/sh", "-c", "echo Hello from a container on $(uname -sr), $(nproc) CPUs"]';
-  const changes = ['--change', 'ENV PATH=/bin', '--change', says];
+  const command = 'CMD ["/bin/sh", "-c", "echo Hello from a container on $(uname -sr), $(nproc) CPUs"]';
+  const changes = ['--change', 'ENV PATH=/bin', '--change', command];
   await run('docker', ['--context', context, 'import', ...changes, tar, 'hello']);
 }

@@ -15,7 +15,7 @@ export type OutputScreen = {
   readonly waitUntilDrained: () => Promise<void>;
   /** Undefined if stdout is not a terminal. */
   readonly size: () => { readonly columns: number; readonly rows: number } | undefined;
-  /** The output is documents, one per line, and nothing else. */
+  /** Whether the output consists of JSON documents, one per line. */
   readonly json: boolean;
 };
 
@@ -29,7 +29,7 @@ export type Cli = {
   readonly nodeVersion: string;
   /** Path of Slipway's package.json. */
   readonly packageFile: string;
-  /** A person at a terminal can be asked. */
+  /** Whether a person at a terminal can answer questions. */
   readonly interactive: boolean;
   readonly width: number;
   /** False if the output goes to a pipe or NO_COLOR is set. */
@@ -38,8 +38,8 @@ export type Cli = {
   /** The name of this program, for the command lines that it prints. */
   readonly program: string;
   /**
-   * Returns the progress of one machine among several. The first call adds the machine to the list. Its `end` tells
-   * that nothing more will be done for it.
+   * Returns the progress of one machine among several. The first call adds the machine to the list; `end` marks it as
+   * finished.
    */
   readonly progressOf: (machine: string) => MachineProgress;
   /** Sets a variable of the environment for the rest of this run; undefined removes it. */
@@ -66,7 +66,7 @@ export type Command<S extends z.ZodObject = z.ZodObject> = {
   readonly extraOptions?: readonly OptionSpec[];
   /** A paragraph below the usage line. */
   readonly details?: string;
-  /** Everything after the first word is another program's command line. */
+  /** Whether everything after the first word is another program's command line. */
   readonly passThrough?: boolean;
   run(input: CommandInput<S>, cli: Cli): Promise<CommandResult>;
 };

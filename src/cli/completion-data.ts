@@ -10,7 +10,7 @@ import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 
 const HELP: CompletionOption = { names: ['--help', '-h'], about: 'Show help' };
 
-/** Returns what completion knows of `slipway`, from the declarations that the program itself reads. */
+/** Generates the data for shell completion of `slipway` from the declarations that the program itself uses. */
 export async function generateCompletionSpec(): Promise<CompletionSpec> {
   const loaded = await Promise.all(allCommands.map(async ({ load }) => load()));
   return {
@@ -55,7 +55,7 @@ function globalOptions(): readonly CompletionOption[] {
   return globalFlags.map(({ flag, description }) => ({ names: [`--${flag}`], about: description }));
 }
 
-/** What completion offers for an operand, by the operand's name in the usage line. */
+/** The kind of value that completion offers for an operand, by the operand's name in the usage line. */
 const OPERAND_KINDS: Readonly<Record<string, ValueKind>> = {
   name: 'machine',
   names: 'machine',

@@ -20,7 +20,7 @@ export type CreateOptions = {
   readonly profile: readonly string[];
 };
 
-/** What `create` was asked for, complete: nothing asks the user or reads flags after it. */
+/** The complete request of a `create` call: after it, nothing asks the user or reads flags. */
 export type CreateRequest = { readonly spec: MachineSpec; readonly usedWizard: boolean; readonly use: boolean };
 
 /** Returns the names of the machines: `web --count 3` is `web-1 web-2 web-3`. Throws USAGE for an invalid name. */
@@ -38,8 +38,8 @@ export function parseMachineNames(words: readonly string[], count: number | unde
 }
 
 /**
- * Resolves the spec of the first machine from flags, its record, the environment and, at a terminal, the wizard. Throws
- * USAGE with everything that is missing where nobody can be asked.
+ * Resolves the spec of the first machine from flags, its record, the environment and, at a terminal, the wizard.
+ * Without a terminal, throws USAGE with everything that is missing.
  */
 export async function resolveCreateRequest(
   name: string | undefined,
@@ -80,7 +80,7 @@ async function chooseDriver(
   return name === undefined ? undefined : await chooseDefaultDriver(cli);
 }
 
-/** Returns the best local driver and tells the user about it, or tells why there is none. */
+/** Returns the best local driver, and tells the user which one it is, or how to find out why there is none. */
 async function chooseDefaultDriver({ world: { computer }, say }: Cli): Promise<string | undefined> {
   const best = await findDefaultDriver(drivers, computer);
   if (best) say(`Driver: ${best.driver.name} (${best.driver.summary}). To choose another: --driver NAME`);
@@ -97,7 +97,7 @@ export async function installDriverPrograms(
   cli: Cli,
 ): Promise<void> {
   const programs = getDriver(driver).programs?.(cli.world.computer) ?? [];
-  // A dry run changes nothing, on this computer neither: it is refused as where nobody can be asked.
+  // A dry run changes nothing on this computer either, so it fails with the command to type, as without a terminal.
   const context = dryRun ? { ...cli, interactive: false } : cli;
   await installMissing(programs, { yes: yes && !dryRun, consentCommand: `${repeatCommand} --yes` }, context);
 }

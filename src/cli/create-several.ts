@@ -71,7 +71,7 @@ async function planSeveral(
 async function createAll(specs: readonly MachineSpec[], cli: Cli): Promise<CommandResult> {
   const { world, progressOf } = cli;
   const names = specs.map(({ name }) => name);
-  // All machines are in the list from the beginning, also those that wait.
+  // All machines are in the progress list from the start, including those that wait.
   for (const name of names) progressOf(name);
   const outcomes = await createMachines(
     specs,

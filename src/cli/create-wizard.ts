@@ -20,7 +20,7 @@ import { driverCallFor } from '../operations/world.ts';
 import { askQuestions, confirm, type Question } from '../terminal/questions.ts';
 import type { Cli } from './command.ts';
 
-/** What flags and environment have settled before the wizard asks. */
+/** The values that flags and environment provide before the wizard asks. */
 type WizardInput = {
   readonly name: string | undefined;
   readonly driver: string | undefined;
@@ -37,7 +37,7 @@ export type WizardResult = {
 
 type AnswerValidator = (spec: OptionSpec, value: unknown) => true | string;
 
-/** Asks for everything that flags and environment left open. Each question has a flag that answers it. */
+/** Asks for everything that flags and environment do not provide. Each question has a flag that answers it. */
 export async function askForMachine(input: WizardInput, cli: Cli): Promise<WizardResult> {
   const driver = input.driver ?? (await askDriver(cli));
   const name = input.name ?? (await askName(driver, cli));
@@ -48,7 +48,7 @@ export async function askForMachine(input: WizardInput, cli: Cli): Promise<Wizar
   return { name, driver, flags: { ...engineAnswers, ...flags }, use };
 }
 
-/** Shows what will be created and what it costs, before anything is. Throws CANCELED if the user does not confirm. */
+/** Shows what will be created and its cost. Throws CANCELED if the user does not confirm. */
 export async function requireCreateConfirmation(spec: MachineSpec, { say }: Cli): Promise<void> {
   const { name, driver: driverName, options } = spec;
   const driver = await loadDriver(driverName);
@@ -205,10 +205,10 @@ function toFlags(specs: readonly OptionSpec[], values: OptionValues): OptionValu
   return Object.fromEntries(specs.flatMap(({ key, flag }) => (values[key] === undefined ? [] : [[flag, values[key]]])));
 }
 
-/** How long the wizard waits for a list before it asks without it; a later list still fills the question. */
+/** How long the wizard waits for a list before it asks; a list that arrives later still fills the question. */
 const CHOICES_WAIT_MS = 300;
 
-/** Starts to load what an option can be now; returns undefined if there is no list and the user has to type. */
+/** Starts to load an option's possible values. Returns undefined if there is no list, so that the user has to type. */
 async function loadChoices(
   driver: Driver,
   { key }: OptionSpec,

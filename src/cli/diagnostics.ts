@@ -1,8 +1,12 @@
+import type { Stats } from 'node:fs';
 import { access, constants, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Computer } from '../computer/computer.ts';
+import { ignoreMissing, localFileError } from '../computer/files.ts';
 import { loadCode, type Diagnostic } from '../drivers/contract.ts';
 import { drivers as registered } from '../drivers/registry.ts';
+import { reasonOf } from '../errors.ts';
+import { formatList } from '../machine/options.ts';
 import {
   getDockerClientProgram,
   findProgram,
@@ -18,7 +22,7 @@ import { findPlugin, type DockerMachinePlugin } from './docker-plugin.ts';
 import { runProgram } from '../terminal/run-program.ts';
 import { sortByPriority, findDefaultDriver, getDriverStatuses, type DriverStatus } from '../drivers/availability.ts';
 
-/** One line of `doctor`. `optional`: missing too, but not required for the usual work. */
+/** One line of `doctor`. `optional` means missing, but not required for the usual work. */
 export type DoctorRow = {
   readonly what: string;
   readonly state: Diagnostic['state'] | 'optional';
@@ -27,12 +31,12 @@ export type DoctorRow = {
 
 export type Diagnostics = {
   readonly rows: readonly DoctorRow[];
-  /** Nothing is missing that the docker client and the default driver of `create` need. */
+  /** Whether the docker client and the default driver of `create` have everything that they need. */
   readonly ready: boolean;
   /** Programs that an installation would provide. */
   readonly missing: readonly Program[];
   readonly installPlan: InstallPlan;
-  /** What `docker machine` is; undefined if it can't be one here. */
+  /** The state of the plugin `docker machine`; undefined if this computer can't have it. */
   readonly plugin: DockerMachinePlugin | undefined;
 };
 
@@ -87,11 +91,16 @@ export function checkNode(version: string): DoctorRow {
 /** Checks the folder of keys and records: Slipway must be able to write it, and other users must not read it. */
 export async function checkHome({ home, platform }: Pick<Computer, 'home' | 'platform'>): Promise<DoctorRow> {
   const what = "Slipway's folder";
-  const found = await stat(home).catch(() => undefined);
-  const place = found ? home : await findExistingParent(dirname(home));
-  if (!(await isWritable(place))) {
-    return { what, state: 'missing', detail: `${place} can't be written; to use another folder, set SLIPWAY_HOME` };
+  const useAnother = 'to use another folder, set SLIPWAY_HOME';
+  let found: Stats | undefined;
+  try {
+    found = await ignoreMissing(stat(home));
+  } catch (error) {
+    return { what, state: 'missing', detail: `${reasonOf(localFileError(home, error, 'read'))}; ${useAnother}` };
   }
+  const folder = found ? home : await findExistingParent(dirname(home));
+  if (!(await isWritable(folder)))
+    return { what, state: 'missing', detail: `${folder} can't be written; ${useAnother}` };
   const isReadableByOthers = found !== undefined && platform !== 'win32' && (found.mode & 0o077) !== 0;
   if (isReadableByOthers)
     return { what, state: 'note', detail: `${home} can be read by other users; to fix it: chmod 700 ${home}` };
@@ -135,7 +144,9 @@ function dockerMachineRows(plugin: DockerMachinePlugin | undefined): readonly Do
   if (state === 'ours')
     return [{ what, state: 'ok', detail: `${path} is linked to ${plugin.program}; to undo: rm ${path}` }];
   if (state === 'foreign')
-    return [{ what, state: 'note', detail: `${path} is another program's, and is left unchanged` }];
+    return [{ what, state: 'note', detail: `${path} belongs to another program, so it is left unchanged` }];
+  if (state === 'unreadable')
+    return [{ what, state: 'optional', detail: `${plugin.reason}; to fix it, check the folder ${dirname(path)}` }];
   const reason = state === 'absent' ? 'not linked' : `${path} is a broken link`;
   return [{ what, state: 'optional', detail: `${reason}; to link it: slipway doctor --fix` }];
 }
@@ -149,11 +160,11 @@ async function checkSshClient({ world: { computer } }: Cli): Promise<DoctorRow> 
 
 async function checkDriver(
   { driver, health, missing }: DriverStatus,
-  needed: boolean,
+  isDefault: boolean,
   computer: Computer,
 ): Promise<readonly DoctorRow[]> {
   const what = `driver ${driver.name}`;
-  const missingState = needed ? 'missing' : 'optional';
+  const missingState = isDefault ? 'missing' : 'optional';
   if (!health.usable) return [{ what, state: missingState, detail: `${health.reason}; to fix it: ${health.fix}` }];
   const programs = await Promise.all(
     (driver.programs?.(computer) ?? []).map(async (program): Promise<DoctorRow> => {
@@ -166,7 +177,7 @@ async function checkDriver(
   const findings = missing.length > 0 ? [] : ((await (await loadCode(driver)).diagnose?.(computer)) ?? []);
   return [
     missing.length > 0
-      ? { what, state: missingState, detail: `missing: ${missing.map(({ command }) => command).join(', ')}` }
+      ? { what, state: missingState, detail: `requires ${formatList(missing.map(({ command }) => command))}` }
       : { what, state: 'ok', detail: driver.summary },
     ...programs,
     ...findings.map((finding): DoctorRow => ({
@@ -189,8 +200,9 @@ async function readFirstLine(
   return status === 0 ? (lines[0] ?? '') : undefined;
 }
 
+/** Returns the folder, or the nearest folder above it that exists. */
 async function findExistingParent(folder: string): Promise<string> {
-  const found = await stat(folder).catch(() => undefined);
+  const found = await ignoreMissing(stat(folder));
   return found || dirname(folder) === folder ? folder : findExistingParent(dirname(folder));
 }
 

@@ -6,7 +6,7 @@ import { commands, type CommandFamily, type CommandGroup } from './commands/comm
 import { globalFlags } from './parse-flags.ts';
 import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 
-/** Returns the help that `slipway` prints without arguments where nobody can be asked. */
+/** Returns the help of the program, which `slipway` without arguments prints outside of a terminal. */
 export function programHelp(): string {
   const groups: readonly CommandGroup[] = ['Manage', 'Run', 'Inspect', 'Connect', 'Help'];
   const column = Math.max(...commands.map(({ name }) => name.length)) + 1;
@@ -91,11 +91,11 @@ export function topicHelp(topic: string, width: number): string | undefined {
 }
 
 function optionLines(specs: readonly OptionSpec[], width: number): readonly string[] {
-  const left = specs.map(flagColumn);
-  const column = Math.min(36, Math.max(...left.map((text) => text.length)) + 2);
+  const flags = specs.map(flagColumn);
+  const column = Math.min(36, Math.max(...flags.map((text) => text.length)) + 2);
   return specs.flatMap((spec, index) => {
     const [first = '', ...rest] = wrapWords(descriptionColumn(spec).split(' '), '', Math.max(30, width - column - 2));
-    const flag = left[index] ?? '';
+    const flag = flags[index] ?? '';
     const head =
       flag.length > column - 2
         ? [`  ${flag}`, `  ${' '.repeat(column)}${first}`]

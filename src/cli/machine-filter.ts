@@ -24,7 +24,7 @@ const STATES: Readonly<Record<LsState, true>> = {
   broken: true,
 };
 
-/** Tests by key: a machine matches if one test of each key holds. */
+/** Tests by filter key. A machine matches if, for each key, at least one test passes. */
 export type Filters = ReadonlyMap<FilterKey, readonly ((item: ListedMachine, state: LsState | undefined) => boolean)[]>;
 
 /** Parses filters such as `driver=ec2` and `label=zone=a`. Throws USAGE for an unknown key or an invalid value. */

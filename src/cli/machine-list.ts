@@ -108,7 +108,7 @@ export function formatRows(rows: readonly MachineListRow[], now: Date): string {
   return formatTable([Name, Current, Driver, State, URL, Engine, CertificateDays, ...deadlineTitles, Trouble], cells);
 }
 
-/** Returns the days that certificates stay valid; the row's trouble explains expired ones. */
+/** Formats the days until certificates expire; the row's `trouble` explains expired ones. */
 function formatDaysLeft(days: number | null): string {
   if (days === null) return '';
   return days < 0 ? 'expired' : `${days} d`;

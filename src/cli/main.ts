@@ -1,48 +1,41 @@
 import { canceledError, exitCodes, reasonOf, SlipwayError } from '../errors.ts';
 import { findNearestWord } from '../did-you-mean.ts';
 import { optionsFromEnv, parseOptions, pickFlagValues } from '../machine/options.ts';
-import type { Cli, Command, CommandResult } from './command.ts';
+import type { Cli, Command, CommandResult, OutputScreen } from './command.ts';
 import { commands, type CommandEntry, type CommandFamily } from './commands/command-list.ts';
 import type { CliEvent } from '../terminal/event-schema.ts';
-import { createInterruptController, packageFile, slipwayHome, createWorld } from '../terminal/process-world.ts';
+import {
+  createInterruptController,
+  createWorld,
+  ignoreClosedPipes,
+  packageFile,
+  prepareEnvironment,
+  slipwayHome,
+} from '../terminal/process-world.ts';
 import type { MachineProgress, ProgressView } from '../terminal/progress-views.ts';
 
-/** The flags that shape output. They are read before the parser runs, so that its errors have the right shape too. */
+/** The flags that determine the output format. They are read before the parser runs, so that its errors follow them. */
 type OutputFlags = { readonly json: boolean; readonly debug: boolean; readonly quiet: boolean };
 
-const interrupt = createInterruptController();
-/** Shows the steps of this command; it must be closed before anything else is written to the terminal. */
+const interrupt = createInterruptController(exitCodes.CANCELED);
+/** The progress view of this command; it must be closed before anything else is written to the terminal. */
 let view: ProgressView | undefined;
 /** The progress of the command and of each of its machines. */
 const progressByMachine = new Map<string | undefined, MachineProgress>();
-/** With --json, the output after a first event is one event per line, and so is the result or the error. */
+/** Whether --json has printed an event: the result or the error then is an event on one line too. */
 let hasPrintedEvent = false;
 const argv = process.argv.slice(2);
 const [node = '', script = ''] = process.argv;
 const outputFlags: OutputFlags = { json: hasFlag('json'), debug: hasFlag('debug'), quiet: hasFlag('quiet') };
 const color = !process.env.NO_COLOR && process.env.TERM !== 'dumb' && process.stderr.isTTY === true;
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.on(signal, () => {
-    // A second signal ends the process at once.
-    if (interrupt.signal.aborted) process.exit(exitCodes.CANCELED);
-    interrupt.abort();
-  });
-}
-// A reader that closes the pipe (`slipway ls | head -1`) is no error, and must not interrupt work in progress.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-    if ([...progressByMachine.values()].every((progress) => progress.lastStepId() === '')) process.exit(0);
-  });
-}
-// The terminal gets its cursor back, however the process ends.
+// A closed pipe must not interrupt work in progress.
+ignoreClosedPipes(() => {
+  if ([...progressByMachine.values()].every((progress) => progress.lastStepId() === '')) process.exit(0);
+});
+// Shows the cursor again, however the process ends.
 process.on('exit', () => view?.close());
-// Removed from the environment, so that no child process inherits it.
-const sudoPassword = process.env.SLIPWAY_SUDO_PASSWORD;
-delete process.env.SLIPWAY_SUDO_PASSWORD;
-// The AWS SDK's warning about future versions of Node is not for users of this release.
-process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
+const sudoPassword = prepareEnvironment();
 
 try {
   process.exitCode = await main();
@@ -177,26 +170,35 @@ async function createCli(sudoPasswordValue: unknown): Promise<Cli> {
     interactive: isInteractive() && !outputFlags.json,
     width: terminalWidth(),
     color,
-    screen: {
-      write: (text) => void process.stdout.write(text),
-      waitUntilDrained: () => new Promise((resolve) => process.stdout.write('', () => resolve())),
-      size: () =>
-        process.stdout.isTTY === true && process.env.TERM !== 'dumb'
-          ? { columns: process.stdout.columns || 80, rows: process.stdout.rows || 24 }
-          : undefined,
-      json: outputFlags.json,
-    },
+    screen: createScreen(),
     program: 'slipway',
     progressOf,
-    setEnvForRun: (variable, value) => {
-      if (value === undefined) delete process.env[variable];
-      else process.env[variable] = value;
-    },
+    setEnvForRun,
     say,
   };
 }
 
-/** Opens the view of the command, and returns a function that gives each machine its progress, always the same one. */
+function createScreen(): OutputScreen {
+  const { stdout, env } = process;
+  return {
+    write: (text) => void stdout.write(text),
+    waitUntilDrained: () => new Promise((resolve) => stdout.write('', () => resolve())),
+    size: () =>
+      stdout.isTTY === true && env.TERM !== 'dumb'
+        ? { columns: stdout.columns || 80, rows: stdout.rows || 24 }
+        : undefined,
+    json: outputFlags.json,
+  };
+}
+
+function setEnvForRun(variable: string, value: string | undefined): void {
+  if (value === undefined) delete process.env[variable];
+  else process.env[variable] = value;
+}
+
+/**
+ * Opens the progress view. The returned function creates each machine's progress once, and then returns the same one.
+ */
 async function openView(): Promise<(machine?: string) => MachineProgress> {
   const { createProgress } = await import('../terminal/progress-views.ts');
   const opened = await createView();

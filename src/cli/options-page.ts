@@ -58,22 +58,20 @@ function compareByName(left: DriverManifest, right: DriverManifest): number {
   return left.name < right.name ? -1 : 1;
 }
 
-/** Returns how `apply` changes each option. Without a driver's own rules, a changed option takes a new machine. */
+/** Returns how `apply` changes each option. A driver without rules needs a new machine for every change. */
 function changesTable(): string {
   const rows = drivers.toSorted(compareByName).flatMap(({ name, changeKindOf }) => {
     const specs = driverOptionSpecs[name] ?? [];
     if (!changeKindOf) return [`| \`${name}\` | by a new machine | all |`];
-    const how = specs.map(({ key }) => {
-      const [more, less] = [changeKindOf(key, 1, 2), changeKindOf(key, 2, 1)];
-      return {
-        key,
-        how: more === less ? CHANGE_EFFECTS[more] : `${CHANGE_EFFECTS[more]}; if it shrinks, ${CHANGE_EFFECTS[less]}`,
-      };
+    const effects = specs.map(({ key }) => {
+      const [growth, shrinkage] = [changeKindOf(key, 1, 2), changeKindOf(key, 2, 1)];
+      const effect = CHANGE_EFFECTS[growth];
+      return { key, effect: growth === shrinkage ? effect : `${effect}; if it shrinks, ${CHANGE_EFFECTS[shrinkage]}` };
     });
-    return [...new Set(how.map((one) => one.how))].map(
-      (same) =>
-        `| \`${name}\` | ${same} | ${how
-          .filter((one) => one.how === same)
+    return [...new Set(effects.map(({ effect }) => effect))].map(
+      (shared) =>
+        `| \`${name}\` | ${shared} | ${effects
+          .filter(({ effect }) => effect === shared)
           .map(({ key }) => `\`${key}\``)
           .join(', ')} |`,
     );

@@ -8,7 +8,7 @@ import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 /** The variable that names the log of a request for a spare; if the log is deleted, the spare is no longer wanted. */
 export const SPARE_LOG_VARIABLE = 'SLIPWAY_SPARE_LOG';
 
-/** Returns the arguments that create one spare of this machine's kind, unless there is one. */
+/** Returns the arguments of the command that creates a spare of this machine's kind, unless one exists already. */
 export function prewarmArgv({ driver, options }: Pick<MachineSpec, 'driver' | 'options'>): readonly string[] {
   // The create that takes the spare chooses its ports.
   const kind = { ...options, sshPort: undefined, enginePort: undefined, warm: undefined };
@@ -17,7 +17,7 @@ export function prewarmArgv({ driver, options }: Pick<MachineSpec, 'driver' | 'o
   return ['image', 'warm', '--count', '1', ...toArgv(specs, kind)];
 }
 
-/** Starts this program in the background, at low priority, to create a spare. Nobody waits for it. */
+/** Starts this program in the background at low priority to create a spare, and does not wait for it. */
 export async function startPrewarm(
   spec: MachineSpec,
   [node, script]: readonly [string, string],

@@ -26,7 +26,7 @@ export function toRepeatCommand(
   return toCommandLine([program, ...argv]);
 }
 
-/** Returns the lines that say how to repeat what a person has answered, in a script and in a file. */
+/** Returns lines that repeat the answers of the wizard: as a command for scripts, and as a machines.yaml. */
 export async function formatRepeatHints(spec: MachineSpec, repeatCommand: string): Promise<readonly string[]> {
   const { toYaml } = await import('../fleet/to-yaml.ts');
   const yaml = toYaml(spec).trimEnd().split('\n');

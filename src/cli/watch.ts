@@ -4,7 +4,7 @@ import type { Cli, CommandResult, OutputScreen } from './command.ts';
 import { toErrorDocument, formatError } from '../terminal/text-output.ts';
 import { truncate, displayWidth } from '../terminal/terminal-text.ts';
 
-/** Repeats a command's output until an interruption, which is its regular end. */
+/** Repeats a command and shows its output until the user interrupts it, which is not an error. */
 export async function watch(
   run: () => Promise<CommandResult>,
   seconds: number,

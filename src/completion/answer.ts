@@ -4,43 +4,42 @@ import { parseImageFolderName } from '../images/image.ts';
 import { isMachineName } from '../machine/model.ts';
 import { complete, formatCompletion, type CompletionSpec, type CompletionSources } from './complete.ts';
 
-/** The hidden command that completion scripts call at each Tab. */
+/** The hidden command that completion scripts run at each Tab. */
 export const COMPLETE_COMMAND = '__complete';
 
 type CompletionPaths = {
-  /** What the program declares, written when it was built. */
+  /** The file with the program's declarations, written by the build. */
   readonly declarations: string;
-  /** The folder that holds `machines`. */
+  /** The folder that contains `machines`. */
   readonly records: string;
-  /** The folder that holds `images`. */
+  /** The folder that contains `images`. */
   readonly home: string;
 };
 
 /**
- * The answer to `__complete [--new] -- WORDS`, whose last word is what the cursor is in; with `--new` it is one that
- * has no letter yet, which some shells can't hand over. Whatever is wrong here, a Tab is no place to say it: nothing is
- * offered then.
+ * Answers `__complete [--new] -- WORDS`. The last word is the one at the cursor; `--new` stands for an empty one, which
+ * some shells can't pass. On any failure the answer offers nothing, since completion can't show an error.
  */
 export function runCompletion(argv: readonly string[], { declarations, records, home }: CompletionPaths): string {
   const isNew = argv[0] === '--new';
-  const behind = isNew ? argv.slice(1) : argv;
-  const words = [...(behind[0] === '--' ? behind.slice(1) : behind), ...(isNew ? [''] : [])];
+  const args = isNew ? argv.slice(1) : argv;
+  const words = [...(args[0] === '--' ? args.slice(1) : args), ...(isNew ? [''] : [])];
   try {
-    const declared = JSON.parse(readFileSync(declarations, 'utf8')) as CompletionSpec;
-    return formatCompletion(complete(declared, words, completionSourcesIn(records, home)));
+    const spec = JSON.parse(readFileSync(declarations, 'utf8')) as CompletionSpec;
+    return formatCompletion(complete(spec, words, completionSourcesIn(records, home)));
   } catch {
     return formatCompletion({ candidates: [] });
   }
 }
 
-/** From names in folders alone: a record is not opened for its name. */
+/** Lists machines and images by the names of their folders, without opening records. */
 function completionSourcesIn(records: string, home: string): CompletionSources {
   const machines = join(records, 'machines');
   return {
     listMachines: () =>
       listNames(machines)
         .filter(isMachineName)
-        // A folder alone may be what a create left that was stopped before it had begun.
+        // A folder without a record may be left from a create that was interrupted at its very start.
         .filter((name) => ['machine.json', 'config.json'].some((file) => existsSync(join(machines, name, file)))),
     listImages: () => listNames(join(home, 'images')).flatMap((folder) => parseImageFolderName(folder)?.name ?? []),
   };

@@ -6,31 +6,28 @@ import type { Readable } from 'node:stream';
 import type { Computer } from './computer.ts';
 import { canceledError, systemCode } from '../errors.ts';
 
-/** How a program of this computer ended, with the last lines that it wrote. */
+/** The result of a program on this computer, with the last lines of its output. */
 export type ChildResult = { readonly code: number; readonly lines: readonly string[] };
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
 const MAX_KEPT_LINES = 200;
-/** How long a program may clean up after SIGTERM, before SIGKILL. */
+/** How long a program has to clean up after SIGTERM, before it gets SIGKILL. */
 const GRACE_SECONDS = 10;
-/**
- * The variables that programs need. Any other variable of the user's environment may be a secret, so it is not passed
- * on.
- */
+/** The variables that programs need. Other variables of the user's environment may be secret and are not passed on. */
 const PASSED_VARIABLES =
   /^(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TMPDIR|TEMP|TMP|TERM|XDG_\w+|SystemRoot|ComSpec|PATHEXT|APPDATA|LOCALAPPDATA|USERPROFILE|DEBIAN_FRONTEND)$/i;
 
 /**
- * Returns the proxy settings of an environment. Package repositories are often reachable through a proxy only; its
- * address may hold a password, so only programs that download something get these.
+ * Returns the proxy settings of an environment. Package repositories can often be reached only through a proxy. Its URL
+ * may contain a password, so only programs that download something get these variables.
  */
 export function proxyVariablesIn(env: Computer['env']): Readonly<Record<string, string>> {
-  const found = Object.entries(env).filter(([name, value]) => value && /^(https?|no)_proxy$/i.test(name));
-  return Object.fromEntries(found) as Record<string, string>;
+  const variables = Object.entries(env).filter(([name, value]) => value && /^(https?|no)_proxy$/i.test(name));
+  return Object.fromEntries(variables) as Record<string, string>;
 }
 
-/** Returns the environment for a program: what it needs of the user's, and `more`. */
+/** Returns the environment for a program: the needed variables of the user's environment, and `more`. */
 export function childEnvironment(
   { env }: Pick<Computer, 'env'>,
   more: Readonly<Record<string, string>> = {},
@@ -39,16 +36,16 @@ export function childEnvironment(
   return { ...Object.fromEntries(passed), ...more } as NodeJS.ProcessEnv;
 }
 
-/** A program in a process group of its own: Ctrl-C in the terminal reaches Slipway alone, which then ends the group. */
+/** A program in its own process group: Ctrl-C in the terminal reaches only Slipway, which then ends the group. */
 export type ChildGroup = {
   readonly child: ChildProcess;
   readonly stdout: Readable;
   readonly stderr: Readable;
-  /** Signals the program and all that it started. Does nothing if it ended or never started. */
+  /** Signals the program and its child processes. Does nothing if it has ended or was never started. */
   kill(signal: 'SIGTERM' | 'SIGKILL'): void;
 };
 
-/** Starts a program with closed input and piped output. Errors of the start come as the process's `error` event. */
+/** Starts a program with closed input and piped output. If it can't be started, `child` emits `error`. */
 export function startChildGroup(
   file: string,
   argv: readonly string[],
@@ -74,16 +71,16 @@ export function startChildGroup(
     stdout: child.stdout,
     stderr: child.stderr,
     kill(signal) {
-      // Others of the group may live longer than the program itself; once all have closed their output, the number may
-      // be another's.
+      // Other processes of the group may outlive the program. After all of them have closed their output, the system
+      // may reuse the group's number.
       if (child.pid !== undefined && !isClosed) sendSignal(hasGroup ? -child.pid : child.pid, signal);
     },
   };
 }
 
 /**
- * Runs a program until it ends, in a process group of its own; an abort ends it with all that it started. Its output
- * goes to `log`, line by line. Rejects if the program can't be started, and with CANCELED.
+ * Runs a program in its own process group until it ends; an abort ends the whole group. Passes the output to `log`,
+ * line by line. Rejects if the program can't be started, and with CANCELED after an abort.
  */
 export function runChild(
   file: string,
@@ -126,15 +123,15 @@ export function runChild(
 }
 
 /**
- * Runs a program in Slipway's own process group, so that it has the terminal and Ctrl-C reaches it as well. Returns its
- * exit status; 128 + n if signal n ended it, as shells do. An abort sends SIGTERM. With `log` the program has no
- * terminal: its input is closed and its output goes there, line by line. Rejects if the program can't be started.
+ * Runs a program in Slipway's own process group, so that it can use the terminal and receives Ctrl-C. Returns its exit
+ * status, or 128 + n if signal n ended it, as shells do. An abort sends SIGTERM. With `log` the program has no
+ * terminal: its input is closed, and its output goes to `log` line by line. Rejects if the program can't be started.
  */
 export function runInForeground(
   program: string,
   argv: readonly string[],
   how: {
-    /** The whole environment of the program; Slipway's own if missing. */
+    /** The complete environment of the program. If undefined, it inherits Slipway's. */
     readonly env?: Environment | undefined;
     readonly signal: AbortSignal;
     readonly log?: ((line: string) => void) | undefined;
@@ -160,7 +157,7 @@ export function runInForeground(
   });
 }
 
-/** Starts a program that outlives Slipway, with closed input and its output in a file. Nothing waits for its end. */
+/** Starts a program that outlives Slipway, with closed input and its output in a file. Does not wait for its end. */
 export function startInBackground(
   program: string,
   argv: readonly string[],
@@ -177,7 +174,7 @@ export function startInBackground(
   return child;
 }
 
-/** Signals a process, or with a negative number its group. Does nothing if it has ended. */
+/** Signals a process, or its group if the number is negative. Does nothing if it has ended. */
 export function sendSignal(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
   try {
     process.kill(pid, signal);
@@ -187,11 +184,11 @@ export function sendSignal(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
 }
 
 /**
- * Gives a process that leads a session of its own the lowest priority that the system allows, so that everything else
- * on this computer goes first.
+ * Gives a process the lowest priority that the system allows, so that everything else on this computer goes first. The
+ * process must lead its own session.
  */
 export async function lowerPriority(pid: number): Promise<void> {
-  // The process may have ended, or the system may refuse: nothing depends on the priority.
+  // Ignores that the process has ended or that the system refuses: nothing depends on the priority.
   const ignoreSystemError = (error: unknown): void => {
     if (systemCode(error) === undefined) throw error;
   };
@@ -200,11 +197,11 @@ export async function lowerPriority(pid: number): Promise<void> {
   } catch (error) {
     ignoreSystemError(error);
   }
-  // With autogroups, Linux weighs whole sessions against each other, and each has a priority of its own.
+  // With autogroups, Linux schedules each session as a group, and the group has its own priority.
   await writeFile(`/proc/${pid}/autogroup`, '19', { flag: 'r+' }).catch(ignoreSystemError);
 }
 
-/** Passes on each line that is not blank, without blanks at its end. */
+/** Passes on each line that is not blank, without trailing spaces. */
 function forwardLines(streams: readonly Readable[], onLine: (line: string) => void): void {
   for (const stream of streams) {
     createInterface({ input: stream }).on('line', (line) => {

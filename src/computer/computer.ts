@@ -1,13 +1,13 @@
-/** The computer that Slipway runs on, as far as drivers, images and `doctor` need to know it. */
+/** What drivers, images and `doctor` need to know about the computer that Slipway runs on. */
 export type Computer = {
   readonly platform: NodeJS.Platform;
-  /** Node's name of the processor: `x64`, `arm64`. */
+  /** The processor architecture as Node names it: `x64`, `arm64`. */
   readonly arch: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** The folder of everything that Slipway stores: `~/.slipway`, or SLIPWAY_HOME. */
+  /** The folder of all files that Slipway stores: `~/.slipway`, or SLIPWAY_HOME. */
   readonly home: string;
-  /** The folder of the machines' records, which also identifies the store elsewhere; `home` if missing. */
+  /** The folder that contains the machines' records and the store's id; `home` if missing. */
   readonly storeHome?: string;
-  /** The folder `templates/` of this package. */
+  /** This package's folder `templates/`. */
   readonly templates: string;
 };

@@ -3,21 +3,19 @@ import { chmod, lstat, mkdir, open, readdir, readFile, realpath, rename, rm, rmd
 import { dirname } from 'node:path';
 import { SlipwayError, systemCode } from '../errors.ts';
 
-/**
- * Changes to local files as data: profiles return them, `applyFileChanges` makes them. Deleting a folder deletes its
- * content.
- */
+/** A change of a local file, as data: profiles return changes, and `applyFileChanges` applies them. */
 export type FileChange =
   | { readonly do: 'write'; readonly path: string; readonly content: string; readonly mode: number }
+  /** Deletes a file, or a folder with its contents. */
   | { readonly do: 'delete'; readonly path: string }
   /** Deletes a folder if it is empty. */
   | { readonly do: 'prune'; readonly path: string }
-  /** Adds a line at the top of a file of the user's; everything else in it stays the same, byte for byte. */
+  /** Adds a line at the top of a user's file. The rest of the file stays the same, byte for byte. */
   | ({ readonly do: 'include' } & IncludeLine)
-  /** Removes that line, unless a file that it is for still exists. */
+  /** Removes the line, unless a file that it includes still exists. */
   | ({ readonly do: 'exclude' } & IncludeLine);
 
-/** `line` makes a program read the files of `folder` that end in `suffix`. */
+/** A line that makes a program read the files in `folder` that end in `suffix`. */
 export type IncludeLine = {
   readonly path: string;
   readonly line: string;
@@ -54,22 +52,23 @@ async function removeIncludeLine(inclusion: IncludeLine): Promise<void> {
   if (await isNeeded()) return;
   const { text, mode, isRegularFile } = await readFileContent(path);
   const lines = text.split('\n');
-  const at = lines.findIndex((one) => one.replace(/\r$/, '') === line);
+  const at = lines.findIndex((candidate) => candidate.replace(/\r$/, '') === line);
   if (at < 0) return;
   const rest = lines.toSpliced(at, 1).join('\n');
   if (rest === '' && isRegularFile) await rm(path, { force: true });
   else await writeFileAtomic(path, Buffer.from(rest, 'latin1'), mode);
-  // Another command may have added a file just now, and seen the line still there.
+  // Another command may just have added a file, and found the line still there.
   if (await isNeeded()) await addIncludeLine(inclusion);
 }
 
 type FileContent = {
   readonly text: string;
   readonly mode: number;
-  /** No link to a file elsewhere. */ readonly isRegularFile: boolean;
+  /** False for a symbolic link. */
+  readonly isRegularFile: boolean;
 };
 
-/** Reads a file as latin1, which keeps each byte as one character; returns '' if the file is missing. */
+/** Reads a file as latin1, which maps each byte to one character. The text of a missing file is ''. */
 async function readFileContent(path: string): Promise<FileContent> {
   const none = { text: '', mode: 0o600, isRegularFile: true };
   try {
@@ -88,11 +87,11 @@ function fallbackIfMissing<T>(instead: () => T): (error: unknown) => T {
 }
 
 /**
- * Writes a file completely or not at all: a temporary file beside it, fsync, rename, fsync of the folder. A full disk
- * or a kill leaves the old content. Creates missing folders with mode 0700.
+ * Writes a file completely or not at all: to a temporary file in the same folder, then fsync, rename, and fsync of the
+ * folder. After a full disk or a kill, the file has its old content. Creates missing folders with mode 0700.
  */
 export async function writeFileAtomic(place: string, content: string | Uint8Array, mode: number): Promise<void> {
-  // A link stays a link: the file that it points to is written.
+  // Follows a link: writes the file that it points to, and keeps the link.
   const path = await realpath(place).catch(() => place);
   const folder = dirname(path);
   const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
@@ -105,15 +104,23 @@ export async function writeFileAtomic(place: string, content: string | Uint8Arra
     } finally {
       await file.close();
     }
-    // The umask may have taken bits from the mode given to open.
+    // The umask may have removed bits from the mode passed to open.
     await chmod(temporary, mode);
     await rename(temporary, path);
     await syncFolder(folder);
   } catch (error) {
-    // If it can't be removed, it was never created, and the first error is the one to report.
+    // A temporary file that can't be removed was never created; the first error is the one to report.
     await rm(temporary, { force: true }).catch(() => undefined);
     throw localFileError(path, error);
   }
+}
+
+/** Awaits an operation on a path; returns undefined if the path does not exist. Other errors are thrown. */
+export async function ignoreMissing<T>(operation: Promise<T>): Promise<T | undefined> {
+  return operation.catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return undefined;
+    throw error;
+  });
 }
 
 /** Returns the text of a file; undefined if the file is missing. */
@@ -124,7 +131,7 @@ export async function readFileIfExists(path: string): Promise<string | undefined
   });
 }
 
-/** Returns the names in a folder, in no order; none if the folder is missing. */
+/** Returns the names in a folder, in any order; none if the folder is missing. */
 export async function listFolderIfExists(folder: string): Promise<readonly string[]> {
   return readdir(folder).catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') return [];
@@ -132,9 +139,9 @@ export async function listFolderIfExists(folder: string): Promise<readonly strin
   });
 }
 
-/** Makes everything that was created, renamed or removed in a folder survive a power cut. */
+/** Makes sure that files created, renamed or removed in a folder survive a power cut. */
 export async function syncFolder(folder: string): Promise<void> {
-  // Windows can't open a folder; there the rename itself is what the system offers.
+  // Windows can't open a folder, and offers nothing safer than the rename itself.
   const handle = await open(folder, 'r').catch((error: unknown) => {
     if (['EISDIR', 'EPERM', 'EACCES'].includes(systemCode(error) ?? '')) return undefined;
     throw error;
@@ -143,8 +150,8 @@ export async function syncFolder(folder: string): Promise<void> {
   await handle?.close();
 }
 
-/** Returns the error to show for what the user's own disk refuses; any other error unchanged. */
-export function localFileError(path: string, error: unknown, tried: 'written' | 'read' = 'written'): unknown {
+/** Returns a LOCAL_FILES error for a problem of the user's disk, and any other error unchanged. */
+export function localFileError(path: string, error: unknown, action: 'written' | 'read' = 'written'): unknown {
   const reasons: Record<string, string> = {
     ENOSPC: 'the disk is full',
     EDQUOT: 'your disk quota is used up',
@@ -156,8 +163,8 @@ export function localFileError(path: string, error: unknown, tried: 'written' | 
   };
   const reason = reasons[systemCode(error) ?? ''];
   if (reason === undefined) return error;
-  return new SlipwayError('LOCAL_FILES', `${path} could not be ${tried}: ${reason}`, {
-    hint: 'Nothing was lost: fix that, then run the same command again',
+  return new SlipwayError('LOCAL_FILES', `${path} could not be ${action}: ${reason}`, {
+    hint: 'No data was lost: fix the cause, then run the same command again',
     cause: error,
   });
 }

@@ -13,13 +13,13 @@ const POLL_MILLISECONDS = 200;
 type LockOwner = ProcessIdentity & { readonly host: string };
 
 /**
- * Locks a folder for this process; throws MACHINE_BUSY if a process that still runs holds the lock. `what` begins the
- * sentence: `Machine "web"`.
+ * Locks a folder for this process. Throws MACHINE_BUSY if a running process holds the lock. `what` is the subject of
+ * the message: `Machine "web"`.
  *
- * The lock of a process that ended is free at once, and only one process gets it: locks are numbered files and the
- * highest number counts. To take the lock, a process creates the next number, which the file system allows to one
- * process only. The file with the highest number stays as long as the folder does, or a slow process could create a
- * number twice: a release empties the file instead.
+ * If a process ends without a release, its lock is free at once, and only one process can take it. Locks are numbered
+ * files, of which the highest number counts. To take the lock, a process creates the file with the next number; the
+ * file system lets only one process do that. The file with the highest number stays as long as the folder exists, since
+ * a slow process could otherwise create the same number again. A release therefore empties the file.
  */
 export async function takeLock(folder: string, what: string): Promise<AsyncDisposable> {
   const content = JSON.stringify({ ...(await identifyProcess(process.pid)), host: hostname() } satisfies LockOwner);
@@ -39,7 +39,7 @@ export async function takeLock(folder: string, what: string): Promise<AsyncDispo
     await Promise.all(before.map((number) => rm(join(folder, `lock.${number}`), { force: true })));
     return {
       async [Symbol.asyncDispose]() {
-        // ENOENT: the folder was removed with the machine that this lock was for.
+        // ENOENT: the folder was removed together with its machine.
         await truncate(path).catch((error: unknown) => {
           if (systemCode(error) !== 'ENOENT') throw error;
         });
@@ -48,11 +48,11 @@ export async function takeLock(folder: string, what: string): Promise<AsyncDispo
   }
 }
 
-/** Waits until the folder can be locked; `waiting` gets the message with the process that holds the lock. */
+/** Waits until the folder can be locked. Passes the message with the lock's owner to `waiting`. */
 export async function waitForLock(
   folder: string,
   what: string,
-  how: { readonly signal: AbortSignal; readonly waiting: (who: string) => void },
+  how: { readonly signal: AbortSignal; readonly waiting: (message: string) => void },
 ): Promise<AsyncDisposable> {
   let lastMessage = '';
   for (;;) {
@@ -79,7 +79,7 @@ async function listLockNumbers(folder: string): Promise<readonly number[]> {
     .toSorted((left, right) => left - right);
 }
 
-/** Creates a file with its content or not at all; returns false if another process created it first. */
+/** Creates a file together with its content. Returns false if another process created it first. */
 async function createFileAtomic(path: string, content: string): Promise<boolean> {
   const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
   try {
@@ -103,14 +103,14 @@ async function readLockOwner(path: string): Promise<LockOwner | undefined> {
     const owner = JSON.parse(text) as LockOwner;
     return typeof owner.pid === 'number' ? owner : undefined;
   } catch {
-    // An empty lock was released. Other text that is not JSON was cut off when the computer crashed: nobody holds that
-    // lock.
+    // An empty file is a released lock. Other text that is not JSON was truncated when the computer crashed, so no
+    // process holds that lock.
     return undefined;
   }
 }
 
 async function isOwnerAlive(owner: LockOwner): Promise<boolean> {
-  // A store on a shared disk: this computer can't look at a process of another, so the lock counts.
+  // The store may be on a shared disk. A process on another computer can't be checked, so its lock counts.
   return owner.host !== hostname() || (await isProcessAlive(owner));
 }
 

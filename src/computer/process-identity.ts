@@ -4,14 +4,12 @@ import { systemCode } from '../errors.ts';
 import { readFileIfExists } from './files.ts';
 
 /**
- * Identifies a process of this computer for as long as the computer runs. The system gives the number of a process that
- * ended to a later one, so `started` tells the two apart.
+ * Identifies a process on this computer until the next boot. The system reuses the numbers of processes that have
+ * ended, so `started` distinguishes processes with the same number.
  */
 export type ProcessIdentity = {
   readonly pid: number;
-  /**
-   * Clock ticks since boot with the boot's id; '' if unknown (other systems than Linux): the number alone counts then.
-   */
+  /** The boot's id and the start in clock ticks. '' on systems other than Linux, where only the number is compared. */
   readonly started: string;
 };
 
@@ -19,15 +17,14 @@ export async function identifyProcess(pid: number): Promise<ProcessIdentity> {
   return { pid, started: await readProcessStart(pid) };
 }
 
-/** Returns whether that process still runs; a later process with the same number does not count. */
+/** Returns whether the process still runs. A later process with the same number does not count. */
 export async function isProcessAlive({ pid, started }: ProcessIdentity): Promise<boolean> {
   return isPidInUse(pid) && (started === '' || started === (await readProcessStart(pid)));
 }
 
 /**
- * Returns whether a process with this number runs and has these words in its command line, with one blank between them.
- * For a process that outlives the command that started it and writes its number itself: nobody recorded when it
- * started.
+ * Returns whether a process with this number runs and has these words in its command line, separated by single spaces.
+ * For processes that write their own number to a file, so that their start time was not recorded.
  */
 export async function isProcessRunningCommand(
   pid: number,
@@ -37,7 +34,7 @@ export async function isProcessRunningCommand(
   return `${(await readCommandLine(pid, call)).replaceAll('\0', ' ')} `.includes(` ${words.join(' ')} `);
 }
 
-/** A process of another user counts: the system does not allow a signal to it, but knows it. */
+/** A process of another user counts too: the system refuses to signal it, but with another error than ESRCH. */
 function isPidInUse(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -53,7 +50,7 @@ async function readProcessStart(pid: number): Promise<string> {
       readFile(`/proc/${pid}/stat`, 'utf8'),
       readFile('/proc/sys/kernel/random/boot_id', 'utf8'),
     ]);
-    // The second field is the command in parentheses and may hold blanks and parentheses itself.
+    // The second field is the command in parentheses, and can contain spaces and parentheses.
     return `${boot.trim()}/${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`;
   } catch (error) {
     if (systemCode(error) !== undefined) return '';
@@ -61,18 +58,18 @@ async function readProcessStart(pid: number): Promise<string> {
   }
 }
 
-/** Returns '' if no such process runs. */
+/** Returns a process's command line; '' if the process does not run. */
 async function readCommandLine(
   pid: number,
   { computer, signal }: { readonly computer: Computer; readonly signal: AbortSignal },
 ): Promise<string> {
-  // A zombie has an empty one.
+  // The file is empty for a zombie process.
   if (computer.platform === 'linux') return (await readFileIfExists(`/proc/${pid}/cmdline`).catch(() => '')) ?? '';
   const [program, ...argv] =
     computer.platform === 'win32'
       ? (['powershell.exe', '-NoProfile', '-Command', windowsCommandLineQuery(pid)] as const)
       : (['ps', '-ww', '-o', 'command=', '-p', String(pid)] as const);
-  // Loaded late: locks need this file, and a command that only reads files starts no program.
+  // Imported only when needed: every lock imports this file, and most commands start no programs.
   const { runChild } = await import('./child-process.ts');
   const { lines } = await runChild(program, argv, { computer, signal, log: () => {} });
   return lines.join(' ');

@@ -6,25 +6,25 @@ import type { Computer } from './computer.ts';
 
 export type PackageManager = 'apt' | 'dnf' | 'pacman' | 'zypper' | 'brew' | 'winget' | 'choco';
 
-/** A program of this computer that a command needs, and how to install it. */
+/** A program that a command needs on this computer, and how to install it. */
 export type Program = {
   readonly command: string;
-  /** Other names of the program; any of them is enough. */
+  /** Alternative names of the program. One of them is enough. */
   readonly alternatives?: readonly string[];
-  /** A verb first, as in "qemu-img, which creates the disks of VMs": `creates the disks of VMs`. */
+  /** Begins with a verb: `creates the disks of VMs`, for "qemu-img, which creates the disks of VMs". */
   readonly purpose: string;
   readonly packages: Readonly<Partial<Record<PackageManager, readonly string[]>>>;
-  /** The project's page, for computers without a package of it. */
+  /** The project's website, for computers whose package manager does not have the program. */
   readonly link: string;
-  /** Folders where its installer puts it, if they are not in the PATH. */
+  /** The folders that its installer uses, if they are not in the PATH. */
   readonly folders?: readonly string[];
 };
 
-/** How to install programs: the line that a person types, and the same as argv. */
+/** How to install programs: the line that the user can type, and the commands in it. */
 export type InstallPlan = {
   readonly manager: PackageManager | undefined;
   readonly commands: readonly (readonly string[])[];
-  /** Programs that no package manager of this computer has. */
+  /** Programs that this computer's package manager does not have. */
   readonly unpackaged: readonly Program[];
   /** Whether Slipway can run the commands once the user agrees. */
   readonly canInstall: boolean;
@@ -50,7 +50,7 @@ const MANAGERS_BY_PLATFORM: Readonly<Partial<Record<NodeJS.Platform, readonly Pa
   win32: ['winget', 'choco'],
 };
 const WINGET_INSTALL = ['winget', 'install', '--exact', '--id'];
-/** Users' PATHs often lack these folders, and their programs work all the same. */
+/** Folders that are often missing in users' PATHs, although users can run the programs in them. */
 const POSIX_FOLDERS = ['/usr/sbin', '/sbin', '/usr/local/sbin', '/opt/homebrew/bin'];
 
 type ProgramLookup = Pick<Program, 'command' | 'alternatives' | 'folders'>;
@@ -73,8 +73,8 @@ export async function findMissingPrograms(
   programs: readonly Program[],
   computer: Computer,
 ): Promise<readonly Program[]> {
-  const found = await Promise.all(programs.map((program) => findProgram(program, computer)));
-  return programs.filter((_program, index) => found[index] === undefined);
+  const paths = await Promise.all(programs.map((program) => findProgram(program, computer)));
+  return programs.filter((_program, index) => paths[index] === undefined);
 }
 
 export async function findPackageManager(computer: Computer): Promise<PackageManager | undefined> {
@@ -84,7 +84,7 @@ export async function findPackageManager(computer: Computer): Promise<PackageMan
   return undefined;
 }
 
-/** Returns the commands that install these programs, in order; none if the manager has no package of them. */
+/** Returns the commands that install these programs, in order; none if the manager does not have them. */
 export function installCommands(
   missing: readonly Program[],
   manager: PackageManager,
@@ -101,7 +101,7 @@ export function packagesOf(missing: readonly Program[], manager: PackageManager)
   return [...new Set(missing.flatMap((program) => program.packages[manager] ?? []))];
 }
 
-/** Formats commands as a person types them in the shell that goes with the manager: PowerShell 5 has no `&&`. */
+/** Formats commands as one line for the platform's shell. PowerShell 5 has no `&&`. */
 export function formatCommands(commands: readonly (readonly string[])[], manager: PackageManager): string {
   return commands
     .map((argv) => argv.join(' '))
@@ -143,17 +143,19 @@ export async function getDockerClientProgram(computer: Computer): Promise<Progra
   return dockerClientFor(release);
 }
 
-/** Debian has the client in a package of its own since 13; before, and in Ubuntu, it comes with the engine's. */
+/**
+ * Since Debian 13, the client has its own package. In older releases and in Ubuntu, the engine's package contains it.
+ */
 export function dockerClientFor(osRelease: string): Program {
   const id = /^ID="?([\w.-]+)"?$/m.exec(osRelease)?.[1];
-  // Testing and unstable have no number.
+  // Debian testing and unstable have no version number.
   const version = Number(/^VERSION_ID="?(\d+)/m.exec(osRelease)?.[1] ?? Infinity);
-  const own = (id === 'debian' || id === 'raspbian') && version >= 13;
+  const hasOwnPackage = (id === 'debian' || id === 'raspbian') && version >= 13;
   return {
     command: 'docker',
     purpose: 'connects to engines',
     packages: {
-      apt: [own ? 'docker-cli' : 'docker.io'],
+      apt: [hasOwnPackage ? 'docker-cli' : 'docker.io'],
       dnf: ['docker-cli'],
       pacman: ['docker'],
       zypper: ['docker'],
@@ -165,7 +167,7 @@ export function dockerClientFor(osRelease: string): Program {
   };
 }
 
-/** The program that `slipway ssh` runs. Creating machines does not need it: Slipway connects by itself. */
+/** The program that `slipway ssh` runs. Creating machines does not require it: Slipway has its own SSH client. */
 export const sshProgram: Program = {
   command: 'ssh',
   purpose: 'opens shells on machines',
@@ -194,7 +196,7 @@ export function sshfsProgram({ platform }: Pick<Computer, 'platform'>): Program 
       winget: ['WinFsp.WinFsp', 'SSHFS-Win.SSHFS-Win'],
       choco: ['sshfs'],
     },
-    // On macOS it needs macFUSE, which a person has to allow in the system's settings.
+    // On macOS, sshfs needs macFUSE, which the user has to allow in the system settings.
     link: platform === 'darwin' ? 'https://macfuse.github.io' : 'https://github.com/libfuse/sshfs',
     folders: [String.raw`C:\Program Files\SSHFS-Win\bin`],
   };
@@ -203,7 +205,7 @@ export function sshfsProgram({ platform }: Pick<Computer, 'platform'>): Program 
 function managerCommands(manager: PackageManager, packages: readonly string[]): readonly (readonly string[])[] {
   switch (manager) {
     case 'apt':
-      // A fresh computer has no package lists, and old ones name files that are gone.
+      // A new computer has no package lists, and outdated lists name files that no longer exist.
       return [
         ['apt-get', 'update'],
         ['apt-get', 'install', '--yes', '--no-install-recommends', ...packages],
@@ -226,7 +228,7 @@ function managerCommands(manager: PackageManager, packages: readonly string[]): 
 function searchFolders({ folders = [] }: ProgramLookup, { platform, env }: Computer): readonly string[] {
   const windows = platform === 'win32';
   const listed = (env.PATH ?? '').split(windows ? ';' : ':');
-  // A relative folder depends on the working directory, so it is no safe place for programs.
+  // Programs from relative folders are unsafe, since such a folder depends on the working directory.
   return [...listed, ...folders, ...(windows ? [] : POSIX_FOLDERS)].filter((folder) => isAbsolute(folder));
 }
 
@@ -238,14 +240,14 @@ function isRoot(): boolean {
   try {
     return userInfo().uid === 0;
   } catch {
-    // A container may run as a number that has no name, and that is never root's.
+    // A container may run as a user number without a name, which is never root's.
     return false;
   }
 }
 
 async function isExecutable(path: string, { platform }: Computer): Promise<boolean> {
   try {
-    // winget is an alias that can't be followed, only seen.
+    // winget is an app execution alias: lstat sees it, but access can't follow it.
     if (platform === 'win32') return !(await lstat(path)).isDirectory();
     await access(path, constants.X_OK);
     return (await stat(path)).isFile();

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 
-/** The folder of all that Slipway keeps. */
+/** Returns the folder of all files that Slipway stores. */
 export function resolveSlipwayHome(env: Readonly<Record<string, string | undefined>>, userHome: string): string {
   return env.SLIPWAY_HOME || join(userHome, '.slipway');
 }

@@ -1,9 +1,9 @@
 import type { World } from '../operations/world.ts';
 import type { Flag, FlagValues } from './go-flags.ts';
 
-/** All that a command of the drop-in gets: what the user typed, and the process that it runs in. */
+/** The input of one call of a command: what the user typed, and the process in which it runs. */
 export type DockerMachineInvocation = {
-  /** The arguments that are no flags. */
+  /** The arguments that are not flags. */
   readonly words: readonly string[];
   /** All flags by their first names: typed, from the environment, or by default. */
   readonly values: FlagValues;
@@ -21,7 +21,7 @@ export type DockerMachineInvocation = {
   readonly worldOf: (name: string) => World;
   /** Shows that the work for this machine is over; with an error, that it failed. */
   readonly reportEnd: (name: string, error?: unknown) => void;
-  /** Stops to show steps: later lines are printed below them. */
+  /** Ends the display of steps; later lines are printed below it. */
   readonly closeProgress: () => void;
   /** Sets a variable of this process, for the libraries that read it. */
   readonly setEnvForRun: (variable: string, value: string | undefined) => void;
@@ -29,7 +29,7 @@ export type DockerMachineInvocation = {
   readonly print: (line: string) => void;
   /** Writes a line to stderr. */
   readonly say: (line: string) => void;
-  /** Asks on stdout, and returns a line from stdin; '' at the end of stdin. */
+  /** Asks a question on stdout and returns a line from stdin; '' at the end of stdin. */
   readonly ask: (question: string) => Promise<string>;
   /** `docker-machine version …`, for the command `version`. */
   readonly version: string;
@@ -39,7 +39,7 @@ export type DockerMachineCommand = {
   readonly name: string;
   /** The command's line in the help of the program. */
   readonly summary: string;
-  /** The arguments in the usage line, behind the flags. */
+  /** The arguments in the usage line, after the flags. */
   readonly argsUsage: string;
   readonly flags: readonly Flag[];
   /** Loads the flags of the driver that the command line names. */
@@ -59,7 +59,7 @@ export type DockerMachineCommand = {
 /** Returns its argument: it exists for type inference. */
 export const defineDockerMachineCommand = (command: DockerMachineCommand): DockerMachineCommand => command;
 
-/** The files of an authority that a team shares; undefined where the store's own applies. */
+/** The files of an authority that a team shares; undefined where the store's own file is used. */
 export type AuthorityFiles = {
   readonly ca: string | undefined;
   readonly caKey: string | undefined;

@@ -18,8 +18,8 @@ export class DockerMachineError extends Error {
 export const INTERRUPTED_STATUS = 130;
 
 /**
- * Converts an error of Slipway: scripts look for Docker Machine's sentence about a machine that does not exist; others
- * stay.
+ * Converts a SlipwayError; other errors are returned unchanged. If a machine does not exist, the message is Docker
+ * Machine's own, since scripts look for it.
  */
 export function toDockerMachineError(error: unknown, name?: string): unknown {
   if (!(error instanceof SlipwayError)) return error;

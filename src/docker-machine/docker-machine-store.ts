@@ -5,10 +5,11 @@ import type { Machine } from '../machine/model.ts';
 import { openStore, type Store } from '../machine/store.ts';
 import type { AuthorityOverrides } from './config-json/auth-options.ts';
 import { formatConfigJson } from './config-json/write.ts';
+import { parseJson } from '../parse-json.ts';
 
 /**
- * Opens Docker Machine's store, `~/.docker/machine`. Where a machine has a record (machine.json), the record counts.
- * Each save of it also writes the files that Docker Machine and its clients read:
+ * Opens Docker Machine's store, `~/.docker/machine`. If a machine has a record (machine.json), the record takes
+ * precedence. Each save of it also writes the files that Docker Machine and its clients read:
  *
  *   machines/NAME/config.json                      the machine as Docker Machine describes it
  *                 ca.pem cert.pem key.pem          the files of DOCKER_CERT_PATH
@@ -39,14 +40,15 @@ export function openDockerMachineStore(
   });
 }
 
-/** Returns the changes to the files that Docker Machine reads, without files that are right already. */
+/** Returns the changes to the files that Docker Machine reads; files that are up to date are not rewritten. */
 async function changesToCompatibleFiles(
   machine: Machine,
   folder: string,
   options: Parameters<typeof openDockerMachineStore>[1],
 ): Promise<readonly FileChange[]> {
   const config = join(folder, 'config.json');
-  const existing = parseJsonOrUndefined(await readFileIfExists(config));
+  // Text that is not JSON counts as absent: the store writes the file again from the record.
+  const existing = parseJson(await readFileIfExists(config));
   const authority = Object.fromEntries(
     Object.entries(options?.authority ?? {}).map(([file, path]) => [
       file,
@@ -68,14 +70,4 @@ async function changesToCompatibleFiles(
     if (differs) changed.push({ do: 'write', path, content, mode: 0o600 });
   }
   return changed;
-}
-
-/** Returns undefined for text that is not JSON: the store writes the file again from the record. */
-function parseJsonOrUndefined(text: string | undefined): unknown {
-  try {
-    return text === undefined ? undefined : (JSON.parse(text) as unknown);
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
 }

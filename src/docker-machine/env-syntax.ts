@@ -1,6 +1,6 @@
 /**
- * How `env` prints settings for a shell: line by line as Docker Machine wrote them, since scripts read them. A value
- * can't break out of its quotes.
+ * How `env` prints settings for a shell: each line as Docker Machine writes it, since scripts read them. Values can't
+ * break out of their quotes.
  */
 export type EnvSyntax = {
   readonly set: (name: string, value: string) => string;
@@ -50,8 +50,8 @@ const SHELL_SYNTAXES: Readonly<Record<string, EnvSyntax>> = {
 };
 
 /**
- * Quotes with double quotes, as Docker Machine does, unless the value has a character that csh interprets there: within
- * double quotes it has no escapes.
+ * Quotes with double quotes, as Docker Machine does, unless the value contains a character that csh interprets in them:
+ * csh has no escapes within double quotes.
  */
 function quoteForCsh(value: string): string {
   if (!/["$`!\\]/.test(value)) return `"${value}"`;

@@ -13,9 +13,9 @@ export type Flag = {
 export type FlagValues = Readonly<Record<string, string | number | boolean | readonly string[]>>;
 
 export type ParsedDockerMachineFlags = {
-  /** The arguments that are no flags. */
+  /** The arguments that are not flags. */
   readonly words: readonly string[];
-  /** By the flag's first name: the value that the user typed, else that of the environment, else the default. */
+  /** By the flag's first name: the value that the user typed, or else that of the environment, or else the default. */
   readonly values: FlagValues;
   /** The flags that the user typed. */
   readonly typed: FlagValues;
@@ -24,8 +24,8 @@ export type ParsedDockerMachineFlags = {
 type EnvironmentVariables = Readonly<Record<string, string | undefined>>;
 
 /**
- * Parses flags as Go does: `-flag` is `--flag`, a value may follow `=`, arguments may stand before flags, and `--` ends
- * the flags.
+ * Parses flags as Go does: `-flag` is `--flag`, a value may follow `=`, arguments may precede flags, and `--` ends the
+ * flags.
  */
 export function parseFlags(
   flags: readonly Flag[],
@@ -87,14 +87,15 @@ function defaultEntriesOf(
   return flag.kind === 'list' ? [[key, []]] : [];
 }
 
-/** Parses the words that Go's strconv.ParseBool takes; returns undefined for others. */
+/** Parses the words that Go's strconv.ParseBool accepts; returns undefined for others. */
 export function parseGoBool(text: string): boolean | undefined {
   if (/^(1|t|T|TRUE|true|True)$/.test(text)) return true;
   return /^(0|f|F|FALSE|false|False)$/.test(text) ? false : undefined;
 }
 
 /**
- * Returns a flag for an option of Slipway, with all its names. The option's schema knows its variable and its default.
+ * Returns a flag for an option of Slipway, with all its names. The option's schema declares its variable and its
+ * default.
  */
 export function toFlag(spec: OptionSpec): Flag {
   const kinds = { boolean: 'switch', int: 'number', list: 'list', string: 'text', choice: 'text' } as const;
@@ -111,10 +112,10 @@ export function formatFlagLines(flags: readonly Flag[]): readonly string[] {
 }
 
 function formatFlagNames({ names, kind, defaultValue }: Flag): string {
-  const shown = names.map((name) => (name.length === 1 ? `-${name}` : `--${name}`)).join(', ');
+  const flagNames = names.map((name) => (name.length === 1 ? `-${name}` : `--${name}`)).join(', ');
   const placeholders = { list: '[--option --option]', text: '""', number: '', switch: '' } as const;
   const value = defaultValue === undefined ? placeholders[kind] : JSON.stringify(String(defaultValue));
-  return value === '' ? shown : `${shown} ${value}`;
+  return value === '' ? flagNames : `${flagNames} ${value}`;
 }
 
 function formatFlagUsage({ usage, env }: Flag): string {

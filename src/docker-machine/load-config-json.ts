@@ -23,13 +23,13 @@ export async function loadConfigJson(
 ): Promise<ConfigJson> {
   const existing = await readFile(join(root, 'machines', machine.spec.name, 'config.json'), 'utf8').then(
     (text) => JSON.parse(text) as unknown,
-    // Without a usable file, the record alone has all that matters.
+    // If the file is missing or unusable, the record is enough.
     () => undefined,
   );
   return JSON.parse(formatConfigJson(machine, { root, existing })) as ConfigJson;
 }
 
-/** Returns the URL of the standalone Swarm that the machine is the master of. Throws where it is none. */
+/** Returns the URL of the standalone Swarm whose master the machine is. Throws if it is not a master. */
 export async function resolveSwarmUrl(
   machine: ReadyMachine,
   call: Pick<DockerMachineInvocation, 'root'>,

@@ -58,7 +58,7 @@ export async function loadMachineConfigs(
   );
 }
 
-/** Asks for a machine's state, for at most `seconds`, and returns its row. */
+/** Queries a machine's state for at most `seconds`, and returns its row. */
 export async function loadRow(
   { name, machine, config }: MachineWithConfig,
   masters: SwarmMasters,
@@ -124,7 +124,7 @@ function emptyRow(name: string): DockerMachineLsRow {
   };
 }
 
-/** Tells whether DOCKER_HOST is this machine's engine, or the Swarm that it is the master of. */
+/** Returns whether DOCKER_HOST is this machine's engine, or the Swarm whose master it is. */
 export function activeKindOf(
   { endpoint, host }: Machine,
   { HostOptions }: ConfigJson,
@@ -164,8 +164,8 @@ export type DockerMachineLsFilter = {
 };
 
 /**
- * Whether a machine matches: of several filters with the same key one must match, of different keys all. `state` is
- * undefined where no filter needs it.
+ * Returns whether a machine matches: of filters with the same key, one must match; different keys must all match.
+ * `state` is undefined if no filter needs it.
  */
 export function isMatchingFilters(
   filters: readonly DockerMachineLsFilter[],

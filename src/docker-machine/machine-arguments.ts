@@ -1,4 +1,4 @@
-/** The machines that a command line names, and their states in Docker Machine's words. */
+/** Resolves the machines that a command line names, and their states in Docker Machine's terms. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { driverAliases } from '../drivers/names.ts';
 import { SlipwayError } from '../errors.ts';
@@ -21,7 +21,7 @@ export type DockerMachineState =
 const DEFAULT_MACHINE = 'default';
 const STATE_TIMEOUT_SECONDS = 15;
 
-/** Returns the names that the user typed, or else `default` if a machine of that name exists. */
+/** Returns the names that the user typed, or `default` if there are none and a machine of that name exists. */
 export async function resolveMachineNames({
   words,
   world: { store },
@@ -31,19 +31,19 @@ export async function resolveMachineNames({
   throw new DockerMachineError('Error: No machine name(s) specified and no "default" machine exists');
 }
 
-/** Returns the one name that the user typed, or else `default`. */
+/** Returns the one name that the user typed, or `default` if there is none. */
 export async function resolveMachineName(call: Pick<DockerMachineInvocation, 'words' | 'world'>): Promise<string> {
   const [name = '', ...extra] = await resolveMachineNames(call);
   if (extra.length > 0) throw new DockerMachineError('Error: Expected one machine name as an argument');
   return name;
 }
 
-/** Reads a machine's record. Throws Docker Machine's error where no such machine exists. */
+/** Reads a machine's record. Throws Docker Machine's error if no such machine exists. */
 export async function readMachine(name: string, { store }: World): Promise<Machine> {
   try {
     return await store.read(name);
   } catch (error) {
-    // No machine has a name that is not allowed.
+    // No machine can have an invalid name.
     if (error instanceof SlipwayError && error.code === 'USAGE') throw machineNotFoundError(name);
     throw toDockerMachineError(error, name);
   }
@@ -58,7 +58,7 @@ export async function requireModifiableMachine(name: string, world: World): Prom
 }
 
 /**
- * The record of such a machine is in Slipway's own store: the drop-in shows the machine, and only `slipway` changes it.
+ * The error for a change to a machine whose record is in Slipway's own store: the drop-in only shows such a machine.
  */
 export function managedBySlipwayError(name: string): DockerMachineError {
   return new DockerMachineError(
@@ -82,7 +82,7 @@ export function findDriverName(name: string): string | undefined {
   )?.[0];
 }
 
-/** Throws where the machine's driver has no such action: a driver starts and stops only what it creates. */
+/** Throws if the machine's driver does not support the action: a driver starts and stops only what it creates. */
 export async function requireDriverSupport(action: 'start' | 'stop' | 'kill', { spec }: Machine): Promise<void> {
   const name = findDriverName(spec.driver);
   if (name === undefined) throw driverNotFoundError(spec.driver);
@@ -97,7 +97,7 @@ export function driverNotFoundError(name: string): DockerMachineError {
   );
 }
 
-/** Asks for a machine's state: the engine first, then the driver, then the port of the SSH server. */
+/** Queries a machine's state: first its engine, then its driver, then its SSH server. */
 export async function getMachineState(
   machine: Machine,
   world: World,
@@ -110,9 +110,9 @@ export async function getMachineState(
   };
 }
 
-/** Translates Slipway's state of a machine to Docker Machine's word for it. */
+/** Translates Slipway's state of a machine to Docker Machine's term. */
 export function toDockerMachineState({ spec }: Machine, { state }: MachineStatus): DockerMachineState {
-  // Only the owner of an engine that is known by its URL knows whether it should run.
+  // Slipway does not control an engine that is known by its URL alone, so it counts as running.
   if (spec.driver === 'none') return 'Running';
   const states = {
     running: 'Running',
@@ -130,7 +130,7 @@ export function toDockerMachineState({ spec }: Machine, { state }: MachineStatus
 }
 
 /**
- * Asks for a machine's state as `getMachineState` does. Returns undefined if the answer takes longer than `seconds`.
+ * Queries a machine's state like `getMachineState`. Returns undefined if the answer takes longer than `seconds`.
  */
 export async function getMachineStateWithin(
   machine: Machine,
@@ -150,7 +150,7 @@ export async function getMachineStateWithin(
 
 export const NOT_RUNNING_MESSAGE = 'Host is not running';
 
-/** Throws where the machine does not run, for commands that need its address or its engine. */
+/** Throws if the machine is not running, for commands that need its address or its engine. */
 export async function requireRunning(machine: Machine, world: World): Promise<MachineStatus> {
   const { state, status } = await getMachineState(machine, world);
   if (state === 'Running') return status;
@@ -158,7 +158,7 @@ export async function requireRunning(machine: Machine, world: World): Promise<Ma
   throw new DockerMachineError(NOT_RUNNING_MESSAGE);
 }
 
-/** Throws where the engine does not answer: `env` and `config` print nothing then. `prefix` begins the message. */
+/** Throws if the engine does not answer, so that `env` and `config` print nothing. `prefix` begins the message. */
 export async function requireEngineAnswer(machine: ReadyMachine, world: World, prefix: string): Promise<void> {
   const status = await requireRunning(machine, world).catch((error: unknown) => {
     throw error instanceof DockerMachineError
@@ -171,12 +171,12 @@ export async function requireEngineAnswer(machine: ReadyMachine, world: World, p
     [
       `${prefix}Error checking and/or regenerating the certs: There was an error validating certificates for host "${authority}": ${status.trouble}`,
       "You can attempt to regenerate them using 'docker-machine regenerate-certs [name]'.",
-      'Containers go on running while it does.',
+      'Containers keep running meanwhile.',
     ].join('\n'),
   );
 }
 
-/** Runs `work` for one of several machines, and shows in the machine's row how it ended. */
+/** Runs `work` for one of several machines, and shows the result in the machine's row. */
 export async function runAndReportEnd(
   name: string,
   { reportEnd }: DockerMachineInvocation,
@@ -192,8 +192,8 @@ export async function runAndReportEnd(
 }
 
 /**
- * Runs `work` for all of these machines at the same time. Nothing runs unless all of them exist. Throws one error with
- * the messages of all machines that failed.
+ * Runs `work` for all of these machines at the same time, if all of them exist. Throws one error with the messages of
+ * all machines that failed.
  */
 export async function runForEachMachine(
   names: readonly string[],

@@ -13,8 +13,8 @@ import { readAuthorityPaths, type AuthorityOverrides, type AuthorityPaths } from
 import { withoutUndefined } from './config-json/fields.ts';
 
 /**
- * Creates or renews the certificate authority that all machines of a store share. Of several processes, one does the
- * work.
+ * Creates or renews the certificate authority that all machines of a store share. If several processes need it, one
+ * does the work.
  */
 export async function ensureAuthority(
   root: string,
@@ -27,8 +27,8 @@ export async function ensureAuthority(
 }
 
 /**
- * Copies the authority that signs for this machine into its folder, where provisioning looks for it: the authority that
- * its config.json names, else the store's. A machine that has an authority of its own keeps it.
+ * Copies the authority that signs this machine's certificates into its folder, where provisioning looks for it: the
+ * authority that its config.json names, or else the store's.
  */
 export async function seedMachineAuthority(
   name: string,
@@ -38,7 +38,7 @@ export async function seedMachineAuthority(
 ): Promise<void> {
   const paths = store.paths(name);
   const own = await readOwnAuthorityPaths(paths.folder);
-  // The host trusts the authority of its config.json already, so that one comes first.
+  // The host trusts the authority of its config.json already, so that one takes precedence.
   for (const files of [authorityPathsFor(root, { ...overrides, ...own }), authorityPathsFor(root, overrides)]) {
     const authority = await readAuthority(files);
     if (authority && isUsableAuthority(authority, new Date())) return await writeMachineAuthority(authority, paths);
@@ -46,7 +46,8 @@ export async function seedMachineAuthority(
 }
 
 /**
- * Returns the key of the CA that signed for a machine of Docker Machine; undefined where it is not on this computer.
+ * Returns the key of the CA that signed the certificates of a machine of Docker Machine; undefined if it is not on this
+ * computer.
  */
 export async function readCaKey(name: string, store: Store, root: string): Promise<string | undefined> {
   const own = await readOwnAuthorityPaths(store.paths(name).folder);
@@ -56,7 +57,7 @@ export async function readCaKey(name: string, store: Store, root: string): Promi
   );
 }
 
-/** Returns the files that a machine's config.json names, without members for those that it does not. */
+/** Returns the files that a machine's config.json names. */
 async function readOwnAuthorityPaths(folder: string): Promise<AuthorityOverrides> {
   const config = await readFileIfExists(join(folder, 'config.json'));
   return config === undefined ? {} : withoutUndefined(readAuthorityPaths(config, folder));

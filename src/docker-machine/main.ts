@@ -1,12 +1,18 @@
 /**
- * The program `docker-machine`, which is also `docker machine` as a plugin of the docker CLI: Docker Machine's command
+ * The program `docker-machine`, which as a plugin of the docker CLI is also `docker machine`: Docker Machine's command
  * line for machines of Slipway.
  */
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
-import { createInterruptController, packageFile, createWorld } from '../terminal/process-world.ts';
+import {
+  createInterruptController,
+  createWorld,
+  ignoreClosedPipes,
+  packageFile,
+  prepareEnvironment,
+} from '../terminal/process-world.ts';
 import type { MachineProgress, ProgressView } from '../terminal/progress-views.ts';
 import { canceledError, SlipwayError } from '../errors.ts';
 import type { World } from '../operations/world.ts';
@@ -17,14 +23,14 @@ import { DockerMachineError, toDockerMachineError, INTERRUPTED_STATUS } from './
 import { parseGoBool, parseFlags, type Flag, type FlagValues } from './go-flags.ts';
 import { formatCommandHelp, globalFlags, PROGRAM, formatProgramHelp } from './help.ts';
 
-/** The version of Docker Machine whose command line this is: clients compare it. */
+/** The version of Docker Machine with which this command line is compatible; clients compare it. */
 const COMPATIBLE_VERSION = '0.16.2';
 /** The docker CLI calls a plugin with this command to learn what it is. */
 const PLUGIN_METADATA_COMMAND = 'docker-cli-plugin-metadata';
 /** The docker CLI sets this variable when it runs a plugin, and passes its own whole command line as arguments. */
 const PLUGIN_COMMAND_VARIABLE = 'DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND';
 
-const interruptController = createInterruptController();
+const interruptController = createInterruptController(INTERRUPTED_STATUS);
 const processArgs = process.argv.slice(2);
 const argv =
   process.env[PLUGIN_COMMAND_VARIABLE] === undefined
@@ -33,24 +39,9 @@ const argv =
 const debugging = isDebugging();
 let view: ProgressView | undefined;
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.on(signal, () => {
-    // A second signal ends the program at once.
-    if (interruptController.signal.aborted) process.exit(INTERRUPTED_STATUS);
-    interruptController.abort();
-  });
-}
-// A reader that stops early (`docker-machine ls | head -1`) is no error.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-  });
-}
+ignoreClosedPipes();
 process.on('exit', () => view?.close());
-// The password leaves the environment, so that no child process inherits it.
-const sudoPassword = process.env.SLIPWAY_SUDO_PASSWORD;
-delete process.env.SLIPWAY_SUDO_PASSWORD;
-process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
+const sudoPassword = prepareEnvironment();
 
 try {
   process.exitCode = await main();
@@ -74,7 +65,7 @@ async function main(): Promise<number> {
   return await runCommand(command, argv.slice(index + 1), globals);
 }
 
-/** Finds the command's position, behind the global flags and their values. */
+/** Returns the command's position, after the global flags and their values. */
 function findCommandIndex(words: readonly string[]): number {
   for (let index = 0; index < words.length; index += 1) {
     const word = words[index] ?? '';
@@ -127,7 +118,7 @@ async function createDropInWorld(root: string, progress: MachineProgress): Promi
     sudoPassword,
     debug: printDebug,
   });
-  // Machines of this store have no client profiles: below the store's root, none are found either.
+  // Machines of this store have no client profiles, and none are found below the store's root.
   return { ...world, clientPaths: { dockerConfig: root, dockerMachine: root, ssh: root } };
 }
 
@@ -150,8 +141,8 @@ function parseCommandFlags(
 }
 
 /**
- * Returns the command's flags, those of the driver and, outside of help (`forHelp`), `--debug`, which Docker Machine
- * takes anywhere.
+ * Returns the command's flags, those of the driver and, unless they are for the help, `--debug`, which Docker Machine
+ * accepts anywhere.
  */
 async function loadCommandFlags(
   command: DockerMachineCommand,
@@ -170,7 +161,7 @@ async function loadCommandFlags(
 
 function hasHelpFlag({ raw }: DockerMachineCommand, rest: readonly string[]): boolean {
   const end = rest.indexOf('--');
-  // The arguments behind `--`, and those of another program, are not this program's flags.
+  // The arguments after `--`, and those of another program, are not this program's flags.
   const words = raw ? rest.slice(0, 1) : rest.slice(0, end < 0 ? undefined : end);
   return words.some((word) => /^--?(h|help)$/.test(word));
 }
@@ -215,7 +206,9 @@ async function openProgressView({
   };
 }
 
-/** Asks on stdout, and returns a line from stdin; '' at the end of stdin. An interrupt ends the question. */
+/**
+ * Asks a question on stdout and returns a line from stdin; '' at the end of stdin. Throws CANCELED on an interruption.
+ */
 async function ask(question: string): Promise<string> {
   process.stdout.write(question);
   const lines = createInterface({ input: process.stdin });
@@ -257,7 +250,7 @@ async function readVersionLine(): Promise<string> {
   return `${PROGRAM} version ${await readVersionNumber()}`;
 }
 
-/** Whether `--debug` stands anywhere before the arguments of ssh, or MACHINE_DEBUG is true. */
+/** Returns whether `--debug` precedes the arguments of ssh, or MACHINE_DEBUG is true. */
 function isDebugging(): boolean {
   const sshIndex = argv.indexOf('ssh');
   const words = sshIndex < 0 ? argv : argv.slice(0, sshIndex);
@@ -265,7 +258,7 @@ function isDebugging(): boolean {
   return parseGoBool(process.env.MACHINE_DEBUG ?? '') ?? false;
 }
 
-/** Prints the error, and returns the exit status. */
+/** Prints the error and returns the exit status. */
 function reportFailure(error: unknown): number {
   view?.close();
   const failure = error instanceof SlipwayError ? toDockerMachineError(error) : error;
@@ -274,7 +267,7 @@ function reportFailure(error: unknown): number {
     return failure.status;
   }
   say(error instanceof Error ? (error.stack ?? error.message) : String(error));
-  say('This is a bug in Slipway. Please report it with the lines above and what you typed.');
+  say('This is a bug in Slipway. Please report it with the lines above and the command that you typed.');
   return 1;
 }
 

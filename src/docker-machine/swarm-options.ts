@@ -1,6 +1,5 @@
 /**
- * The flags of the standalone Swarm that engines before 1.12 had. Slipway sets up none: it stores the flags, and lists
- * them.
+ * The flags for standalone Swarm, which engines before 1.12 used. Slipway stores and lists them, but sets up no Swarm.
  */
 import { DockerMachineError } from './docker-machine-error.ts';
 import type { Flag, FlagValues } from './go-flags.ts';
@@ -60,7 +59,7 @@ export function parseSwarmFlags(values: FlagValues): SwarmOptions {
   };
 }
 
-/** Returns `tcp://ADDRESS:PORT` of a Swarm master. Throws where the machine is none. */
+/** Returns `tcp://ADDRESS:PORT` of a Swarm master. Throws if the machine is not a master. */
 export function requireSwarmUrl(swarm: SwarmOptions | undefined, address: string, name: string): string {
   if (swarm?.Master !== true)
     throw new DockerMachineError(

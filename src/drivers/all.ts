@@ -1,4 +1,4 @@
-// The registry: one line per driver, in the order in which `drivers` and the wizard show them.
+// The list of drivers, in the order in which `slipway drivers` and the wizard show them.
 export { qemu } from './qemu/manifest.ts';
 export { generic } from './generic/manifest.ts';
 export { none } from './none/manifest.ts';

@@ -8,10 +8,10 @@ import {
   type Program,
 } from '../computer/programs.ts';
 
-/** How a driver stands on this computer. */
+/** Whether a driver works on this computer. */
 export type DriverStatus = {
   readonly driver: DriverManifest;
-  /** What it says itself, programs aside. */
+  /** What the driver itself reports; it leaves out programs. */
   readonly health: DriverHealth;
   readonly missing: readonly Program[];
 };
@@ -31,38 +31,44 @@ export async function getDriverStatuses(
   );
 }
 
-/** Best first; drivers without a rank keep their order, behind those that have one. */
-export function sortByPriority(standings: readonly DriverStatus[]): readonly DriverStatus[] {
-  return standings.toSorted(
+/** Sorts drivers by priority, highest first. Drivers without a priority come last, in their order. */
+export function sortByPriority(statuses: readonly DriverStatus[]): readonly DriverStatus[] {
+  return statuses.toSorted(
     (left, right) => (right.driver.priority ?? -Infinity) - (left.driver.priority ?? -Infinity) || 0,
   );
 }
 
 /**
- * The driver that `create` takes where none was named: of those with a rank, the best that works here or would once its
- * programs are installed; where nothing can install them, the best that lacks no more than those.
+ * Returns the driver that `create` uses if the user names none: of those with a priority, the first that works on this
+ * computer, or would once Slipway has installed its programs. If there is none, returns the first that lacks only
+ * programs.
  */
 export function selectDefaultDriver(
-  standings: readonly DriverStatus[],
+  statuses: readonly DriverStatus[],
   manager: PackageManager | undefined,
 ): DriverStatus | undefined {
-  const able = sortByPriority(standings).filter(({ driver, health }) => driver.priority !== undefined && health.usable);
-  return able.find(({ missing }) => isPackaged(missing, manager)) ?? able[0];
+  const usable = sortByPriority(statuses).filter(
+    ({ driver, health }) => driver.priority !== undefined && health.usable,
+  );
+  return usable.find(({ missing }) => canInstallAll(missing, manager)) ?? usable[0];
 }
 
 export async function findDefaultDriver(
   drivers: readonly DriverManifest[],
   computer: Computer,
 ): Promise<DriverStatus | undefined> {
-  const ranked = drivers.filter(({ priority }) => priority !== undefined);
-  if (ranked.length === 0) return undefined;
-  const [standings, manager] = await Promise.all([getDriverStatuses(ranked, computer), findPackageManager(computer)]);
-  return selectDefaultDriver(standings, manager);
+  const candidates = drivers.filter(({ priority }) => priority !== undefined);
+  if (candidates.length === 0) return undefined;
+  const [statuses, manager] = await Promise.all([
+    getDriverStatuses(candidates, computer),
+    findPackageManager(computer),
+  ]);
+  return selectDefaultDriver(statuses, manager);
 }
 
 export type DriverProblem = { readonly reason: string; readonly fix: string; readonly installable: boolean };
 
-/** Why a driver does not work here as things are; undefined when it does. */
+/** Returns why a driver does not work on this computer; undefined if it does. */
 export async function getDriverProblem(
   { health, missing }: DriverStatus,
   computer: Computer,
@@ -77,6 +83,7 @@ export async function getDriverProblem(
   };
 }
 
-function isPackaged(missing: readonly Program[], manager: PackageManager | undefined): boolean {
+/** Returns whether the package manager of this computer has all of these programs. */
+function canInstallAll(missing: readonly Program[], manager: PackageManager | undefined): boolean {
   return missing.every(({ packages }) => manager !== undefined && packages[manager] !== undefined);
 }

@@ -5,69 +5,64 @@ import type { Program } from '../computer/programs.ts';
 import type { Log, Progress } from '../progress.ts';
 
 /*
- * A driver knows one provider and nothing of Docker. It has two parts:
+ * A driver knows one provider, and nothing about Docker. It has two parts:
  *
- * - The manifest declares what is known without asking anybody: names, options, what an option's change takes. Every
- *   command reads
- *   it, so it imports nothing but declarations, and all its functions are pure.
- * - The code acts. `loadDriver` reads it when a machine of the driver is used.
+ * - The manifest declares what needs no request to the provider: names, options, and when a changed option takes
+ *   effect. Every command loads it, so it imports nothing but declarations, and all its functions are pure.
+ * - The code creates, inspects and removes machines. `loadDriver` loads it when a command uses a machine of the driver.
  *
  * Both parts depend on the driver's kind: `existing` connects to what the user already has, `local` creates machines on
- * this computer, and `cloud` creates them at a provider with accounts, user data and a firewall. The types demand of
- * each kind all that it needs.
+ * this computer, and `cloud` creates them at a provider with accounts, user data and a firewall. The types require each
+ * kind to have every member that it needs.
  */
 
 // --- what a driver is called with ------------------------------------------------------------------------------------
 
-/** The whole identity of a machine. A driver keeps no other state: it finds the machine's resources by `id`. */
+/** Everything that identifies a machine. A driver keeps no other state: it finds the machine's resources by `id`. */
 export type Target<O> = {
   readonly id: string;
   readonly name: string;
   readonly options: O;
-  /**
-   * The bulk call that created this machine: its resources carry the batch's id, and the machine is number `index` of
-   * it.
-   */
+  /** The batch that created this machine: resources carry the batch's id, and the machine is number `index` in it. */
   readonly batch?: Batch;
-  /** The last request of its unfinished create: the resource may exist although the provider does not show it yet. */
+  /** The last request of an unfinished create: the resource may exist although the provider does not show it yet. */
   readonly lastRequest?: LastRequest;
-  /** When the machine ends or stops by itself, as the user asked at its creation. */
+  /** When the machine ends or stops by itself, as the user requested when creating it. */
   readonly lifetime?: LifetimeSpec;
   /**
-   * What `shutdownBehavior` answered before the creation and the user was told: `create` asks the provider for exactly
-   * this.
+   * What `shutdownBehavior` returned before the creation, which the user has seen: `create` requests exactly this from
+   * the provider.
    */
   readonly onShutdown?: ShutdownBehavior;
   /** A resource of this machine that does not carry its id yet (`Machine.adoptedResource`). */
   readonly adoptedResource?: string;
 };
 
-/** What every call gets: where it runs, where its output goes, and when to stop. */
+/** What every call of a driver gets: where it runs, where its output goes, and when to stop. */
 export type DriverCall = {
   readonly computer: Computer;
   readonly log: Log;
-  /**
-   * Shows work that takes long enough to be seen by itself. Without it, the work's title is a line of the step at hand.
-   */
+  /** Shows long work as a step of its own. Without it, the work's title is a log line of the current step. */
   readonly step?: Progress['step'];
-  /** Tells the user a fact that must be seen, also where log lines are not shown. */
+  /** Shows the user a note, even where log lines are hidden. */
   readonly note: (text: string) => void;
   readonly signal: AbortSignal;
 };
 
-/** What a call that creates something gets besides. */
+/** What every call that creates resources gets. */
 export type CreateCall = DriverCall & {
   /**
-   * Records what the driver is about to ask of the provider, and resolves when that is on the disk. The driver awaits
-   * it before each call that creates something, so that a create that is killed in between knows what to look for.
+   * Records the request that the driver is about to send, and resolves once the record is on the disk. The driver
+   * awaits this before each request that creates a resource, so that after a kill the next command knows what to look
+   * for.
    */
   readonly recordRequest: (what: string) => Promise<void>;
 };
 
 /**
- * What a machine holds before its first start, so that nothing in it has to start twice. Where others can read it on
- * its way (`userDataIsPublic`), `files` is empty and the host key is the bootstrap host key, which the first connection
- * replaces.
+ * What a machine contains before its first start, so that no service has to start twice. Where others can read it on
+ * its way to the machine (`userDataIsPublic`), `files` is empty and the host key is the bootstrap host key, which the
+ * first connection replaces.
  */
 export type FirstBootConfig = {
   /** A line of authorized_keys, for the user that the driver logs in. */
@@ -81,24 +76,24 @@ export type FirstBootConfig = {
     readonly path: string;
     readonly mode: string;
     readonly content: string;
-    /** The file takes effect without a restart of anything. */
+    /** The file takes effect without a restart of any service. */
     readonly live?: true;
   }[];
 };
 
-// --- what a driver answers -------------------------------------------------------------------------------------------
+// --- what a driver returns -------------------------------------------------------------------------------------------
 
 export type InstanceStatus =
   | { readonly state: 'missing' }
   | { readonly state: 'pending' }
   | { readonly state: 'running'; readonly host: Host }
-  /** The machine exists and could continue, but something on the provider's side holds it up: `reason` says what. */
+  /** The machine exists and could continue, but something at the provider blocks it: `reason` says what. */
   | { readonly state: 'paused'; readonly reason: string }
   /** `suspended`: the provider keeps the machine's memory, and `start` resumes it. */
   | { readonly state: 'stopped'; readonly suspended?: true };
 
 export type CreateResult = {
-  /** Whether the machine starts with the very configuration of this call, and not with that of an earlier one. */
+  /** Whether the machine starts with the configuration of this call, not with that of an earlier one. */
   readonly bootApplied: boolean;
   /** The machine started earlier and only resumes: its engine may answer before `waitUntilBooted` returns. */
   readonly resumed?: true;
@@ -115,16 +110,16 @@ export type Diagnostic = {
   readonly detail: string;
 };
 
-/** A value that an option may have here and now. */
+/** A value that the wizard offers for an option. */
 export type OptionChoice = {
   readonly value: string;
   /** What distinguishes it from the others: `2 vCPU, 2 GiB, about $15 a month`. */
   readonly note: string;
-  /** Answers to other options that come with it, such as the user of a host from ~/.ssh/config. */
+  /** Values of other options that come with it, such as the user of a host from ~/.ssh/config. */
   readonly sets?: Readonly<Record<string, unknown>>;
 };
 
-/** How an option changes on a machine that exists: at once, at its next start, or with another machine only. */
+/** When a changed option takes effect on an existing machine: at once, at its next start, or only on a new machine. */
 export type OptionChange = 'live' | 'restart' | 'replace';
 
 /** A resource that Slipway created at a provider, as `gc` lists it. */
@@ -165,7 +160,7 @@ export type SpareSummary = {
 
 // --- the manifest ----------------------------------------------------------------------------------------------------
 
-/** What every kind declares. */
+/** What drivers of every kind declare. */
 type DeclarationBase<S extends z.ZodObject> = {
   readonly name: string;
   /** Further names that users may type. */
@@ -173,15 +168,15 @@ type DeclarationBase<S extends z.ZodObject> = {
   /** One line for `slipway drivers` and the wizard: `an instance of Amazon EC2`. */
   readonly summary: string;
   /**
-   * The place of the driver where `create` is called without one: it takes the usable driver of the highest priority.
-   * Drivers that are never taken without being named have none.
+   * Ranks the drivers for a `create` that names none: it uses the usable driver with the highest priority. A driver
+   * without a priority is used only by name.
    */
   readonly priority?: number;
   /** Flags, environment variables, questions of the wizard and tables of the docs all come from this schema. */
   readonly options: S;
   /**
-   * Says whether the driver can work on this computer; without it, the driver works on any. It is part of the manifest
-   * so that `slipway drivers` loads no driver's code. Quick, needs no options, and changes nothing.
+   * Returns whether the driver can work on this computer; without it, the driver works on any. It is part of the
+   * manifest so that `slipway drivers` loads no driver's code. Quick, needs no options, and changes nothing.
    */
   checkHealth?(computer: Computer): Promise<DriverHealth>;
   /**
@@ -189,15 +184,15 @@ type DeclarationBase<S extends z.ZodObject> = {
    * look for them.
    */
   programs?(computer: Computer): readonly Program[];
-  /** What `remove` leaves in place, for the user to know; absent where nothing remains. */
+  /** What `remove` keeps, as a sentence for the user; undefined where nothing remains. */
   readonly retainedOnRemove?: string;
-  /** Says how a machine that exists gets another value of an option. Without it, every option takes another machine. */
+  /** Returns when a changed option takes effect on a machine. Without it, every change needs a new machine. */
   changeKindOf?(option: keyof z.output<S> & string, from: unknown, to: unknown): OptionChange;
   /**
-   * Says what happens to a machine that powers itself off. `byItself`: the provider removes it, where `create` asks for
-   * that, or it stops, and `costs` says what remains to be paid, as the end of a sentence:
-   * `its disk costs about $1.60 a month`. A driver leaves it out where Slipway runs nothing on the host; its machines
-   * then have no lifetime.
+   * Returns what happens when a machine powers itself off. `byItself`: the provider removes it, if `create` requests
+   * that, or it stops. `costs` is what the user still pays for a stopped machine, as the end of a sentence:
+   * `its disk costs about $1.60 a month`. A driver omits this function if Slipway runs nothing on the host; its
+   * machines then have no lifetime.
    */
   shutdownBehavior?(target: Target<z.output<S>>): { readonly byItself: ShutdownBehavior; readonly costs: string };
 };
@@ -210,16 +205,17 @@ type LocalDeclaration<S extends z.ZodObject> = DeclarationBase<S> &
 
 type CloudDeclaration<S extends z.ZodObject> = DeclarationBase<S> & {
   readonly kind: 'cloud';
-  /** Whether others can read what `create` gets for the first start, as they can with a cloud's user data. */
+  /** Whether others can read the first-boot configuration on its way to the machine, as with a cloud's user data. */
   readonly userDataIsPublic: boolean;
   readonly account: {
     /**
-     * The options that choose the account and its endpoint: `gc` asks each combination that a machine was created with.
+     * The options that choose the account and its endpoint: `gc` queries each combination that a machine was created
+     * with.
      */
     readonly options: readonly (keyof z.output<S> & string)[];
     /**
-     * Credentials that the provider's own libraries read from the environment, accepted as flags since scripts of
-     * docker-machine give them so. They hold for one run, and Slipway stores them nowhere.
+     * Credentials that the provider's own libraries read from the environment, accepted as flags because scripts for
+     * docker-machine pass them that way. They apply to one run, and Slipway never stores them.
      */
     readonly credentials?: z.ZodObject;
     /** The option that chooses credentials stored on this computer; credentials from flags override it. */
@@ -249,7 +245,10 @@ export type DriverManifest<S extends z.ZodObject = z.ZodObject> =
  * machine.
  */
 export type Machines<O> = {
-  /** Fails before anything exists or costs money: missing files, options that exclude each other. Changes nothing. */
+  /**
+   * Refuses mistakes before anything exists or costs money: missing files, options that exclude each other. Changes
+   * nothing.
+   */
   validate?(target: Target<O>, call: DriverCall): Promise<void>;
   /**
    * Returns what the provider shows now. Called often and at any time, also while another process creates or removes
@@ -258,39 +257,39 @@ export type Machines<O> = {
   inspect(target: Target<O>, call: DriverCall): Promise<InstanceStatus>;
 };
 
-/** The machines of a driver that creates them. What it creates carries the machine's id from the first call on. */
+/** The machines of a driver that creates them. Every resource carries the machine's id from its creation on. */
 export type CreatableMachines<O> = Machines<O> & {
   /**
-   * Fetches what machines share and none owns, such as an image. Called before the machine has a record, so it may take
-   * its time.
+   * Fetches what machines share and none owns, such as an image. May take long: it is called before the machine has a
+   * record.
    */
   prepare?(target: Target<O>, call: DriverCall): Promise<void>;
   /**
-   * Asks for the machine and returns; the caller waits. Called again after an earlier create was killed between any two
-   * of its calls: it keeps what exists, creates what is missing, and never creates a second machine.
+   * Requests the machine and returns; the caller waits for it. Also called after an earlier create was killed between
+   * any two of its requests: it keeps what exists, creates what is missing, and never creates a second machine.
    */
   create(target: Target<O>, boot: FirstBootConfig, call: CreateCall): Promise<CreateResult>;
-  /** Waits until the machine itself reports that it has started, and rejects with BOOT_FAILED where it can't. */
+  /** Waits until the machine itself reports that it has started, and rejects with BOOT_FAILED if it can't start. */
   waitUntilBooted?(target: Target<O>, call: DriverCall): Promise<void>;
-  /** Removes all that carries this id, however little of it exists. Does nothing where nothing exists. */
+  /** Removes every resource with this id, however incomplete the machine is. Does nothing if there is none. */
   remove(target: Target<O>, call: DriverCall): Promise<void>;
   /**
-   * Adjusts what the driver keeps beside a machine whose record has moved into the store of this call
+   * Updates the driver's own files of a machine whose record has moved into the store of this call
    * (`Computer.storeHome`).
    */
   onImported?(target: Target<O>, call: DriverCall): Promise<void>;
   /**
-   * Returns the ids of what exists on this computer for a machine of this name, so that `rm --force` finds the machine
-   * whose record is lost. Asks no provider.
+   * Returns the ids of the machines with this name that exist on this computer, so that `rm --force` finds a machine
+   * whose record is lost. Sends no request to a provider.
    */
   findIdsByName?(name: string, call: DriverCall): Promise<readonly string[]>;
 };
 
-/** Power of machines that were created. Each call does nothing where the machine is in that state already. */
+/** Starts and stops machines. Each call does nothing if the machine is in that state already. */
 export type Power<O> = {
   /** Starts a machine that is stopped or suspended, and returns before it has booted. Addresses may change. */
   start(target: Target<O>, call: DriverCall): Promise<void>;
-  /** Shuts the machine down as its power button would, and turns it off where it has not ended within these seconds. */
+  /** Shuts the machine down as its power button would, and turns it off if that takes longer than these seconds. */
   stop(target: Target<O>, how: { readonly seconds: number }, call: DriverCall): Promise<void>;
   /** Turns the machine off at once. */
   kill(target: Target<O>, call: DriverCall): Promise<void>;
@@ -298,9 +297,7 @@ export type Power<O> = {
   suspend?(target: Target<O>, call: DriverCall): Promise<void>;
 };
 
-/**
- * What a provider with accounts, a firewall and a price does besides. A driver of a cloud has all of it but `adopt`.
- */
+/** What a driver needs for a provider with accounts, a firewall and prices. Only `adopt` is optional. */
 export type Cloud<O> = {
   /**
    * Decides what the user left open: region, zone, account, image, user. Asks the provider and creates nothing. The
@@ -309,12 +306,12 @@ export type Cloud<O> = {
    */
   resolveOptions(target: Target<O>, call: DriverCall): Promise<O>;
   /**
-   * Creates all machines of a batch (`target.batch`) by one call of the provider's: all or none. Called again under the
-   * same rule as `create`, with the same targets.
+   * Creates all machines of a batch (`target.batch`) with one request to the provider: all or none. Called again under
+   * the same rule as `create`, with the same targets.
    */
   createMany(targets: readonly Target<O>[], boot: FirstBootConfig, call: CreateCall): Promise<void>;
   /**
-   * Allows the present address of this computer in the machine's firewall. Does nothing where it is allowed already.
+   * Allows the current address of this computer in the machine's firewall. Does nothing if it is allowed already.
    */
   allowCallerIp(target: Target<O>, call: DriverCall): Promise<void>;
   /** Returns the resources that one store of machines created, or all stores where `home` is undefined. */
@@ -322,28 +319,28 @@ export type Cloud<O> = {
     where: { readonly options: O; readonly home: string | undefined },
     call: DriverCall,
   ): Promise<readonly CloudResource[]>;
-  /** Deletes these resources and nothing else. Passes over those that are gone. */
+  /** Deletes these resources and no others. Skips those that are gone. */
   deleteResources(resources: readonly CloudResource[], options: O, call: DriverCall): Promise<void>;
   /**
-   * Tags what another tool created for this machine, so that from then on everything finds it by the id. Passes over
-   * what is tagged or gone, and refuses what belongs to another machine. Returns the options for the record. `resource`
-   * is `Machine.adoptedResource`.
+   * Tags the resources that another tool created for this machine, so that from then on Slipway finds them by the id.
+   * Skips those that are tagged or gone, and refuses those of another machine. Returns the options for the record.
+   * `resource` is `Machine.adoptedResource`.
    */
   adopt?(target: Target<O>, resource: string, call: DriverCall): Promise<O>;
 };
 
-/** Changes of options on a machine that exists. */
+/** Changes options of an existing machine. */
 export type Changes<O> = {
   /**
-   * Refuses a change that can't be: another architecture, a type that does not exist. Called before Slipway records,
-   * applies or stops anything for it; asks the provider and changes nothing.
+   * Refuses an impossible change: another architecture, a type that does not exist. Called before Slipway records,
+   * applies or stops anything for the change; asks the provider and changes nothing.
    */
   validate?(target: Target<O>, before: O, call: DriverCall): Promise<void>;
-  /** Applies the options that change `live` to what exists at the provider. Left out where they only direct Slipway. */
+  /** Applies options that change `live` to the provider's resources. Omitted if such options affect only Slipway. */
   apply?(target: Target<O>, before: O, call: DriverCall): Promise<void>;
 };
 
-/** What the user is told before a machine is created. */
+/** What the user sees before a machine is created. */
 export type Cost<O> = {
   /** Names what `create` will create: `one instance with its disk, and a security group of its own`. */
   describeResources(options: O): string;
@@ -355,8 +352,8 @@ export type Cost<O> = {
 
 /**
  * Values that the wizard offers, by option. Each function returns them best first, and an empty list where there are
- * none. It asks the provider or this computer, and changes nothing; `answers` are those so far. Where it rejects, the
- * user types the value.
+ * none. It asks the provider or this computer, and changes nothing; `answers` are those so far. If it rejects, the user
+ * types the value.
  */
 export type Prompts<O> = {
   readonly [Option in keyof O & string]?: (
@@ -375,15 +372,15 @@ export type WarmPool<O> = {
    * again on each retry until `create` ends; undefined where no spare is ready, or the target wants none.
    */
   take(target: Target<O>, call: DriverCall): Promise<string | undefined>;
-  /** Builds a spare for machines of this target's kind. `kept` is the data for `take`, and secret. */
-  make(target: Target<O>, boot: FirstBootConfig, kept: string, call: DriverCall): Promise<void>;
+  /** Builds a spare for machines of this target's kind. `secrets` is the data that `take` returns. */
+  make(target: Target<O>, boot: FirstBootConfig, secrets: string, call: DriverCall): Promise<void>;
   /** Counts the spares that are ready for such a target. */
   countReady(target: Target<O>, call: DriverCall): Promise<number>;
   /** Returns why no spare can be built now; undefined where one can. */
   findObstacle(target: Target<O>, call: DriverCall): Promise<string | undefined>;
   /** Returns whether the machine that was just created should leave a spare behind. Quick. */
   isWanted(target: Target<O>, call: DriverCall): Promise<boolean>;
-  /** Waits for the lock that each builder holds. */
+  /** Waits for the lock that a builder of spares holds. */
   lock(call: DriverCall): Promise<AsyncDisposable>;
   list(computer: Computer): Promise<readonly SpareSummary[]>;
   /**
@@ -393,9 +390,9 @@ export type WarmPool<O> = {
   prune(image: string | undefined, call: DriverCall): Promise<readonly SpareSummary[]>;
 };
 
-/** What the code of every kind may have. */
+/** What the code of a driver of every kind may have. */
 type DriverCodeBase<O> = {
-  /** Adds lines to `doctor`. Called where the programs are installed; may take a second. */
+  /** Adds lines to `doctor`. Called only if the driver's programs are installed; may take a second. */
   diagnose?(computer: Computer): Promise<readonly Diagnostic[]>;
   readonly power?: Power<O>;
   readonly changes?: Changes<O>;
@@ -427,17 +424,16 @@ export type CloudDriver<S extends z.ZodObject = z.ZodObject> = CloudManifest<S> 
 /** Returns the manifest as it is, with the types of its functions inferred from its own options. */
 export const defineManifest = <S extends z.ZodObject>(manifest: DriverManifest<S>): DriverManifest<S> => manifest;
 
-/** Joins a manifest and its code, where one file holds both. */
+/** Combines a manifest and code that are in the same file. */
 export function defineDriver<S extends z.ZodObject>(
   driver:
     | (ExistingDeclaration<S> & ExistingDriverCode<z.output<S>>)
     | (LocalDeclaration<S> & LocalDriverCode<z.output<S>>)
     | (CloudDeclaration<S> & CloudDriverCode<z.output<S>>),
 ): Driver<S> {
-  // A driver of one file is loaded with its manifest; the kind of both is the same, which no type can follow through a
-  // spread.
-  const whole = { ...driver, load: async () => ({ driver: whole }) } as unknown as Driver<S>;
-  return whole;
+  // The code is loaded with the manifest. Both have the same kind, which no type can follow through a spread.
+  const loaded = { ...driver, load: async () => ({ driver: loaded }) } as unknown as Driver<S>;
+  return loaded;
 }
 
 /** Loads the code of a driver that is given by its manifest. */
@@ -447,5 +443,5 @@ export async function loadCode(manifest: DriverManifest): Promise<Driver> {
   return { ...manifest, ...driver } as Driver;
 }
 
-/** Members that a kind never has, so that callers may ask a driver of any kind for them. */
+/** Members that a kind never has, declared so that callers can read them from a driver of any kind. */
 type Absent<Member extends PropertyKey> = { readonly [Name in Member]?: undefined };

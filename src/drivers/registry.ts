@@ -7,31 +7,35 @@ import { loadCode, type Driver, type DriverManifest, type Target } from './contr
 
 export const drivers: readonly DriverManifest[] = Object.values(all);
 
-/** Returns the manifest of the driver of this name or alias. */
+/** Returns the manifest of the driver with this name or alias. */
 export function getDriver(name: string): DriverManifest {
   const driver = drivers.find((candidate) => candidate.name === name || candidate.aliases?.includes(name) === true);
   if (driver) return driver;
   const names = drivers.map((candidate) => candidate.name);
-  const near = findNearestWord(
+  const similar = findNearestWord(
     name,
     drivers.flatMap((candidate) => [candidate.name, ...(candidate.aliases ?? [])]),
   );
   throw new SlipwayError('DRIVER_UNKNOWN', `There is no driver named "${name}"`, {
-    hint: [...(near === undefined ? [] : [`Did you mean ${near}?`]), `Drivers: ${names.toSorted().join(', ')}`].join(
-      ' ',
-    ),
+    hint: [
+      ...(similar === undefined ? [] : [`Did you mean ${similar}?`]),
+      `Drivers: ${names.toSorted().join(', ')}`,
+    ].join(' '),
   });
 }
 
-/** Loads the driver of this name or alias: from then on its machines can be created, inspected and removed. */
+/** Loads the driver with this name or alias, to create, inspect or remove its machines. */
 export async function loadDriver(name: string): Promise<Driver> {
   return await loadCode(getDriver(name));
 }
 
-/** Images are made by who runs VMs: a vendor's has to be started once. */
+/** Makes an image of a local VM. The qemu driver does this, because a vendor's image has to boot once. */
 export const makeImage: MakeImage = async (...call) => (await import('./qemu/vm-image.ts')).makeImage(...call);
 
-/** The stored options were parsed when the spec was made; parsing again gives them the driver's own type. */
+/**
+ * Returns the target that a driver gets for this spec. The spec's options were parsed when it was created; parsing them
+ * again gives them the driver's own type.
+ */
 export function targetOf(
   driver: DriverManifest,
   { id, name, batch, options, lifetime }: MachineSpec,

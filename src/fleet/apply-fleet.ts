@@ -12,7 +12,7 @@ import type { Machine, MachineSpec } from '../machine/model.ts';
 import type { WantedSpec } from './build-fleet.ts';
 import { type FleetPlan, hasWork, type FleetItem } from './plan-fleet.ts';
 
-/** How it went with one machine; `machine` is what it is now, absent where it is gone. */
+/** The result for one machine. `machine` is its state now, or undefined once it is removed. */
 export type FleetItemResult = { readonly item: FleetItem } & (
   | { readonly machine: Machine | undefined; readonly error?: never }
   | { readonly error: SlipwayError; readonly machine?: never }
@@ -20,51 +20,51 @@ export type FleetItemResult = { readonly item: FleetItem } & (
 
 export type ApplyContext = {
   readonly world: World;
-  /** The world with this machine's own progress. */
+  /** Returns the world with this machine's own progress. */
   readonly worldFor: (name: string) => World;
-  /** Nothing more will be done for this machine. */
+  /** Called once per machine, when no more work follows for it. */
   readonly onMachineDone: (name: string, error: SlipwayError | undefined) => void;
   readonly concurrency: number;
 };
 
-/** One thing for a few machines: for one, or for those that one call of a provider makes. */
+/** A unit of work: one machine, or the machines that one call to a provider creates. */
 type ApplyJob = { readonly items: readonly FleetItem[]; readonly run: () => Promise<readonly FleetItemResult[]> };
 
 /**
- * Does what was planned, so many at a time, and tells how each ended. What fails keeps none of the others, but for
- * removing: that comes last, and only where everything that was to be made is there. What was not begun is not told of.
+ * Carries out a plan with limited concurrency and returns one result per machine that was started. If a machine fails,
+ * the others continue, except for removals: they come last, and only if every machine that should be created exists.
  */
 export async function applyFleetPlan(
   { fleetId, items }: FleetPlan,
-  given: ApplyContext,
+  context: ApplyContext,
 ): Promise<readonly FleetItemResult[]> {
-  const doing: JobContext = {
-    ...given,
-    onMachineDone: reportOnce(given.onMachineDone),
-    limit: concurrencyLimit(given.concurrency),
+  const jobContext: JobContext = {
+    ...context,
+    onMachineDone: reportOnce(context.onMachineDone),
+    limit: concurrencyLimit(context.concurrency),
   };
   const work = items.filter(hasWork);
-  const kept = work.filter(({ action }) => action !== 'remove');
-  const first = await runJobs(jobsOf(kept, fleetId, doing), doing);
-  const told = new Map(first.map((one) => [one.item.name, one]));
-  const missing = kept.some(
-    ({ name, action }) => CREATING_ACTIONS.has(action) && told.get(name)?.machine === undefined,
+  const retained = work.filter(({ action }) => action !== 'remove');
+  const retainedResults = await runJobs(jobsOf(retained, fleetId, jobContext), jobContext);
+  const results = new Map(retainedResults.map((result) => [result.item.name, result]));
+  const isIncomplete = retained.some(
+    ({ name, action }) => CREATING_ACTIONS.has(action) && results.get(name)?.machine === undefined,
   );
-  const gone = work.filter(({ action }) => action === 'remove');
-  const last = missing ? [] : await runJobs(gone.map(toSingleJob(fleetId, doing)), doing);
-  for (const one of last) told.set(one.item.name, one);
-  return items.flatMap(({ name }) => told.get(name) ?? []);
+  const removals = work.filter(({ action }) => action === 'remove');
+  const removalJobs = isIncomplete ? [] : removals.map(toSingleJob(fleetId, jobContext));
+  for (const result of await runJobs(removalJobs, jobContext)) results.set(result.item.name, result);
+  return items.flatMap(({ name }) => results.get(name) ?? []);
 }
 
 const CREATING_ACTIONS: ReadonlySet<FleetItem['action']> = new Set(['create', 'finish', 'replace']);
 
 type JobContext = ApplyContext & { readonly limit: ConcurrencyLimit };
 
-/** Of machines made together each ends by itself, and their job once more. */
-function reportOnce(ended: ApplyContext['onMachineDone']): ApplyContext['onMachineDone'] {
+/** Drops repeated reports: a batch reports each machine when it is done, and again when the whole job is done. */
+function reportOnce(report: ApplyContext['onMachineDone']): ApplyContext['onMachineDone'] {
   const names = new Set<string>();
   return (name, error) => {
-    if (!names.has(name)) ended(name, error);
+    if (!names.has(name)) report(name, error);
     names.add(name);
   };
 }
@@ -73,14 +73,14 @@ async function runJobs(
   jobs: readonly ApplyJob[],
   { onMachineDone }: ApplyContext,
 ): Promise<readonly FleetItemResult[]> {
-  const ends = await Promise.all(
+  const results = await Promise.all(
     jobs.map(async (job) => {
-      const done = await runJob(job);
-      for (const { item, error } of done) onMachineDone(item.name, error);
-      return done;
+      const jobResults = await runJob(job);
+      for (const { item, error } of jobResults) onMachineDone(item.name, error);
+      return jobResults;
     }),
   );
-  return ends.flat();
+  return results.flat();
 }
 
 async function runJob({ items, run }: ApplyJob): Promise<readonly FleetItemResult[]> {
@@ -92,26 +92,31 @@ async function runJob({ items, run }: ApplyJob): Promise<readonly FleetItemResul
   }
 }
 
-function jobsOf(work: readonly FleetItem[], mark: string, doing: JobContext): readonly ApplyJob[] {
+function jobsOf(work: readonly FleetItem[], fleetId: string, jobContext: JobContext): readonly ApplyJob[] {
   const groups = groupBatches(work);
-  const together = new Set(groups.flat());
+  const batched = new Set(groups.flat());
   return [
-    ...groups.map((group) => ({ items: group, run: async () => createBatch(group, mark, doing) })),
-    ...work.filter((item) => !together.has(item)).map(toSingleJob(mark, doing)),
+    ...groups.map((group) => ({ items: group, run: async () => createBatch(group, fleetId, jobContext) })),
+    ...work.filter((item) => !batched.has(item)).map(toSingleJob(fleetId, jobContext)),
   ];
 }
 
-function toSingleJob(mark: string, { world: { signal }, worldFor, limit }: JobContext): (item: FleetItem) => ApplyJob {
+function toSingleJob(
+  fleetId: string,
+  { world: { signal }, worldFor, limit }: JobContext,
+): (item: FleetItem) => ApplyJob {
   return (item) => ({
     items: [item],
     run: async () =>
       limit(async () =>
-        signal.aborted ? [] : [{ item, machine: await actionHandlers[item.action](item, mark, worldFor(item.name)) }],
+        signal.aborted
+          ? []
+          : [{ item, machine: await actionHandlers[item.action](item, fleetId, worldFor(item.name)) }],
       ),
   });
 }
 
-/** Machines of one entry that are to be made, or finished, and whose provider makes many by one call. */
+/** Groups machines to create or finish by entry, if their provider creates many with one call. */
 function groupBatches(items: readonly FleetItem[]): readonly (readonly FleetItem[])[] {
   const groups = new Map<string, FleetItem[]>();
   for (const item of items) {
@@ -124,29 +129,29 @@ function groupBatches(items: readonly FleetItem[]): readonly (readonly FleetItem
 
 async function createBatch(
   group: readonly FleetItem[],
-  mark: string,
+  fleetId: string,
   { world, worldFor, onMachineDone, limit }: JobContext,
 ): Promise<readonly FleetItemResult[]> {
-  const made = await createMachines(
-    group.map((item) => specFor(item, mark)),
+  const results = await createMachines(
+    group.map((item) => specFor(item, fleetId)),
     world,
     worldFor,
     ({ name, error }) => onMachineDone(name, error),
     limit,
   );
   return group.flatMap((item): readonly FleetItemResult[] => {
-    const one = made.find(({ name }) => name === item.name);
-    if (!one) throw new Error(`createMachines has left out ${item.name}`);
-    if (!one.error) return [{ item, machine: one.value }];
-    return one.started ? [{ item, error: one.error }] : [];
+    const result = results.find(({ name }) => name === item.name);
+    if (!result) throw new Error(`createMachines returned no result for ${item.name}`);
+    if (!result.error) return [{ item, machine: result.value }];
+    return result.started ? [{ item, error: result.error }] : [];
   });
 }
 
 const actionHandlers: Readonly<
-  Record<FleetItem['action'], (item: FleetItem, mark: string, world: World) => Promise<Machine | undefined>>
+  Record<FleetItem['action'], (item: FleetItem, fleetId: string, world: World) => Promise<Machine | undefined>>
 > = {
-  create: async (item, mark, world) => createMachine(specFor(item, mark), world),
-  finish: async (item, mark, world) => createMachine(specFor(item, mark), world),
+  create: async (item, fleetId, world) => createMachine(specFor(item, fleetId), world),
+  finish: async (item, fleetId, world) => createMachine(specFor(item, fleetId), world),
   replace: replaceMachine,
   change: async (item, _mark, world) =>
     changeMachine(item.name, (before) => withWantedSpec(before, requireWantedSpec(item)), world),
@@ -160,38 +165,37 @@ const actionHandlers: Readonly<
   },
 };
 
-/** What can be told beforehand is told before the machine that is there goes. */
-async function replaceMachine(item: FleetItem, mark: string, world: World): Promise<Machine> {
-  if (!item.current) throw new Error(`there is no ${item.name} to be replaced`);
-  const spec = await resolveReplacement(item.current, specFor(item, mark), world);
+/** Validates the replacement fully before the current machine is removed. */
+async function replaceMachine(item: FleetItem, fleetId: string, world: World): Promise<Machine> {
+  if (!item.current) throw new Error(`${item.name} has no current machine to replace`);
+  const spec = await resolveReplacement(item.current, specFor(item, fleetId), world);
   await removeAndReport(item.name, world);
   return await createResolvedMachine(spec, world);
 }
 
 async function removeAndReport(name: string, world: World): Promise<void> {
   const { contextReset } = await removeMachine(name, { deprovision: false, force: false }, world);
-  if (contextReset) world.progress.note("The docker CLI's current context is its default again");
+  if (contextReset) world.progress.note('The docker CLI uses its default context again');
 }
 
 function requireWantedSpec({ name, wanted }: FleetItem): WantedSpec {
-  if (!wanted) throw new Error(`nothing is wanted of ${name}`);
+  if (!wanted) throw new Error(`${name} has no wanted spec`);
   return wanted.spec;
 }
 
-/** What is wanted, as a spec: of a new machine, or of the half-made one that goes on with what was settled for it. */
-function specFor(item: FleetItem, mark: string): MachineSpec {
+/** Returns the full spec of a new machine, or of an incomplete one, which keeps the options resolved for it before. */
+function specFor(item: FleetItem, fleetId: string): MachineSpec {
   const wanted = requireWantedSpec(item);
-  const begun = item.action === 'finish' ? item.current?.spec : undefined;
-  const fresh = { id: randomUUID(), fleet: mark, ...wanted };
-  return begun ? withWantedSpec(begun, wanted) : fresh;
+  const unfinished = item.action === 'finish' ? item.current?.spec : undefined;
+  return unfinished ? withWantedSpec(unfinished, wanted) : { id: randomUUID(), fleet: fleetId, ...wanted };
 }
 
-/** A machine's spec with what is wanted of it; it stays the one that it is. */
+/** Returns a machine's spec with the wanted settings. Its identity and the options resolved for it stay. */
 function withWantedSpec({ lifetime: _life, ...before }: MachineSpec, wanted: WantedSpec): MachineSpec {
   return {
     ...before,
     ...keepResolvedOptions(before, wanted, getDriver(wanted.driver)),
-    // Where nobody knows what was given, nobody shall believe that it was this.
+    // A record without user options does not tell what the user gave, so none are written into it.
     ...(before.userOptions ? { userOptions: wanted.options } : {}),
   };
 }

@@ -19,26 +19,26 @@ import {
 } from './settings.ts';
 import { resolveExtends, collectTemplates, type FleetTemplates } from './templates.ts';
 
-/** A machine as a file wants it: all that a spec is but what belongs to the one that exists. */
+/** A machine as the file describes it: a spec without what only an existing machine has. */
 export type WantedSpec = Omit<MachineSpec, 'id' | 'batch' | 'userOptions'>;
 
-/** `entry` is the name under which it stands in the file: machines of one count have the same. */
+/** `entry` is the machine's key in the file. All machines of an entry with a `count` share it. */
 export type WantedMachine = { readonly entry: string; readonly spec: WantedSpec };
 
-/** What the files say, and by which mark the machines that are made of it are known. */
+/** The machines that the files describe. `fleetId` identifies, in the records, machines created from this file. */
 export type Fleet = {
   readonly displayPath: string;
   readonly fleetId: string;
   readonly machines: readonly WantedMachine[];
 };
 
-/** What `${NAME}` and `~` stand for. */
+/** The values of `${NAME}` and `~`. */
 export type FleetEnvironment = { readonly env: Readonly<Record<string, string | undefined>>; readonly home: string };
 
-/** More in one file are a mistake in a count. */
+/** More than this in one fleet is taken for a mistake in a `count`. */
 const MAX_MACHINES = 10_000;
 
-/** An entry of `machines`: what it says itself, and where it stands. */
+/** An entry of `machines`: its own settings and its location. */
 type FleetEntry = { readonly name: string; readonly own: FleetSettings; readonly location: FleetSetting };
 type FleetLayers = {
   readonly defaults: FleetSettings;
@@ -47,25 +47,32 @@ type FleetLayers = {
 };
 type FleetResult = { readonly fleet: Fleet; readonly problems: readonly FileProblem[] };
 
-/** The sources, the farthest first, made into machines, or into what is wrong with them together. */
-export function buildFleet(sources: readonly FleetSource[], place: string, around: FleetEnvironment): FleetResult {
+/**
+ * Builds the machines from the sources, base files first. Also returns the problems that only show when the sources
+ * are combined.
+ */
+export function buildFleet(sources: readonly FleetSource[], path: string, environment: FleetEnvironment): FleetResult {
   const root = sources.at(-1);
-  const wrongs = sources.flatMap((source) => source.problems);
+  const fileProblems = sources.flatMap((source) => source.problems);
   const { name } = (root?.parsed.value ?? {}) as { readonly name?: string };
   const fleet = (machines: readonly WantedMachine[]): Fleet => ({
     displayPath: root?.displayPath ?? '',
-    fleetId: name ?? place,
+    fleetId: name ?? path,
     machines,
   });
-  // What is wrong with defaults and templates is wrong with every machine, and was told once.
-  if (wrongs.some(({ path }) => path[0] !== 'machines' || path.length < 2)) return { fleet: fleet([]), problems: [] };
-  const layers = collectLayers(sources, around.home);
-  const mistakes: FileProblem[] = [];
-  const spoilt = new Set(wrongs.map(({ path }) => path[1]));
-  const made = layers.entries
-    .filter((entry) => !spoilt.has(entry.name))
-    .map((entry) => ({ entry, wanted: expandEntry(entry, layers, around, mistakes) }));
-  return { fleet: fleet(made.flatMap(({ wanted }) => wanted)), problems: [...mistakes, ...findNameConflicts(made)] };
+  // Wrong defaults or templates would be reported again for every machine.
+  if (fileProblems.some(({ path }) => path[0] !== 'machines' || path.length < 2))
+    return { fleet: fleet([]), problems: [] };
+  const layers = collectLayers(sources, environment.home);
+  const problems: FileProblem[] = [];
+  const invalidEntries = new Set(fileProblems.map(({ path }) => path[1]));
+  const expanded = layers.entries
+    .filter((entry) => !invalidEntries.has(entry.name))
+    .map((entry) => ({ entry, machines: expandEntry(entry, layers, environment, problems) }));
+  return {
+    fleet: fleet(expanded.flatMap(({ machines }) => machines)),
+    problems: [...problems, ...findNameConflicts(expanded)],
+  };
 }
 
 function collectLayers(sources: readonly FleetSource[], home: string): FleetLayers {
@@ -89,15 +96,15 @@ function collectLayers(sources: readonly FleetSource[], home: string): FleetLaye
 function expandEntry(
   entry: FleetEntry,
   layers: FleetLayers,
-  around: FleetEnvironment,
-  mistakes: FileProblem[],
+  environment: FleetEnvironment,
+  problems: FileProblem[],
 ): readonly WantedMachine[] {
   const found: FileProblem[] = [];
   const shared = resolveExtends(entry.own, layers.templates, found);
   const settings = mergeSettings(layers.defaults, shared, entry.own);
   const driver = resolveDriver(entry, shared, layers.defaults, found);
-  const spec = driver && buildSpec(entry, driver, settings, around, found);
-  mistakes.push(...found);
+  const spec = driver && buildSpec(entry, driver, settings, environment, found);
+  problems.push(...found);
   if (!spec || found.length > 0) return [];
   const count = settings.get('count')?.value;
   const names =
@@ -106,7 +113,8 @@ function expandEntry(
 }
 
 /**
- * The nearest word counts: the machine's own, then its templates', then the defaults'; a section alone is such a word.
+ * Returns the driver from the closest setting: the machine's own, then its templates', then the defaults'. In a machine
+ * or a template, a single driver section counts as the setting.
  */
 function resolveDriver(
   { name, own, location }: FleetEntry,
@@ -114,42 +122,42 @@ function resolveDriver(
   defaults: FleetSettings,
   found: FileProblem[],
 ): DriverManifest | undefined {
-  const said = (settings: FleetSettings): string | undefined =>
+  const driverOf = (settings: FleetSettings): string | undefined =>
     (settings.get('driver')?.value as string | undefined) ?? onlySection(settings);
-  const called = said(own) ?? said(shared) ?? (defaults.get('driver')?.value as string | undefined);
-  if (called === undefined) {
+  const driverName = driverOf(own) ?? driverOf(shared) ?? (defaults.get('driver')?.value as string | undefined);
+  if (driverName === undefined) {
     found.push({
       at: positionOfSetting(location),
-      message: `machines.${name} has no driver; for a virtual machine of this computer: driver: qemu`,
+      message: `machines.${name} has no driver; for a VM on this computer, add driver: qemu`,
     });
     return undefined;
   }
-  const driver = getDriver(called);
+  const driver = getDriver(driverName);
   for (const [key, setting] of own) {
     if (!key.startsWith('#') || ['#engine', `#${driver.name}`].includes(key)) continue;
     found.push({
       at: setting.source.parsed.keyPositionOf(setting.path),
-      message: `machines.${name} is of the driver ${driver.name}, so nothing reads its section ${setting.path.at(-1)}`,
+      message: `machines.${name} uses the driver ${driver.name}, so its section ${setting.path.at(-1)} has no effect`,
     });
   }
   return driver;
 }
 
 function onlySection(settings: FleetSettings): string | undefined {
-  const named = [...settings.keys()].filter((key) => key.startsWith('#') && key !== '#engine');
-  return named.length === 1 ? named[0]?.slice(1) : undefined;
+  const sections = [...settings.keys()].filter((key) => key.startsWith('#') && key !== '#engine');
+  return sections.length === 1 ? sections[0]?.slice(1) : undefined;
 }
 
 function buildSpec(
   entry: FleetEntry,
   driver: DriverManifest,
   settings: FleetSettings,
-  around: FleetEnvironment,
+  environment: FleetEnvironment,
   found: FileProblem[],
 ): Omit<WantedSpec, 'name'> | undefined {
   const options = driver.options.safeParse(valuesIn(settings, driver.name));
   if (!options.success) found.push(...optionProblems(entry, driver.name, settings, options.error.issues));
-  const engine = buildEngineSpec(entry, settings, around, found);
+  const engine = buildEngineSpec(entry, settings, environment, found);
   const lifetime = lifetimeOptions.parse({
     ttl: settings.get('ttl')?.value,
     idleStop: settings.get('idleStop')?.value,
@@ -166,20 +174,20 @@ function buildSpec(
   };
 }
 
-/** Nothing of ours runs on its host that could do it. */
+/** Slipway runs nothing on the hosts of such a driver that could end or stop them. */
 function noLifetimeProblem({ name }: DriverManifest, settings: FleetSettings): FileProblem {
   const key = settings.has('ttl') ? 'ttl' : 'idleStop';
   const setting = settings.get(key);
-  if (!setting) throw new Error('a machine without a life was found to have one');
+  if (!setting) throw new Error('a machine without a lifetime was found to have one');
   return {
     at: positionOfSetting(setting),
-    message: `a machine of the driver ${name} can't end or stop by itself, so it has no ${key}`,
+    message: `machines of the driver ${name} can't end or stop by themselves, so ${key} is not allowed`,
   };
 }
 
 type SchemaIssue = { readonly path: readonly PropertyKey[]; readonly message: string };
 
-/** What no single value is to blame for: options that are missing. */
+/** Turns a schema's issues into problems at the option, or at its section if the option is missing. */
 function optionProblems(
   entry: FleetEntry,
   section: string,
@@ -212,41 +220,42 @@ function buildEngineSpec(
   return undefined;
 }
 
-/** `${NAME}` is the environment's; `$${` is what it looks like without its first sign. */
+/** Replaces `${NAME}` with the variable's value, and the escape `$${` with `${`. */
 function expandVariables(
   variables: FleetSetting,
   env: FleetEnvironment['env'],
   found: FileProblem[],
 ): readonly string[] {
   return (variables.value as readonly string[]).map((text, index) =>
-    text.replaceAll(/\$?\$\{([^}]*)\}/g, (whole, name: string) => {
-      if (whole.startsWith('$$')) return whole.slice(1);
+    text.replaceAll(/\$?\$\{([^}]*)\}/g, (match, name: string) => {
+      if (match.startsWith('$$')) return match.slice(1);
       const value = /^\w+$/.test(name) ? env[name] : undefined;
       if (value !== undefined) return value;
       const at = variables.source.parsed.positionOf([...variables.path, index]);
-      found.push({ at, message: `the environment has no variable ${name}, which engine.env takes its value from` });
+      found.push({ at, message: `the environment variable ${name}, which engine.env uses, is not set` });
       return '';
     }),
   );
 }
 
-/** Names that two entries make, and more machines than anybody means. */
+/** Reports names that two entries produce, and a total that is too large to be meant. */
 function findNameConflicts(
-  made: readonly { readonly entry: FleetEntry; readonly wanted: readonly WantedMachine[] }[],
+  expanded: readonly { readonly entry: FleetEntry; readonly machines: readonly WantedMachine[] }[],
 ): readonly FileProblem[] {
-  const owner = new Map<string, string>();
-  const mistakes: FileProblem[] = [];
-  for (const { entry, wanted } of made) {
-    const twice = wanted.find(({ spec }) => owner.has(spec.name))?.spec.name;
-    if (twice !== undefined)
-      mistakes.push({
+  const entryByMachine = new Map<string, string>();
+  const problems: FileProblem[] = [];
+  for (const { entry, machines } of expanded) {
+    const duplicate = machines.find(({ spec }) => entryByMachine.has(spec.name))?.spec.name;
+    if (duplicate !== undefined)
+      problems.push({
         at: entry.location.source.parsed.keyPositionOf(entry.location.path),
-        message: `machines.${entry.name} makes a machine named ${twice}, and so does machines.${owner.get(twice)}`,
+        message: `machines.${entryByMachine.get(duplicate)} and machines.${entry.name} both define a machine named ${duplicate}`,
       });
-    for (const { spec } of wanted) owner.set(spec.name, entry.name);
+    for (const { spec } of machines) entryByMachine.set(spec.name, entry.name);
   }
-  const last = made.at(-1)?.entry;
-  if (owner.size <= MAX_MACHINES || !last) return mistakes;
+  const last = expanded.at(-1)?.entry;
+  const total = entryByMachine.size;
+  if (total <= MAX_MACHINES || !last) return problems;
   const at = last.location.source.parsed.positionOf(['machines']);
-  return [...mistakes, { at, message: `machines are ${owner.size} in all, and at most ${MAX_MACHINES}` }];
+  return [...problems, { at, message: `${total} machines are defined; the maximum is ${MAX_MACHINES}` }];
 }

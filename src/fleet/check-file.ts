@@ -5,18 +5,18 @@ import { type FileProblem, unknownWordMessage, formatValue } from './file-proble
 import { type FleetFileSchema, keysAt } from './file-schema.ts';
 import type { ParsedYaml, YamlPath } from './yaml.ts';
 
-/** What is wrong with one file by itself, and where: `path` also leads to the machines that it spoils. */
+/** A problem in one file by itself. `path` also tells which machines it affects. */
 export type PathProblem = FileProblem & { readonly path: YamlPath };
 
-/** Everything that the declarations refuse in one file, each by its place. */
+/** Checks one file against the schema and returns every problem with its position. */
 export function problemsIn(parsed: ParsedYaml, { file, secrets }: FleetFileSchema): readonly PathProblem[] {
-  if (parsed.problems.length > 0) return parsed.problems.map((mistake) => ({ ...mistake, path: [] }));
+  if (parsed.problems.length > 0) return parsed.problems.map((problem) => ({ ...problem, path: [] }));
   if (parsed.value === null || parsed.value === undefined)
     return [
       {
         at: parsed.positionOf([]),
         path: [],
-        message: 'there is nothing in it; begin with: machines: { dev: { driver: qemu } }',
+        message: 'the file is empty; start with: machines: { dev: { driver: qemu } }',
       },
     ];
   const result = file.safeParse(parsed.value);
@@ -32,35 +32,35 @@ function problemsFor(
   const path = issue.path as YamlPath;
   if (issue.code === 'unrecognized_keys')
     return issue.keys.map((key) => {
-      const whole = [...path, key];
-      return { path: whole, at: parsed.keyPositionOf(whole), message: unknownKeyMessage(key, path, secrets) };
+      const keyPath = [...path, key];
+      return { path: keyPath, at: parsed.keyPositionOf(keyPath), message: unknownKeyMessage(key, path, secrets) };
     });
   const value = valueAt(parsed.value, path);
   const at = parsed.positionOf(path);
   if (issue.code === 'invalid_value' && typeof value === 'string')
-    return [{ path, at, message: unknownWordMessage(value, subjectOf(path), issue.values.map(String)) }];
-  // Somebody may have written a password there, and errors are kept in logs.
-  const given = path.includes('env') ? '' : `, got ${formatValue(value)}${quotesHint(issue, value)}`;
-  return [{ path, at, message: `${formatPath(path)} must be ${expectedText(issue)}${given}` }];
+    return [{ path, at, message: unknownChoiceMessage(value, path, issue.values.map(String)) }];
+  // Variables may hold a password, and logs keep errors.
+  const got = path.includes('env') ? '' : `, got ${formatValue(value)}${quotesHint(issue, value)}`;
+  return [{ path, at, message: `${formatPath(path)} must be ${expectedText(issue)}${got}` }];
 }
 
-/** What a value that is none of the choices should have been: `driver`, `volumeType of ec2`. */
-function subjectOf(path: YamlPath): string {
-  const words = path.filter((step) => typeof step === 'string');
-  const last = words.at(-1) ?? '';
-  if (last === 'driver') return 'driver';
-  return last === 'profiles' ? 'profile' : `${last} of ${words.at(-2)}`;
+/** Describes a value that is none of the choices: `unknown driver "qemuu"`, `unknown value "gp" for …volumeType`. */
+function unknownChoiceMessage(value: string, path: YamlPath, choices: readonly string[]): string {
+  const key = path.findLast((step) => typeof step === 'string');
+  if (key === 'driver') return unknownWordMessage('driver', value, choices);
+  if (key === 'profiles') return unknownWordMessage('profile', value, choices);
+  return unknownWordMessage('value', value, choices, ` for ${formatPath(path)}`);
 }
 
 function unknownKeyMessage(key: string, path: YamlPath, secrets: FleetFileSchema['secrets']): string {
   const secret = `${String(path.at(-1))}.${key}`;
   if (!secrets.has(secret))
-    return unknownWordMessage(key, path.length === 0 ? 'key of this file' : `key of ${formatPath(path)}`, keysAt(path));
+    return unknownWordMessage('key', key, keysAt(path), path.length === 0 ? '' : ` in ${formatPath(path)}`);
   const variable = secrets.get(secret);
-  return `${key} is secret and stays out of the file${variable === undefined ? '' : `: set ${variable} instead`}`;
+  return `${key} is secret and not allowed in the file${variable === undefined ? '' : `: set ${variable} instead`}`;
 }
 
-/** `machines.web.ec2.rootSize`, `engine.label[2]`: how people speak of it. */
+/** Formats a path as people write it: `machines.web.ec2.rootSize`, `engine.label[2]`. */
 export function formatPath(path: YamlPath): string {
   if (path.length === 0) return 'the file';
   return path.reduce<string>((text, step) => {
@@ -70,7 +70,7 @@ export function formatPath(path: YamlPath): string {
 }
 
 const TYPE_NAMES: Readonly<Record<string, string>> = {
-  string: 'a text',
+  string: 'a string',
   int: 'a whole number',
   number: 'a whole number',
   boolean: 'true or false',
@@ -80,16 +80,16 @@ const TYPE_NAMES: Readonly<Record<string, string>> = {
 };
 
 function expectedText(issue: z.core.$ZodIssue): string {
-  if (issue.code === 'too_small') return issue.origin === 'string' ? 'a text' : `at least ${issue.minimum}`;
+  if (issue.code === 'too_small') return issue.origin === 'string' ? 'a string' : `at least ${issue.minimum}`;
   if (issue.code === 'too_big')
-    return issue.origin === 'string' ? `a text of ${issue.maximum} letters at most` : `at most ${issue.maximum}`;
+    return issue.origin === 'string' ? `a string of at most ${issue.maximum} characters` : `at most ${issue.maximum}`;
   if (issue.code === 'invalid_value') return `one of ${formatList(issue.values.map(String), 'or')}`;
   if (issue.code === 'invalid_type') return TYPE_NAMES[issue.expected] ?? issue.expected;
   // Custom checks and patterns phrase their message as what the value must be: "a fingerprint like SHA256:…".
   return issue.code === 'invalid_union' ? 'a name or a list of names' : issue.message;
 }
 
-/** `28.2` is a number to YAML, and `28.10` would be the same as `28.1`. */
+/** Suggests quotes for text that YAML reads as a number: `28.10` would be the same as `28.1`. */
 function quotesHint(issue: z.core.$ZodIssue, value: unknown): string {
   const isText = issue.code === 'invalid_type' && issue.expected === 'string';
   return isText && ['number', 'boolean'].includes(typeof value) ? ' (put it in quotes)' : '';
@@ -99,7 +99,7 @@ export function valueAt(value: unknown, path: YamlPath): unknown {
   return path.reduce<unknown>((inside, step) => (inside as Record<string | number, unknown> | null)?.[step], value);
 }
 
-/** Also those that a count makes: `web-1000` is longer than `web`. */
+/** Returns invalid machine names, also of machines that a count produces: `web-1000` is longer than `web`. */
 function invalidNamesIn(parsed: ParsedYaml): readonly PathProblem[] {
   const machines = valueAt(parsed.value, ['machines']);
   if (typeof machines !== 'object' || machines === null || Array.isArray(machines)) return [];
@@ -108,6 +108,6 @@ function invalidNamesIn(parsed: ParsedYaml): readonly PathProblem[] {
     .map(([name]) => ({
       path: ['machines', name],
       at: parsed.keyPositionOf(['machines', name]),
-      message: `${formatValue(name)} can't be a machine name: letters, digits, dots and hyphens, starting with a letter or digit, 63 at most`,
+      message: `${formatValue(name)} can't be a machine name: use at most 63 letters, digits, dots and hyphens, starting with a letter or digit`,
     }));
 }

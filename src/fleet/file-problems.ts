@@ -1,22 +1,22 @@
 import { SlipwayError } from '../errors.ts';
 import { findNearestWord } from '../did-you-mean.ts';
 
-/** Both numbers count from 1, as editors do. */
+/** A position in a file. Lines and columns count from 1, as in editors. */
 export type FilePosition = { readonly file: string; readonly line: number; readonly column: number };
 
-/** One thing that is wrong with a file, as a sentence, and where. */
+/** One problem in a file: its position and a sentence. */
 export type FileProblem = { readonly at: FilePosition; readonly message: string };
 
-/** More of them help nobody: one bracket that is missing makes hundreds. */
+/** More lines would not help: one missing bracket causes hundreds of problems. */
 const MAX_SHOWN = 20;
 
-/** All that is wrong, at once, in the order in which it stands there. */
-export function fileProblemsError(file: string, mistakes: readonly FileProblem[]): SlipwayError {
-  const lines = [...new Set(mistakes.toSorted(compareByPosition).map(formatProblem))];
-  const hint = 'What may stand in it: slipway plan --schema, or docs/machines-yaml.md';
+/** Returns one error with all problems, in the order of their positions. */
+export function fileProblemsError(file: string, problems: readonly FileProblem[]): SlipwayError {
+  const lines = [...new Set(problems.toSorted(compareByPosition).map(formatProblem))];
+  const hint = 'For the keys and their values, see docs/machines-yaml.md or run: slipway plan --schema';
   if (lines.length === 1) return new SlipwayError('USAGE', lines[0] ?? '', { hint });
   const more = lines.length > MAX_SHOWN ? [`and ${lines.length - MAX_SHOWN} more`] : [];
-  return new SlipwayError('USAGE', `${file} has ${lines.length} mistakes`, {
+  return new SlipwayError('USAGE', `${file} has ${lines.length} errors`, {
     hint,
     detail: [...lines.slice(0, MAX_SHOWN), ...more],
   });
@@ -31,14 +31,14 @@ function compareByPosition({ at: left }: FileProblem, { at: right }: FileProblem
   return left.line - right.line || left.column - right.column;
 }
 
-/** `"rootsize" is no … (did you mean rootSize?)`, or what there is to choose from where nothing is near. */
-export function unknownWordMessage(word: string, what: string, among: readonly string[]): string {
-  const near = findNearestWord(word, among);
-  const few = among.length > 0 && among.length <= 8 ? ` (there is ${among.join(', ')})` : '';
-  return `${formatValue(word)} is no ${what}${near === undefined ? few : ` (did you mean ${near}?)`}`;
+/** Returns `unknown key "rootsize" in … (did you mean rootSize?)`, or lists the known words if none is similar. */
+export function unknownWordMessage(kind: string, word: string, known: readonly string[], where = ''): string {
+  const near = findNearestWord(word, known);
+  const list = known.length > 0 && known.length <= 8 ? ` (known: ${known.join(', ')})` : '';
+  return `unknown ${kind} ${formatValue(word)}${where}${near === undefined ? list : ` (did you mean ${near}?)`}`;
 }
 
-/** A value as it may be repeated in a sentence: short, and never a whole structure. */
+/** Formats a value for a sentence: shortened, and lists and maps by kind only. */
 export function formatValue(value: unknown): string {
   if (value === null || value === undefined) return 'nothing';
   if (Array.isArray(value)) return 'a list';

@@ -5,21 +5,21 @@ import { describeOptions } from '../machine/options.ts';
 import { defaultProfiles, profiles } from '../profiles/registry.ts';
 import { engineOptions, lifetimeOptions } from '../machine/spec.ts';
 
-/** More are a mistake, or nobody's first try. */
+/** A larger count is taken for a mistake. */
 export const MAX_COUNT = 1000;
 
 const schemaIds = z.registry<{ readonly id: string }>();
 
-/** A named part of the JSON Schema, so that what is said of a driver is said once. */
+/** Names a part of the JSON Schema, so that each driver's options are written once and referenced elsewhere. */
 function namedSchema<S extends z.ZodType>(id: string, schema: S): S {
   schemaIds.add(schema, { id });
   return schema;
 }
 
-/** What may stand in a file of machines, from the declarations of drivers, engine and life themselves. */
+/** The schema of machines.yaml, derived from the option declarations of drivers, engine and lifetime. */
 export type FleetFileSchema = {
   readonly file: z.ZodType;
-  /** Options that are secret, by the section in which somebody may look for their place. */
+  /** Variables of the secret options, by `section.option`: for the message when a file contains one. */
   readonly secrets: ReadonlyMap<string, string | undefined>;
 };
 
@@ -57,19 +57,22 @@ export function fleetFileSchema(): FleetFileSchema {
   };
 }
 
-/** Of machines, templates and defaults alike. */
+/** Returns the settings that machines, templates and defaults share. */
 function settingsShape(): Record<string, z.ZodType> {
-  const known = profiles.map(({ name }) => name) as [string, ...string[]];
+  const profileNames = profiles.map(({ name }) => name) as [string, ...string[]];
   const all = drivers.toSorted((left, right) => (left.name < right.name ? -1 : 1));
-  const named = all.flatMap(({ name, aliases = [] }) => [name, ...aliases]) as [string, ...string[]];
+  const driverNames = all.flatMap(({ name, aliases = [] }) => [name, ...aliases]) as [string, ...string[]];
   const { ttl, idleStop } = lifetimeOptions.shape;
   const engine = sectionSchema('engine', engineOptions);
   return {
-    driver: z.enum(named).optional().meta({ description: 'Driver; default: the driver whose section the machine has' }),
+    driver: z
+      .enum(driverNames)
+      .optional()
+      .meta({ description: 'Driver; default: the driver whose section the machine has' }),
     ...Object.fromEntries(all.flatMap(driverSections)),
     engine: emptyableSchema(engine, 'Options of the engine'),
     profiles: z
-      .array(z.enum(known))
+      .array(z.enum(profileNames))
       .optional()
       .meta({ description: `Client profiles to write; default: ${defaultProfiles.join(', ')}` }),
     ttl: ttl.optional(),
@@ -83,25 +86,25 @@ function driverSections({
   options,
   summary,
 }: DriverManifest): readonly (readonly [string, z.ZodType])[] {
-  const own = sectionSchema(name, options);
-  return [name, ...aliases].map((called) => [
-    called,
-    emptyableSchema(own, `Options of the driver ${name}: ${summary}`),
+  const schema = sectionSchema(name, options);
+  return [name, ...aliases].map((section) => [
+    section,
+    emptyableSchema(schema, `Options of the driver ${name}: ${summary}`),
   ]);
 }
 
-/** Whatever an option is without, its declaration has; so none has to be given here. */
+/** Makes every option optional: defaults and required options apply to the merged settings, not to one section. */
 function sectionSchema(id: string, { shape }: z.ZodObject): z.ZodType {
   const fields = Object.entries(shape as Record<string, z.ZodType>).filter(([, field]) => !isSecret(field));
   return namedSchema(id, z.strictObject(Object.fromEntries(fields.map(([key, field]) => [key, field.optional()]))));
 }
 
-/** `dev:` with nothing behind it is a map with nothing in it. */
+/** Accepts `dev:` without a value as an empty map. */
 function emptyableSchema(schema: z.ZodType, description: string): z.ZodType {
   return schema.nullable().optional().meta({ description });
 }
 
-/** What may stand in the map at this path of a file, by its sections' names: for those who misspelt one of them. */
+/** Returns the keys that the map at this path can have, for suggestions when one is misspelled. */
 export function keysAt(path: readonly PropertyKey[]): readonly string[] {
   const [top] = path;
   if (top === undefined) return ['machines', 'defaults', 'templates', 'extends', 'name'];
@@ -120,31 +123,31 @@ function isSecret(field: z.ZodType): boolean {
   return z.globalRegistry.get(field)?.secret === true;
 }
 
-/** Secret options and credentials, which belong into the environment, with their variables. */
+/** Returns secret options and credentials, which belong in the environment, with their variables. */
 function secretOptions(): ReadonlyMap<string, string | undefined> {
   const found = new Map<string, string | undefined>();
   for (const { name, aliases = [], options, account } of drivers) {
-    const secret = describeOptions(options, name).filter((info) => info.secret);
+    const secret = describeOptions(options, name).filter((option) => option.secret);
     for (const { key, env } of [...secret, ...(account?.credentials ? describeOptions(account.credentials, name) : [])])
-      for (const called of [name, ...aliases]) found.set(`${called}.${key}`, env);
+      for (const section of [name, ...aliases]) found.set(`${section}.${key}`, env);
   }
   return found;
 }
 
-/** machines.schema.json: what editors complete and check by. */
+/** Returns machines.schema.json, from which editors complete and check. */
 export function fleetJsonSchema(): object {
-  const of = (schema: z.ZodType): object => ({ ...z.globalRegistry.get(schema), ...schemaIds.get(schema) });
-  const made = z.toJSONSchema(fleetFileSchema().file, {
+  const metadataOf = (schema: z.ZodType): object => ({ ...z.globalRegistry.get(schema), ...schemaIds.get(schema) });
+  const generated = z.toJSONSchema(fleetFileSchema().file, {
     target: 'draft-7',
     io: 'input',
-    metadata: { get: of, has: () => true } as unknown as typeof z.globalRegistry,
+    metadata: { get: metadataOf, has: () => true } as unknown as typeof z.globalRegistry,
     override: ({ jsonSchema: json }) => {
-      // These say what flags and questions need, and editors warn of words they do not know.
+      // These are for flags and questions; editors warn about keywords that they do not know.
       for (const word of ['ask', 'env', 'also', 'flag', 'short', 'value', 'secret', 'id']) delete json[word];
       if (json.type === 'integer' && json.maximum === Number.MAX_SAFE_INTEGER) delete json.maximum;
       if (json.type === 'integer' && json.minimum === Number.MIN_SAFE_INTEGER) delete json.minimum;
     },
   });
-  const { $schema, ...rest } = made;
-  return { $schema, title: 'Machines of Slipway (machines.yaml)', ...rest };
+  const { $schema, ...rest } = generated;
+  return { $schema, title: 'Slipway machines (machines.yaml)', ...rest };
 }

@@ -14,15 +14,15 @@ export type FieldChange = {
 
 export type FleetAction = 'create' | 'finish' | 'change' | 'replace' | 'remove' | 'nothing' | 'broken';
 
-/** What is to be done about one machine, and why. */
+/** What apply does for one machine, and why. */
 export type FleetItem = {
   readonly name: string;
   readonly driver: string;
   readonly action: FleetAction;
   readonly changes: readonly FieldChange[];
-  /** Sentences for the user to know before. */
+  /** Sentences that the user should read before applying. */
   readonly notes: readonly string[];
-  /** The one that is there. */
+  /** The machine as recorded; undefined if none exists. */
   readonly current?: Machine;
   readonly wanted?: WantedMachine;
   readonly broken?: SlipwayError;
@@ -35,9 +35,8 @@ export type FleetPlan = {
 };
 
 /**
- * What would make the records what the file says. Nothing is asked of anybody: two machines whose records and file
- * agree are the same. Machines that an earlier apply of this file made and that are no longer in it go only where that
- * is wished for.
+ * Plans what makes the records match the file. Compares with the records only and queries no machine. With `prune`, the
+ * plan also removes machines that an apply of this file created and that are no longer in it.
  */
 export function planFleet(
   fleet: Fleet,
@@ -45,13 +44,13 @@ export function planFleet(
   { prune, now }: { readonly prune: boolean; readonly now: Date },
 ): FleetPlan {
   const known = new Map(records.map((record) => [record.name, record]));
-  const wanted = fleet.machines.map((one) => itemFor(one, known.get(one.spec.name), fleet.fleetId, now));
+  const items = fleet.machines.map((wanted) => itemFor(wanted, known.get(wanted.spec.name), fleet.fleetId, now));
   const names = new Set(fleet.machines.map(({ spec }) => spec.name));
-  const gone = prune ? records.flatMap((record) => removalsFor(record, fleet.fleetId, names)) : [];
-  return { displayPath: fleet.displayPath, fleetId: fleet.fleetId, items: [...wanted, ...gone] };
+  const removals = prune ? records.flatMap((record) => removalsFor(record, fleet.fleetId, names)) : [];
+  return { displayPath: fleet.displayPath, fleetId: fleet.fleetId, items: [...items, ...removals] };
 }
 
-/** Whether doing it takes something away that only the user can give up. */
+/** Tells whether an action loses data, so that only the user may decide on it. */
 export function isDestructive({ action }: FleetItem): boolean {
   return action === 'replace' || action === 'remove';
 }
@@ -60,15 +59,15 @@ export function hasWork({ action }: FleetItem): boolean {
   return action !== 'nothing';
 }
 
-function itemFor(wanted: WantedMachine, record: ListedMachine | undefined, mark: string, now: Date): FleetItem {
+function itemFor(wanted: WantedMachine, record: ListedMachine | undefined, fleetId: string, now: Date): FleetItem {
   const { name, driver } = wanted.spec;
-  const about = { name, driver, changes: [], notes: [], wanted };
-  if (!record) return { ...about, action: 'create' };
-  if ('broken' in record) return { ...about, action: 'broken', broken: record.broken };
+  const item = { name, driver, changes: [], notes: [], wanted };
+  if (!record) return { ...item, action: 'create' };
+  if ('broken' in record) return { ...item, action: 'broken', broken: record.broken };
   const current = record.machine;
   const changes = fieldChangesOf(current, wanted.spec);
   const action = actionFor(current, changes);
-  return { ...about, changes, current, action, notes: notesFor(current, action, mark, now) };
+  return { ...item, changes, current, action, notes: notesFor(current, action, fleetId, now) };
 }
 
 function actionFor({ phase, failure, pendingRestart }: Machine, changes: readonly FieldChange[]): FleetAction {
@@ -77,31 +76,31 @@ function actionFor({ phase, failure, pendingRestart }: Machine, changes: readonl
   return changes.length > 0 || failure !== undefined || pendingRestart !== undefined ? 'change' : 'nothing';
 }
 
-function notesFor(before: Machine, deed: FleetAction, mark: string, now: Date): readonly string[] {
-  const { spec, failure, pendingRestart, deadline, phase } = before;
+function notesFor(current: Machine, action: FleetAction, fleetId: string, now: Date): readonly string[] {
+  const { spec, failure, pendingRestart, deadline, phase } = current;
   const notes: string[] = [];
-  if (deed === 'replace') {
+  if (action === 'replace') {
     const driver = getDriver(spec.driver);
     notes.push(
       driver.kind !== 'existing'
-        ? 'what is on its disk is lost'
-        : (driver.retainedOnRemove ?? 'what it was made of stays as it is'),
+        ? 'all data on its disk is lost'
+        : (driver.retainedOnRemove ?? 'the host itself stays as it is'),
     );
-    if (spec.fleet !== mark) notes.push('this file did not make it');
+    if (spec.fleet !== fleetId) notes.push('it was not created from this file');
   }
-  if (phase === 'ready' && failure) notes.push(`its last change was stopped: ${failure.message}`);
-  if (pendingRestart) notes.push('its restart was begun');
-  if (deadline !== undefined && new Date(deadline) <= now && deed !== 'replace')
+  if (phase === 'ready' && failure) notes.push(`its last change did not complete: ${failure.message}`);
+  if (pendingRestart) notes.push('its restart did not complete');
+  if (deadline !== undefined && new Date(deadline) <= now && action !== 'replace')
     notes.push(
-      `it ended at its deadline; more time: slipway extend ${spec.name} 2h; a new one: slipway rm ${spec.name}, then apply`,
+      `it ended at its deadline; to extend it: slipway extend ${spec.name} 2h; to create it again: slipway rm ${spec.name}, then slipway apply`,
     );
   return notes;
 }
 
-function removalsFor(record: ListedMachine, mark: string, names: ReadonlySet<string>): readonly FleetItem[] {
+function removalsFor(record: ListedMachine, fleetId: string, names: ReadonlySet<string>): readonly FleetItem[] {
   if ('broken' in record || names.has(record.name)) return [];
   const { machine: current } = record;
-  if (current.spec.fleet !== mark) return [];
+  if (current.spec.fleet !== fleetId) return [];
   const { driver } = current.spec;
   return [{ name: record.name, driver, action: 'remove', changes: [], notes: ['no longer in the file'], current }];
 }
@@ -119,19 +118,19 @@ function fieldChangesOf(current: Machine, wanted: WantedSpec): readonly FieldCha
   }));
 }
 
-/** `ec2.type`, `engine.label`, `profiles`, `ttl`: options of a driver and of the engine have a section of their own. */
+/** Returns a field's name as in the file: `ec2.type`, `engine.label`, `profiles`, `ttl`. */
 function fieldNameOf({ section, key }: SpecChange, driver: string): string {
   if (section === 'options') return `${driver}.${key}`;
   return section === 'engine' ? `engine.${key}` : key;
 }
 
-/** Variables by their names: a proxy's address may hold a password. */
+/** Shows variables without their values: a proxy's URL may contain a password. */
 function maskEnvValues(from: readonly string[], to: readonly string[]): Pick<FieldChange, 'from' | 'to'> {
   const nameOf = (pair: string): string => pair.split('=', 1)[0] ?? '';
   const names = new Set(from.map(nameOf));
-  const shown = (pair: string): string => {
+  const mask = (pair: string): string => {
     const changed = names.has(nameOf(pair)) && !from.includes(pair);
     return `${nameOf(pair)}=…${changed ? ' (another value)' : ''}`;
   };
-  return { from: from.map(shown), to: to.map(shown) };
+  return { from: from.map(mask), to: to.map(mask) };
 }

@@ -8,13 +8,13 @@ import type { FleetSource } from './read-sources.ts';
 import type { FilePosition } from './file-problems.ts';
 import type { YamlPath } from './yaml.ts';
 
-/** A value and where it was written, which is looked up only when something has to be said about it. */
+/** A value and where it was written. The position is looked up only if a message needs it. */
 export type FleetSetting = { readonly value: unknown; readonly source: FleetSource; readonly path: YamlPath };
 
 /**
- * What a machine, a template or the defaults say, flat: `ttl`, `engine.label`, `ec2.rootSize`, and `#ec2` where that
- * section is there at all. Later settings stand above earlier ones key by key: maps merge, lists and single values
- * replace.
+ * The settings of a machine, a template or the defaults by flat keys: `ttl`, `engine.label`, `ec2.rootSize`, and `#ec2`
+ * if that section exists at all. Later settings override earlier ones key by key: maps merge, lists and single values
+ * are replaced.
  */
 export type FleetSettings = ReadonlyMap<string, FleetSetting>;
 
@@ -28,7 +28,7 @@ export function positionOfSetting({ source, path }: FleetSetting): FilePosition 
   return source.parsed.positionOf(path);
 }
 
-/** Drivers by all of their names, and which of their options are files of this computer. */
+/** Drivers by name and alias, with the options that are paths of files on this computer. */
 export type DriverSections = ReadonlyMap<
   string,
   { readonly driver: DriverManifest; readonly files: ReadonlySet<string> }
@@ -37,14 +37,14 @@ export type DriverSections = ReadonlyMap<
 export function listDriverSections(): DriverSections {
   return new Map(
     drivers.flatMap((driver) => {
-      const infos = describeOptions(driver.options, driver.name);
-      const files = new Set(infos.filter(({ valueName }) => valueName === 'file').map(({ key }) => key));
+      const specs = describeOptions(driver.options, driver.name);
+      const files = new Set(specs.filter(({ valueName }) => valueName === 'file').map(({ key }) => key));
       return [driver.name, ...(driver.aliases ?? [])].map((name) => [name, { driver, files }] as const);
     }),
   );
 }
 
-/** The settings of the map at this path; `home` is what `~` stands for. */
+/** Returns the settings of the map at this path. `home` replaces `~` in paths. */
 export function settingsAt(source: FleetSource, path: YamlPath, known: DriverSections, home: string): FleetSettings {
   const found = new Map<string, FleetSetting>();
   const entry = valueAt(source.parsed.value, path) as Readonly<Record<string, unknown>> | null | undefined;
@@ -56,10 +56,11 @@ export function settingsAt(source: FleetSource, path: YamlPath, known: DriverSec
     }
     const name = section?.driver.name ?? key;
     found.set(`#${name}`, { value: name, source, path: [...path, key] });
-    for (const [option, given] of Object.entries((value ?? {}) as Readonly<Record<string, unknown>>)) {
-      const isFile = section?.files.has(option) === true || (option === 'image' && isLocalImage(given));
+    for (const [option, optionValue] of Object.entries((value ?? {}) as Readonly<Record<string, unknown>>)) {
+      const isFile = section?.files.has(option) === true || (option === 'image' && isLocalImage(optionValue));
       found.set(`${name}.${option}`, {
-        value: isFile && typeof given === 'string' ? toAbsolutePath(given, source.folder, home) : given,
+        value:
+          isFile && typeof optionValue === 'string' ? toAbsolutePath(optionValue, source.folder, home) : optionValue,
         source,
         path: [...path, key, option],
       });
@@ -72,12 +73,12 @@ function isLocalImage(value: unknown): boolean {
   return typeof value === 'string' && isImagePath(value);
 }
 
-/** A path is meant as seen from the file that it stands in. */
+/** Resolves a path relative to the folder of the file that contains it. */
 function toAbsolutePath(path: string, folder: string, home: string): string {
   return path.startsWith('~/') ? join(home, path.slice(2)) : resolve(folder, path);
 }
 
-/** The values of a section, without its name. */
+/** Returns the values of a section by option, without the section's name. */
 export function valuesIn(settings: FleetSettings, section: string): Record<string, unknown> {
   const start = `${section}.`;
   return Object.fromEntries(

@@ -9,7 +9,7 @@ import {
   settingsAt,
 } from './settings.ts';
 
-/** What each template says itself, and what it is with all that it extends, once that was asked for. */
+/** Each template's own settings, and a cache of templates merged with everything that they extend. */
 export type FleetTemplates = {
   readonly own: ReadonlyMap<string, FleetSettings>;
   readonly resolved: Map<string, FleetSettings>;
@@ -25,23 +25,23 @@ export function collectTemplates(sources: readonly FleetSource[], known: DriverS
   return { own, resolved: new Map() };
 }
 
-/** All that these settings extend, merged; without `extends` itself. */
+/** Returns everything that these settings extend, merged, without the key `extends`. */
 export function resolveExtends(
   settings: FleetSettings,
   templates: FleetTemplates,
   found: FileProblem[],
   trail: readonly string[] = [],
 ): FleetSettings {
-  const said = settings.get('extends');
-  if (!said) return NO_SETTINGS;
-  const names = typeof said.value === 'string' ? [said.value] : (said.value as readonly string[]);
+  const setting = settings.get('extends');
+  if (!setting) return NO_SETTINGS;
+  const names = typeof setting.value === 'string' ? [setting.value] : (setting.value as readonly string[]);
   return mergeSettings(
-    ...names.map((name, index) => resolveTemplate(name, extendsItem(said, index), templates, found, trail)),
+    ...names.map((name, index) => resolveTemplate(name, extendsItem(setting, index), templates, found, trail)),
   );
 }
 
-function extendsItem(said: FleetSetting, index: number): FleetSetting {
-  return typeof said.value === 'string' ? said : { ...said, path: [...said.path, index] };
+function extendsItem(setting: FleetSetting, index: number): FleetSetting {
+  return typeof setting.value === 'string' ? setting : { ...setting, path: [...setting.path, index] };
 }
 
 function resolveTemplate(
@@ -51,20 +51,20 @@ function resolveTemplate(
   found: FileProblem[],
   trail: readonly string[],
 ): FleetSettings {
-  // Made once, or templates that each extend the one before twice would take for ever.
-  const made = templates.resolved.get(name);
-  if (made) return made;
+  // Resolved once: a chain of templates that each extend the previous one twice would otherwise take exponential time.
+  const cached = templates.resolved.get(name);
+  if (cached) return cached;
   const own = templates.own.get(name);
   const at = source.parsed.positionOf(path);
-  if (!own) found.push({ at, message: unknownWordMessage(name, 'template', [...templates.own.keys()]) });
+  if (!own) found.push({ at, message: unknownWordMessage('template', name, [...templates.own.keys()]) });
   else if (trail.includes(name))
     found.push({
       at,
-      message: `templates extend each other in a circle: ${[...trail.slice(trail.indexOf(name)), name].join(' → ')}`,
+      message: `templates extend each other in a cycle: ${[...trail.slice(trail.indexOf(name)), name].join(' → ')}`,
     });
   if (!own || trail.includes(name)) return NO_SETTINGS;
-  const whole = mergeSettings(resolveExtends(own, templates, found, [...trail, name]), own);
-  const plain = new Map([...whole].filter(([key]) => key !== 'extends'));
-  templates.resolved.set(name, plain);
-  return plain;
+  const merged = mergeSettings(resolveExtends(own, templates, found, [...trail, name]), own);
+  const resolved = new Map([...merged].filter(([key]) => key !== 'extends'));
+  templates.resolved.set(name, resolved);
+  return resolved;
 }

@@ -8,8 +8,8 @@ import { formatYaml } from './yaml.ts';
 type ExportedSpec = Omit<MachineSpec, 'id' | 'batch' | 'fleet'>;
 
 /**
- * What one would write into machines.yaml to get this machine. Defaults, secrets and what a driver settled are left
- * out; values of the engine's variables are taken from the environment.
+ * Returns the machines.yaml that describes this machine. It leaves out defaults, secrets and options that a driver
+ * resolved, and writes `${NAME}` for values of the engine's variables.
  */
 export function toYaml(spec: ExportedSpec): string {
   return formatYaml({ machines: { [spec.name]: entryOf(spec) } });
@@ -17,25 +17,25 @@ export function toYaml(spec: ExportedSpec): string {
 
 function entryOf({ driver: name, options, userOptions, engine, lifetime, profiles }: ExportedSpec): OptionValues {
   const driver = getDriver(name);
-  const own = nonDefaultValues(describeOptions(driver.options, driver.name), userOptions ?? options);
+  const driverValues = nonDefaultValues(describeOptions(driver.options, driver.name), userOptions ?? options);
   const variables = engine.env.map((pair) => pair.split('=', 1)[0] ?? '');
-  const asked = {
+  const engineValues = {
     ...nonDefaultValues(engineOptionSpecs, engine),
     ...(variables.length > 0 ? { env: variables.map((variable) => `${variable}=\${${variable}}`) } : {}),
   };
   return {
     driver: driver.name,
-    ...(Object.keys(own).length > 0 ? { [driver.name]: own } : {}),
-    ...(Object.keys(asked).length > 0 ? { engine: asked } : {}),
+    ...(Object.keys(driverValues).length > 0 ? { [driver.name]: driverValues } : {}),
+    ...(Object.keys(engineValues).length > 0 ? { engine: engineValues } : {}),
     ...(isSameValue(profiles, defaultProfiles) ? {} : { profiles }),
     ...nonDefaultValues(lifetimeOptionSpecs, lifetime ?? {}),
   };
 }
 
-/** What differs from the default and may be written down. */
-function nonDefaultValues(infos: readonly OptionSpec[], values: OptionValues): OptionValues {
-  const kept = infos.filter(
+/** Returns the values that differ from their defaults and are not secret. */
+function nonDefaultValues(specs: readonly OptionSpec[], values: OptionValues): OptionValues {
+  const shown = specs.filter(
     ({ key, secret, default: initial }) => !secret && values[key] !== undefined && !isSameValue(values[key], initial),
   );
-  return Object.fromEntries(kept.map(({ key }) => [key, values[key]]));
+  return Object.fromEntries(shown.map(({ key }) => [key, values[key]]));
 }

@@ -1,11 +1,11 @@
-/** The values of pipelines, commands and operands. `dot` is the value that `.` stands for. */
+/** Evaluates pipelines, commands and operands. `dot` is the value of `.`. */
 import { countStep, countTexts, findVariable, isStrictMap, setVariable, type Execution } from './execution.ts';
 import { builtins, fieldOf } from './functions.ts';
 import { isMap, isNil, isTruthy, typeName, type GoMap, type GoValue } from './go-values.ts';
 import { TemplateError, withPosition } from './template-error.ts';
 import type { FieldAccess, Pipeline, TemplateCommand, TemplateOperand } from './template-nodes.ts';
 
-/** The value that a command gets from the one in front of `|`, if there is one. */
+/** The value of the command before `|`, which the next command gets as its last argument; empty for the first one. */
 type PipedValue = readonly [GoValue] | readonly [];
 
 type FunctionCall = {
@@ -30,14 +30,14 @@ function evaluateCommand(run: Execution, { words }: TemplateCommand, dot: GoValu
   const { at } = first;
   if (first.kind === 'function') return callFunction(run, { name: first.name, at, args, piped }, dot);
   const hasArguments = args.length + piped.length > 0;
-  if (first.kind === 'nil') throw new TemplateError('nil alone says nothing', { at });
+  if (first.kind === 'nil') throw new TemplateError('nil is not a command', { at });
   if (first.kind === 'fields' || first.kind === 'chain' || first.kind === 'variable') {
     const value = evaluateOperand(run, { ...first, names: first.names.slice(0, -1) } as TemplateOperand, dot);
     const last = first.names.at(-1);
     if (last !== undefined) return evaluateField(run, value, { name: last, at, hasArguments });
     if (!hasArguments) return value;
   }
-  if (hasArguments) throw new TemplateError('this is no function, and takes nothing', { at });
+  if (hasArguments) throw new TemplateError('this is not a function, so it takes no arguments', { at });
   return evaluateOperand(run, first, dot);
 }
 
@@ -56,7 +56,7 @@ function evaluateOperand(run: Execution, word: TemplateOperand, dot: GoValue): G
   );
 }
 
-/** Returns the value that the first field is taken from. */
+/** Returns the value on which the first field is looked up. */
 function evaluateStart(run: Execution, word: FieldAccess & { readonly at: number }, dot: GoValue): GoValue {
   if (word.kind === 'fields') return dot;
   return word.kind === 'variable' ? findVariable(run, word.name, word.at).value : evaluateOperand(run, word.of, dot);
@@ -68,8 +68,8 @@ function evaluateField(
   { name, at, hasArguments }: { readonly name: string; readonly at: number; readonly hasArguments: boolean },
 ): GoValue {
   if (value === undefined) return undefined;
-  if (!isMap(value)) throw new TemplateError(`there is no field ${name} in ${describeValue(value)}`, { at });
-  if (hasArguments) throw new TemplateError(`.${name} is no function, and takes nothing`, { at });
+  if (!isMap(value)) throw new TemplateError(`${describeValue(value)} has no field ${name}`, { at });
+  if (hasArguments) throw new TemplateError(`.${name} is not a function, so it takes no arguments`, { at });
   if (isStrictMap(run, value) && !Object.hasOwn(value, name)) throw unknownFieldError(value, name, at);
   return fieldOf(value, name);
 }
@@ -77,15 +77,16 @@ function evaluateField(
 function callFunction(run: Execution, call: FunctionCall, dot: GoValue): GoValue {
   const { name, at, args, piped } = call;
   const { functions } = run;
-  const called = Object.hasOwn(functions, name) ? functions[name] : builtins[name];
-  if (!called) throw new TemplateError(`there is no function ${name}`, { at });
+  const definition = Object.hasOwn(functions, name) ? functions[name] : builtins[name];
+  if (!definition) throw new TemplateError(`unknown function ${name}`, { at });
   const count = args.length + piped.length;
-  if (count < called.minArgs || count > (called.maxArgs ?? Infinity)) throw argumentCountError(call, called, count);
+  if (count < definition.minArgs || count > (definition.maxArgs ?? Infinity))
+    throw argumentCountError(call, definition, count);
   if (name === 'and' || name === 'or') return evaluateLogic(run, call, dot);
   const values = [...args.map((arg) => evaluateOperand(run, arg, dot)), ...piped];
   try {
     countTexts(run, values);
-    const result = called.run(values);
+    const result = definition.run(values);
     countTexts(run, [result]);
     return result;
   } catch (error) {
@@ -94,27 +95,27 @@ function callFunction(run: Execution, call: FunctionCall, dot: GoValue): GoValue
 }
 
 /**
- * `and` and `or`: returns the first argument that decides the result, without a look at the others, or else the last
- * one.
+ * Evaluates `and` or `or`: returns the first argument that decides the result, without evaluating the others. If none
+ * does, returns the last one.
  */
 function evaluateLogic(run: Execution, { name, args, piped }: FunctionCall, dot: GoValue): GoValue {
-  const deciding = name === 'or';
+  const decisiveValue = name === 'or';
   let value: GoValue;
   for (const arg of args) {
     value = evaluateOperand(run, arg, dot);
-    if (isTruthy(value) === deciding) return value;
+    if (isTruthy(value) === decisiveValue) return value;
   }
   return piped.length > 0 ? piped[0] : value;
 }
 
-/** Names the kind of a value for a message. */
+/** Describes a value's type for a message: `nil`, `a string`. */
 export function describeValue(value: GoValue): string {
   return isNil(value) ? 'nil' : `a ${typeName(value)}`;
 }
 
 function unknownFieldError(data: GoMap, name: string, at: number): TemplateError {
   const known = Object.keys(data).map((key) => `.${key}`);
-  return new TemplateError(`there is no field .${name}`, { at, known, word: `.${name}` });
+  return new TemplateError(`unknown field .${name}`, { at, known, word: `.${name}` });
 }
 
 function argumentCountError(
@@ -124,6 +125,6 @@ function argumentCountError(
 ): TemplateError {
   const expected =
     maxArgs === undefined ? `${minArgs} or more` : minArgs === maxArgs ? String(minArgs) : `${minArgs} to ${maxArgs}`;
-  const noun = expected === '1' ? 'value' : 'values';
-  return new TemplateError(`${name} takes ${expected} ${noun}, and got ${count}`, { at });
+  const noun = expected === '1' ? 'argument' : 'arguments';
+  return new TemplateError(`${name} takes ${expected} ${noun}, got ${count}`, { at });
 }

@@ -13,12 +13,10 @@ import { formatValue } from './printf.ts';
 import { TemplateError } from './template-error.ts';
 import type { ControlNode, Pipeline, TemplateNode } from './template-nodes.ts';
 
-/** How a list of nodes ended: a `range` ends or continues with it. */
+/** How the execution of nodes ended. A `range` stops at `break` and goes to its next item at `continue`. */
 type ControlFlow = 'end' | 'break' | 'continue';
 
-/**
- * Returns the text that a template makes of its data. Throws TemplateError where the data does not fit, or at a limit.
- */
+/** Executes a template and returns its output. Throws TemplateError if the data does not fit or a limit is exceeded. */
 export function executeTemplate(template: readonly TemplateNode[], input: ExecutionInput): string {
   const run = startExecution(input);
   executeNodes(run, template, input.data);
@@ -42,7 +40,7 @@ function executeNode(run: Execution, node: TemplateNode, dot: GoValue): ControlF
   return 'end';
 }
 
-/** Writes the value of a pipeline, unless it goes to a variable. */
+/** Writes the value of a pipeline, unless the pipeline sets a variable. */
 function executeAction(run: Execution, pipe: Pipeline, dot: GoValue): void {
   const value = evaluatePipeline(run, pipe, dot);
   if (pipe.variables.length === 0) writeText(run, isNil(value) ? '<no value>' : formatValue(value));
@@ -70,15 +68,15 @@ function executeRange(run: Execution, { pipe, body, otherwise }: ControlNode, do
   return entries.length > 0 ? 'end' : executeNodes(run, otherwise, dot);
 }
 
-/** Returns indexes with items, or keys with values. */
+/** Returns the items of a list with their indexes, or the values of a map with their keys. */
 function entriesOf(value: GoValue, at: number): readonly (readonly [GoValue, GoValue])[] {
   if (isNil(value)) return [];
   if (isList(value)) return value.map((item, index) => [BigInt(index), item]);
   if (isMap(value)) return sortedKeys(value).map((key) => [key, value[key]]);
-  throw new TemplateError(`range walks through lists and maps, and this is ${describeValue(value)}`, { at });
+  throw new TemplateError(`range requires a list or a map, got ${describeValue(value)}`, { at });
 }
 
-/** Returns the variables of a `range` with their values: of two variables, the first is the index or the key. */
+/** Returns the variables of a `range` with their values. If there are two, the first is the index or the key. */
 function bindVariables(names: readonly string[], key: GoValue, item: GoValue): readonly (readonly [string, GoValue])[] {
   const values = names.length > 1 ? [key, item] : [item];
   return names.map((name, index) => [name, values[index]]);

@@ -2,28 +2,25 @@ import type { TemplateFunctions } from './functions.ts';
 import { isMap, type GoMap, type GoValue } from './go-values.ts';
 import { MAX_OUTPUT_LENGTH, TemplateError, tooMuchOutputError } from './template-error.ts';
 
-/** Ranges within ranges end, but some only after years: a template that takes more steps is refused. */
+/** Limits the steps of a template, since nested ranges can take years. */
 const MAX_STEPS = 1_000_000;
 
 export type ExecutionInput = {
   readonly functions: TemplateFunctions;
   readonly data: GoValue;
-  /**
-   * Whether a field that the data itself does not have is an error, as in a struct of Go; else it is `<no value>`, as
-   * in a map.
-   */
+  /** Whether an unknown field of `data` is an error, as in Go's structs; otherwise it is `<no value>`, as in maps. */
   readonly strict: boolean;
 };
 
 type TemplateVariable = { readonly name: string; value: GoValue };
 
-/** What a running template has: its data, its variables and how much of its limits it has used. */
+/** The state of a running template: its data, its variables, and how much of its limits it has used. */
 export type Execution = ExecutionInput & {
   /** The innermost variable is last. */
   readonly variables: TemplateVariable[];
   readonly output: string[];
   steps: number;
-  /** Characters that were written, or made on the way. */
+  /** The number of characters in the output and in intermediate strings. */
   spentLength: number;
 };
 
@@ -31,13 +28,15 @@ export function startExecution(input: ExecutionInput): Execution {
   return { ...input, variables: [{ name: '$', value: input.data }], output: [], steps: 0, spentLength: 0 };
 }
 
-/** Counts a step. Throws where the template has taken too many. */
+/** Counts a step. Throws TemplateError at the limit. */
 export function countStep(run: Execution): void {
   run.steps += 1;
-  if (run.steps > MAX_STEPS) throw new TemplateError('it works for too long');
+  if (run.steps > MAX_STEPS) throw new TemplateError('the template takes too many steps');
 }
 
-/** Counts the texts among these values. Only texts grow: lists and maps are the data's, or pieces of a text. */
+/**
+ * Counts the characters of strings. Only strings can grow: lists and maps come from the data, or from split strings.
+ */
 export function countTexts(run: Execution, values: readonly GoValue[]): void {
   for (const value of values) if (typeof value === 'string') countLength(run, value.length);
 }
@@ -59,10 +58,10 @@ export function declareVariable({ variables }: Execution, name: string, value: G
 export function findVariable({ variables }: Execution, name: string, at: number): TemplateVariable {
   const variable = variables.findLast((candidate) => candidate.name === name);
   if (variable) return variable;
-  throw new TemplateError(`${name} has no value here`, { at });
+  throw new TemplateError(`${name} is not set here`, { at });
 }
 
-/** Sets a variable that exists (`assigns`), or declares a new one. */
+/** Assigns to an existing variable (`assigns`), or declares a new one. */
 export function setVariable(
   run: Execution,
   { name, value, assigns, at }: { name: string; value: GoValue; assigns: boolean; at: number },
@@ -71,7 +70,7 @@ export function setVariable(
   else declareVariable(run, name, value);
 }
 
-/** Runs `work`, and forgets the variables that it declared. */
+/** Runs `work` and removes the variables that it declared. */
 export function runInScope<T>({ variables }: Execution, work: () => T): T {
   const { length } = variables;
   const result = work();
@@ -79,7 +78,7 @@ export function runInScope<T>({ variables }: Execution, work: () => T): T {
   return result;
 }
 
-/** Whether a field that this map does not have is an error. */
+/** Returns whether an unknown field of this value is an error. */
 export function isStrictMap({ data, strict }: Execution, value: GoValue): value is GoMap {
   return strict && value === data && isMap(value);
 }

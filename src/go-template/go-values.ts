@@ -3,20 +3,19 @@ import { TemplateError } from './template-error.ts';
 export type GoMap = { readonly [key: string]: GoValue };
 
 /**
- * A value as templates have it. Go's int is a bigint and its float64 a number, since they print, compare and index
- * differently. null is a nil that the data has, undefined a field that it does not have.
+ * A value in a template. Go's int is a bigint and float64 is a number, since they print, compare and index differently.
+ * null is a nil in the data; undefined is a field that the data does not have.
  */
 export type GoValue = undefined | null | boolean | bigint | number | string | readonly GoValue[] | GoMap;
 
 /**
- * The type of JSON's numbers: Go decodes all of them as float64; `int` makes whole ones int, which print as people
- * write them.
+ * The type of numbers from JSON. Go decodes all of them as float64. With `int`, whole numbers print without exponent.
  */
 export type NumberMode = 'float64' | 'int';
 
-/** Converts any data to values of templates, by way of JSON. */
+/** Converts any data to template values, through JSON. */
 export function fromJson(data: unknown, numbers: NumberMode): GoValue {
-  // The caller's data may hold what plain JSON does not: undefined fields, dates, objects with methods.
+  // The caller's data may contain values that JSON does not have: undefined fields, dates, objects with methods.
   const text = JSON.stringify(data);
   return text === undefined ? undefined : toGoValue(JSON.parse(text), numbers);
 }
@@ -41,7 +40,7 @@ export function isNil(value: GoValue): value is undefined | null {
   return value === undefined || value === null;
 }
 
-/** Returns a map's keys in the order in which Go walks through it: that of their bytes. */
+/** Returns a map's keys in Go's order, which compares their bytes. */
 export function sortedKeys(map: GoMap): readonly string[] {
   return Object.keys(map).toSorted(compareTexts);
 }
@@ -59,26 +58,26 @@ export function typeName(value: GoValue): string {
   return names[typeof value as keyof typeof names];
 }
 
-/** Whether `if` and `and` take a value for true: nil, zero and empty texts, lists and maps are false. */
+/** Returns whether a value counts as true. nil, false, zero, and empty strings, lists and maps do not. */
 export function isTruthy(value: GoValue): boolean {
   if (isList(value)) return value.length > 0;
   if (isMap(value)) return Object.keys(value).length > 0;
   return Boolean(value);
 }
 
-/** Returns the value if it is a text. Else throws a TemplateError that calls it `role`. */
+/** Returns the value if it is a string. Otherwise throws a TemplateError that calls it `role`. */
 export function requireText(value: GoValue, role: string): string {
   if (typeof value === 'string') return value;
-  throw new TemplateError(`${role} must be a string, and this is ${describeType(value)}`);
+  throw new TemplateError(`${role} must be a string, got ${describeType(value)}`);
 }
 
-/** Returns the value if it is a whole number. Else throws a TemplateError that calls it `role`. */
+/** Returns the value if it is a whole number. Otherwise throws a TemplateError that calls it `role`. */
 export function requireWholeNumber(value: GoValue, role: string): number {
   if (typeof value === 'bigint' || (typeof value === 'number' && Number.isInteger(value))) return Number(value);
-  throw new TemplateError(`${role} must be a whole number, and this is ${describeType(value)}`);
+  throw new TemplateError(`${role} must be a whole number, got ${describeType(value)}`);
 }
 
-/** Names a value's type for a message, behind "is". */
+/** Names a value's type for a message, after "got". */
 export function describeType(value: GoValue): string {
-  return isNil(value) ? 'nil' : `of type ${typeName(value)}`;
+  return isNil(value) ? 'nil' : typeName(value);
 }

@@ -2,8 +2,8 @@ import { toWellFormed } from './quoting.ts';
 import { isList, isMap, isNil, sortedKeys, type GoValue } from './go-values.ts';
 
 /**
- * Formats a value as Go's JSON encoder does: keys sorted, and `<`, `>` and `&` escaped, which a page of HTML would read
- * as markup. `margin` is the indentation of the line that the value starts on.
+ * Formats a value as Go's JSON encoder does: sorts keys, and escapes `<`, `>` and `&`, which HTML would read as markup.
+ * `margin` is the indentation of the line that the value starts on.
  */
 export function formatJson(value: GoValue, indent: string, margin = ''): string {
   if (isNil(value)) return 'null';

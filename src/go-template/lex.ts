@@ -20,7 +20,7 @@ export type Token = {
 };
 
 const SPACE = ' \\t\\r\\n';
-/** The tokens of an action, in the order in which `readToken` tries them. */
+/** The patterns of an action's tokens, in the order in which `readToken` tries them. */
 const PATTERNS: readonly (readonly [Token['type'], RegExp])[] = [
   ['close', new RegExp(`[${SPACE}]-\\}\\}[${SPACE}]*|\\}\\}`, 'y')],
   ['space', new RegExp(`[${SPACE}]+?(?=[${SPACE}]-\\}\\}|[^${SPACE}]|$)`, 'y')],
@@ -33,13 +33,13 @@ const PATTERNS: readonly (readonly [Token['type'], RegExp])[] = [
   ['character', /'(?:[^'\\\n]|\\[^\n])+'/y],
   ['mark', /:=|[=|(),]/y],
 ];
-/** A name must end where one of these characters follows: `.a!` is an error, and not `.a` with an error behind it. */
+/** The tokens that one of the characters in AFTER_NAME must follow: in `.a!`, the error is at the `!`. */
 const NAME_TOKENS = new Set<Token['type']>(['variable', 'field', 'dot', 'word']);
 const AFTER_NAME = new RegExp(`[${SPACE}.,|:)(]|\\}\\}|$`, 'y');
 const OPEN = new RegExp(`\\{\\{(-[${SPACE}])?`, 'g');
 const COMMENT = new RegExp(`\\/\\*[\\s\\S]*?\\*\\/`, 'y');
 
-/** Cuts a template into tokens, without the space that trim markers (`{{-`, `-}}`) remove. */
+/** Splits a template into tokens, without the space that trim markers (`{{-`, `-}}`) remove. */
 export function tokenize(template: string): readonly Token[] {
   const tokens: Token[] = [];
   let at = 0;
@@ -55,29 +55,29 @@ export function tokenize(template: string): readonly Token[] {
   }
 }
 
-/** Removes spaces at the end by a loop: a pattern would start again at each of them, which takes quadratic time. */
+/**
+ * Removes trailing space. A loop takes linear time; a pattern would take quadratic time, as it retries at each space.
+ */
 function trimTrailingSpace(text: string): string {
   let end = text.length;
   while (end > 0 && /[ \t\r\n]/.test(text.charAt(end - 1))) end -= 1;
   return text.slice(0, end);
 }
 
-/**
- * Returns the position behind the comment that starts here, and behind its action; undefined where no comment starts.
- */
+/** Returns the position after the comment that starts here and its action; undefined if no comment starts here. */
 function skipComment(template: string, start: number): number | undefined {
   if (!template.startsWith('/*', start)) return undefined;
   const comment = matchAt(COMMENT, template, start);
-  if (comment === undefined) throw new TemplateError('a comment does not end with */', { at: start });
+  if (comment === undefined) throw new TemplateError('a comment is not closed: */ is missing', { at: start });
   const end = start + comment.length;
   const [, close] = PATTERNS[0] ?? [];
   const closed = close && matchAt(close, template, end);
   if (closed === undefined)
-    throw new TemplateError('behind a comment, the action ends at once: {{/* … */}}', { at: end });
+    throw new TemplateError('a comment must be the only content of its action: {{/* … */}}', { at: end });
   return end + closed.length;
 }
 
-/** Adds the tokens of an action, and returns the position behind it. */
+/** Adds the tokens of an action, and returns the position after it. */
 function readAction(template: string, open: number, start: number, tokens: Token[]): number {
   tokens.push({ type: 'open', text: '{{', at: open });
   let at = start;
@@ -90,7 +90,7 @@ function readAction(template: string, open: number, start: number, tokens: Token
 }
 
 function readToken(template: string, at: number, open: number): Token {
-  if (at >= template.length) throw new TemplateError('an action does not end: }} is missing', { at: open });
+  if (at >= template.length) throw new TemplateError('an action is not closed: }} is missing', { at: open });
   for (const [type, pattern] of PATTERNS) {
     const text = matchAt(pattern, template, at);
     if (text === undefined) continue;
@@ -104,7 +104,7 @@ function readToken(template: string, at: number, open: number): Token {
 
 function unexpectedCharacterError(template: string, at: number): TemplateError {
   const character = String.fromCodePoint(template.codePointAt(at) ?? 0xfffd);
-  return new TemplateError(`${JSON.stringify(character)} can't stand here`, { at });
+  return new TemplateError(`unexpected ${JSON.stringify(character)}`, { at });
 }
 
 function matchAt(pattern: RegExp, text: string, at: number): string | undefined {

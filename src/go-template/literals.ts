@@ -4,13 +4,13 @@ const INTEGER = /^([+-]?)(?:0[xX]((?:_?[0-9a-fA-F])+)|0[bB]((?:_?[01])+)|0[oO]?(
 const FLOAT = /^[+-]?(?:\d(?:_?\d)*\.?(?:\d(?:_?\d)*)?|\.\d(?:_?\d)*)(?:[eE][+-]?\d(?:_?\d)*)?$/;
 const INT64_LIMIT = 2n ** 63n;
 
-/** Returns a number as Go reads it: `1` is an int, `1.0` and `1e3` are float64. */
+/** Parses a number as Go does: `1` is an int, `1.0` and `1e3` are float64. */
 export function parseNumber(text: string, at: number): bigint | number {
   const [, sign, hex, binary, octal, decimal] = INTEGER.exec(text) ?? [];
   if (sign !== undefined) return parseInteger(text, sign, { hex, binary, octal, decimal }, at);
   const value = FLOAT.test(text) && /[.eE]/.test(text) ? Number(text.replaceAll('_', '')) : NaN;
   if (Number.isFinite(value)) return value;
-  throw new TemplateError(`${text} is no number`, { at });
+  throw new TemplateError(`${text} is not a number`, { at });
 }
 
 function parseInteger(
@@ -40,19 +40,19 @@ const SIMPLE_ESCAPES: Readonly<Record<string, number>> = {
 };
 const ESCAPE = /^\\(?:([0-7]{3})|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([abfnrtv\\"']))/;
 
-/** Returns the text between double quotes or backquotes. */
+/** Parses a string in double quotes or backquotes. */
 export function parseString(text: string, at: number): string {
   const body = text.slice(1, -1);
   if (text.startsWith('`')) return body.replaceAll('\r', '');
-  // Escapes stand for bytes, several of which may form one character.
+  // Escapes are bytes, and several of them may form one character.
   return Buffer.concat(parseEscapes(body, '"', at).map((part) => part.bytes)).toString('utf8');
 }
 
-/** Returns the number of a character: `'a'` is the int 97. */
+/** Parses a character to its number: `'a'` is the int 97. */
 export function parseCharacter(text: string, at: number): bigint {
   const parts = parseEscapes(text.slice(1, -1), "'", at);
   const [only] = parts;
-  if (only === undefined || parts.length > 1) throw new TemplateError(`${text} is no single character`, { at });
+  if (only === undefined || parts.length > 1) throw new TemplateError(`${text} is not a single character`, { at });
   return BigInt(only.point);
 }
 
@@ -70,7 +70,7 @@ function parseEscapes(body: string, quote: string, at: number): readonly Literal
     }
     const [all = '', octal, hex, four, eight, letter] = ESCAPE.exec(rest) ?? [];
     if (all === '' || (letter !== undefined && letter !== quote && /["']/.test(letter)))
-      throw new TemplateError(`${rest.slice(0, 2)} is no escape`, { at });
+      throw new TemplateError(`${rest.slice(0, 2)} is not an escape sequence`, { at });
     parts.push(parseEscape({ octal, hex, wide: four ?? eight, letter }, all, at));
     rest = rest.slice(all.length);
   }
@@ -85,10 +85,10 @@ function parseEscape(
   if (wide !== undefined) {
     const point = Number.parseInt(wide, 16);
     if (point > 0x10ffff || (point >= 0xd800 && point < 0xe000))
-      throw new TemplateError(`${all} is no character`, { at });
+      throw new TemplateError(`${all} is not a character`, { at });
     return { bytes: Buffer.from(String.fromCodePoint(point)), point };
   }
   const byte = octal ? Number.parseInt(octal, 8) : hex ? Number.parseInt(hex, 16) : (SIMPLE_ESCAPES[letter ?? ''] ?? 0);
-  if (byte > 255) throw new TemplateError(`${all} is no byte`, { at });
+  if (byte > 255) throw new TemplateError(`${all} is not a byte`, { at });
   return { bytes: Buffer.from([byte]), point: byte };
 }

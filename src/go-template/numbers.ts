@@ -1,12 +1,12 @@
 /**
- * Formats numbers as Go does. JavaScript rounds ties up where Go rounds to the even digit, and switches between
- * `1000000` and `1e+06` at another number, so this file computes the digits itself.
+ * Formats numbers as Go does. It computes the digits itself, because JavaScript rounds ties up and Go rounds them to
+ * the even digit, and because JavaScript switches from `1000000` to `1e+06` at another number.
  */
 
 /** The number 0.DIGITS × 10^point, without leading zeros; zero has no digits. */
 type Decimal = { readonly digits: string; readonly point: number };
 
-/** Without a precision, the result has as many digits as tell the number from its neighbors. */
+/** Formats a number. Without a precision, uses as many digits as distinguish it from neighboring numbers. */
 export function formatFloat(value: number, verb: 'e' | 'f' | 'g', precision: number | undefined): string {
   if (!Number.isFinite(value)) return Number.isNaN(value) ? 'NaN' : value > 0 ? '+Inf' : '-Inf';
   const sign = value < 0 || Object.is(value, -0) ? '-' : '';
@@ -23,7 +23,7 @@ function shortestDecimal(size: number): Decimal {
   return { digits, point: digits === '' ? 0 : Number(exponent) + 1 };
 }
 
-/** Every double has a finite decimal form: m × 2^e is m × 5^-e × 10^e where e is negative. */
+/** Returns all digits. Every double has a finite decimal form: for negative e, m × 2^e is m × 5^-e × 10^e. */
 function exactDecimal(size: number): Decimal {
   if (size === 0) return { digits: '', point: 0 };
   const { mantissa, exponent } = floatParts(size);
@@ -42,7 +42,7 @@ function floatParts(size: number): { readonly mantissa: bigint; readonly exponen
     : { mantissa: fraction | 0x10000000000000n, exponent: biased - 1075 };
 }
 
-/** Rounds to at most `count` digits, and a tie to the even digit. */
+/** Rounds to at most `count` digits. Rounds a tie to the even digit. */
 function roundDecimal({ digits, point }: Decimal, count: number): Decimal {
   if (count >= digits.length) return { digits, point };
   if (count < 0) return { digits: '', point: 0 };

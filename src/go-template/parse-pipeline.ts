@@ -1,4 +1,4 @@
-/** The parser of pipelines: `$x := command | command`, each command a function or a value with its arguments. */
+/** Parses pipelines: `$x := command | command`. A command is a function or a value, with arguments. */
 import { builtins, type TemplateFunctions } from './functions.ts';
 import type { Token } from './lex.ts';
 import { parseCharacter, parseNumber, parseString } from './literals.ts';
@@ -15,18 +15,18 @@ import { TemplateError } from './template-error.ts';
 import type { ControlKeyword, Pipeline, TemplateCommand, TemplateOperand } from './template-nodes.ts';
 
 const KEYWORDS = ['break', 'continue', 'else', 'end', 'if', 'range', 'with'];
-/** Words of Go's language that a format of one line has no use for. */
+/** Keywords of Go's template language that are not useful in a one-line format. */
 export const UNSUPPORTED_KEYWORDS: readonly string[] = ['block', 'define', 'template', 'call'];
 
 type PipelineContext = {
   /** The token that ends the pipeline: `}}` or `)`. */
   readonly until: 'close' | ')';
   readonly at: number;
-  /** The keyword in front of the pipeline. */
+  /** The keyword before the pipeline. */
   readonly keyword?: ControlKeyword;
 };
 
-/** Parses a pipeline, and moves behind the token that ends it. */
+/** Parses a pipeline, and moves past the token that ends it. */
 export function parsePipeline(state: ParserState, { until, at, keyword }: PipelineContext): Pipeline {
   const declaration = parseDeclaration(state, keyword);
   const commands: TemplateCommand[] = [];
@@ -37,18 +37,18 @@ export function parsePipeline(state: ParserState, { until, at, keyword }: Pipeli
     commands.push(parseCommand(state));
   }
   takeToken(state);
-  if (commands.length === 0) throw new TemplateError('there is nothing to work with', { at });
+  if (commands.length === 0) throw new TemplateError('the pipeline is empty', { at });
   for (const command of commands.slice(1)) requireFunction(command);
   return { at, ...declaration, commands };
 }
 
-/** A command behind `|` gets a value as its last argument. */
+/** Throws TemplateError if a command after `|` is not a function, since it gets a value as its last argument. */
 function requireFunction({ words, at }: TemplateCommand): void {
   if (['literal', 'nil', 'dot'].includes(words[0]?.kind ?? ''))
-    throw new TemplateError('what stands behind | must be a function', { at });
+    throw new TemplateError('only a function can follow |', { at });
 }
 
-/** Parses `$x :=`, `$x =` and, in a `range`, `$i, $x :=`. Without a declaration the position stays where it is. */
+/** Parses `$x :=`, `$x =` and, in a `range`, `$i, $x :=`. Does not move if there is no declaration. */
 function parseDeclaration(
   state: ParserState,
   keyword: ControlKeyword | undefined,
@@ -67,7 +67,7 @@ function parseDeclaration(
     }
     if (!isToken(mark, 'mark', ',')) break;
     if (keyword !== 'range' || names.length > 1)
-      throw new TemplateError('so many variables stand in a range only, two at most', { at: mark.at });
+      throw new TemplateError('only range can set two variables, and no more than two', { at: mark.at });
     takeToken(state);
     skipSpace(state);
   }
@@ -75,7 +75,7 @@ function parseDeclaration(
   return { variables: [], assigns: false };
 }
 
-/** Parses a command, and moves behind the `|` that follows it, if one does. */
+/** Parses a command, and moves past the `|` after it, if there is one. */
 function parseCommand(state: ParserState): TemplateCommand {
   const { at } = peekToken(state);
   const words: TemplateOperand[] = [];
@@ -94,7 +94,7 @@ function parseCommand(state: ParserState): TemplateCommand {
   return { at, words };
 }
 
-/** Parses a term with the fields that follow it; undefined where no operand starts. */
+/** Parses a term with the fields that follow it; undefined if no operand starts here. */
 function parseOperand(state: ParserState): TemplateOperand | undefined {
   const term = parseTerm(state, peekToken(state));
   if (term === undefined) return undefined;
@@ -103,7 +103,7 @@ function parseOperand(state: ParserState): TemplateOperand | undefined {
   if (names.length === 0) return term;
   if (term.kind === 'fields' || term.kind === 'variable') return { ...term, names: [...term.names, ...names] };
   if (term.kind === 'pipe' || term.kind === 'function') return { kind: 'chain', at: term.at, of: term, names };
-  throw new TemplateError('this has no fields', { at: term.at });
+  throw new TemplateError('this value has no fields', { at: term.at });
 }
 
 function parseTerm(state: ParserState, token: Token): TemplateOperand | undefined {
@@ -117,7 +117,7 @@ function parseTerm(state: ParserState, token: Token): TemplateOperand | undefine
   return term;
 }
 
-/** Returns the term that is one token; undefined where the token is no term. */
+/** Converts a token to a term; undefined if the token is not a term. */
 function toTerm({ functions, variables }: ParserState, { type, text, at }: Token): TemplateOperand | undefined {
   if (type === 'dot') return { kind: 'dot', at };
   if (type === 'field') return { kind: 'fields', at, names: [text.slice(1)] };
@@ -130,17 +130,17 @@ function toTerm({ functions, variables }: ParserState, { type, text, at }: Token
 
 function toVariable(name: string, at: number, variables: readonly string[]): TemplateOperand {
   if (variables.includes(name)) return { kind: 'variable', at, name, names: [] };
-  throw new TemplateError(`there is no variable ${name}`, { at, known: variables, word: name });
+  throw new TemplateError(`unknown variable ${name}`, { at, known: variables, word: name });
 }
 
 function toWordTerm(text: string, at: number, functions: TemplateFunctions): TemplateOperand {
   if (text === 'true' || text === 'false') return { kind: 'literal', at, value: text === 'true' };
   if (text === 'nil') return { kind: 'nil', at };
-  if (KEYWORDS.includes(text)) throw new TemplateError(`${text} can't stand here`, { at });
+  if (KEYWORDS.includes(text)) throw new TemplateError(`unexpected ${text}`, { at });
   if (UNSUPPORTED_KEYWORDS.includes(text)) throw unsupportedKeywordError({ text, at }, functions);
   const known = functionNames(functions);
   if (known.includes(text)) return { kind: 'function', at, name: text };
-  throw new TemplateError(`there is no function ${text}`, { at, known, word: text });
+  throw new TemplateError(`unknown function ${text}`, { at, known, word: text });
 }
 
 export function unsupportedKeywordError(
@@ -148,7 +148,7 @@ export function unsupportedKeywordError(
   functions: TemplateFunctions,
 ): TemplateError {
   const known = [...KEYWORDS, ...functionNames(functions)];
-  return new TemplateError(`${text} is left out here`, { at, known });
+  return new TemplateError(`${text} is not supported`, { at, known });
 }
 
 function functionNames(functions: TemplateFunctions): readonly string[] {

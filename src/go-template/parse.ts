@@ -1,7 +1,4 @@
-/**
- * The parser of templates: text, actions and control structures. What stands in an action is parsed by
- * parse-pipeline.ts.
- */
+/** Parses templates: text, actions and control structures. parse-pipeline.ts parses the pipelines in them. */
 import type { TemplateFunctions } from './functions.ts';
 import type { Token } from './lex.ts';
 import { parsePipeline, UNSUPPORTED_KEYWORDS, unsupportedKeywordError } from './parse-pipeline.ts';
@@ -22,14 +19,14 @@ import type { ControlKeyword, TemplateNode } from './template-nodes.ts';
 type BlockEnd = { readonly word: 'else' | 'end' | ''; readonly at: number };
 type Block = { readonly nodes: readonly TemplateNode[]; readonly end: BlockEnd };
 
-/** Parses a template. Throws TemplateError where it is invalid. */
+/** Parses a template. Throws TemplateError if it is invalid. */
 export function parseNodes(template: string, functions: TemplateFunctions): readonly TemplateNode[] {
   const { nodes, end } = parseBlock(startParsing(template, functions));
-  if (end.word !== '') throw new TemplateError(`this ${end.word} belongs to nothing`, { at: end.at });
+  if (end.word !== '') throw new TemplateError(`unexpected {{${end.word}}}`, { at: end.at });
   return nodes;
 }
 
-/** Parses nodes up to the `else` or `end` that closes them, and moves behind that word. */
+/** Parses nodes up to the `else` or `end` that closes them, and moves past that word. */
 function parseBlock(state: ParserState): Block {
   const nodes: TemplateNode[] = [];
   for (;;) {
@@ -49,7 +46,7 @@ function parseBlock(state: ParserState): Block {
   }
 }
 
-/** Parses what stands between `{{` and `}}`; `first` is the token that comes next. */
+/** Parses an action after its `{{`. `first` is the next token. */
 function parseAction(state: ParserState, first: Token): TemplateNode {
   const { type, text, at } = first;
   if (type !== 'word') return { kind: 'action', pipe: parsePipeline(state, { until: 'close', at }) };
@@ -64,12 +61,12 @@ function parseAction(state: ParserState, first: Token): TemplateNode {
 
 function parseJump(state: ParserState, kind: 'break' | 'continue', at: number): TemplateNode {
   takeToken(state);
-  if (state.loops === 0) throw new TemplateError(`${kind} stands outside of a range`, { at });
+  if (state.loops === 0) throw new TemplateError(`${kind} is allowed only in a range`, { at });
   requireClose(state);
   return { kind };
 }
 
-/** Parses a control structure behind its keyword, with its `end`. Its variables are unknown behind it. */
+/** Parses a control structure from its keyword to its `end`. Its variables are unknown after it. */
 function parseControl(state: ParserState, kind: ControlKeyword, at: number): TemplateNode {
   const outerVariables = state.variables;
   const pipe = parsePipeline(state, { until: 'close', at, keyword: kind });
@@ -82,7 +79,7 @@ function parseControl(state: ParserState, kind: ControlKeyword, at: number): Tem
   return { kind, pipe, body, otherwise };
 }
 
-/** Parses what follows `else`: nodes and an `end`, or another `if`, whose `end` is also this one's. */
+/** Parses the part after `else`: nodes and an `end`, or another `if`, which shares its `end` with this structure. */
 function parseElse(state: ParserState, kind: ControlKeyword, at: number): readonly TemplateNode[] {
   skipSpace(state);
   const word = peekToken(state);
@@ -92,12 +89,12 @@ function parseElse(state: ParserState, kind: ControlKeyword, at: number): readon
   }
   requireClose(state);
   const { nodes, end } = parseBlock(state);
-  if (end.word === 'else') throw new TemplateError('there is an else already', { at: end.at });
+  if (end.word === 'else') throw new TemplateError(`this ${kind} already has an else`, { at: end.at });
   requireEnd(state, end, kind, at);
   return nodes;
 }
 
 function requireEnd(state: ParserState, { word }: BlockEnd, kind: ControlKeyword, at: number): void {
-  if (word === '') throw new TemplateError(`{{end}} is missing for this ${kind}`, { at });
+  if (word === '') throw new TemplateError(`this ${kind} is not closed: {{end}} is missing`, { at });
   requireClose(state);
 }

@@ -2,16 +2,16 @@ import type { TemplateFunctions } from './functions.ts';
 import { tokenize, type Token } from './lex.ts';
 import { TemplateError } from './template-error.ts';
 
-/** How deep parentheses and control structures may nest: the parser and the executor recurse. */
+/** Limits the nesting of parentheses and control structures, since the parser and the executor are recursive. */
 const MAX_DEPTH = 100;
 
-/** Where the parser is. Its functions move `position` forward and keep the rest up to date. */
+/** The state of the parser. Its functions move `position` forward and update the rest. */
 export type ParserState = {
   readonly tokens: readonly Token[];
   readonly functions: TemplateFunctions;
   position: number;
   depth: number;
-  /** How many `range` the position is inside of. */
+  /** The number of `range` blocks around the position. */
   loops: number;
   /** The variables that are declared at the position. */
   variables: readonly string[];
@@ -21,12 +21,12 @@ export function startParsing(template: string, functions: TemplateFunctions): Pa
   return { tokens: tokenize(template), functions, position: 0, depth: 0, loops: 0, variables: ['$'] };
 }
 
-/** Returns the next token; behind the last one it is still the last one, of type `end`. */
+/** Returns the next token. At the end, it is always the last token, of type `end`. */
 export function peekToken({ tokens, position }: ParserState): Token {
   return tokens[position] ?? (tokens.at(-1) as Token);
 }
 
-/** Returns the next token and moves behind it. */
+/** Returns the next token and moves past it. */
 export function takeToken(state: ParserState): Token {
   const token = peekToken(state);
   state.position += 1;
@@ -41,7 +41,7 @@ export function isToken(token: Token, type: Token['type'], text: string): boolea
   return token.type === type && token.text === text;
 }
 
-/** Moves behind the `}}` that must come next. */
+/** Moves past `}}`. Throws TemplateError if another token comes next. */
 export function requireClose(state: ParserState): void {
   skipSpace(state);
   const token = takeToken(state);
@@ -51,13 +51,13 @@ export function requireClose(state: ParserState): void {
 /** Runs `work` one level deeper. */
 export function parseNested<T>(state: ParserState, at: number, work: () => T): T {
   state.depth += 1;
-  if (state.depth > MAX_DEPTH) throw new TemplateError('nothing stands so deep within other things', { at });
+  if (state.depth > MAX_DEPTH) throw new TemplateError('the template is nested too deeply', { at });
   const result = work();
   state.depth -= 1;
   return result;
 }
 
 export function unexpectedTokenError({ type, text, at }: Token): TemplateError {
-  const what = type === 'close' ? 'the end of the action' : JSON.stringify(text);
-  return new TemplateError(`${what} can't stand here`, { at });
+  const what = type === 'close' ? 'end of the action' : JSON.stringify(text);
+  return new TemplateError(`unexpected ${what}`, { at });
 }

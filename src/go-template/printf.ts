@@ -32,22 +32,20 @@ export function formatValue(value: GoValue): string {
   return formatWithVerb(value, 'v', NO_FLAGS);
 }
 
-/** `print`: joins the values, with a space between two neighbors of which neither is a string. */
+/** `print`: joins the values, with a space between two values if neither is a string. */
 export function sprint(values: readonly GoValue[]): string {
   return values
     .map((value, index) => {
-      const isApart = index > 0 && typeof value !== 'string' && typeof values[index - 1] !== 'string';
-      return `${isApart ? ' ' : ''}${formatValue(value)}`;
+      const needsSpace = index > 0 && typeof value !== 'string' && typeof values[index - 1] !== 'string';
+      return `${needsSpace ? ' ' : ''}${formatValue(value)}`;
     })
     .join('');
 }
 
-/** `%`, flags, width, precision and the verb, which is '' where the format ends. */
+/** `%`, flags, width, precision, and the verb, which is '' at the end of the format. */
 const PLACEHOLDER = /%([-+# 0]*)(\d*)(?:(\.)(\d*))?([\s\S]?)/gu;
 
-/**
- * `printf`. As in Go, a value of the wrong type, a missing value and values to spare are no errors: the text says so.
- */
+/** `printf`. As in Go, a wrong type, a missing value or an extra value is not an error: the output mentions it. */
 export function sprintf(format: string, values: readonly GoValue[]): string {
   let text = '';
   let position = 0;
@@ -71,7 +69,7 @@ export function sprintf(format: string, values: readonly GoValue[]): string {
   return text + formatExtra(values.slice(used));
 }
 
-/** Formats one placeholder with its value; the list is empty where the values do not suffice. */
+/** Formats one placeholder with its value. The list is empty if there are too few values. */
 function formatPlaceholder(match: RegExpExecArray, value: readonly GoValue[]): string {
   const [, signs = '', width = '', point, precision = '', verb = ''] = match;
   const flags = parseFlags(signs, width, point === undefined ? undefined : precision);
@@ -97,16 +95,16 @@ function parseFlags(signs: string, width: string, precision: string | undefined)
     precision: precision === undefined ? undefined : Number(precision),
   };
   if (Math.max(flags.width ?? 0, flags.precision ?? 0) > MAX_WIDTH)
-    throw new TemplateError(`printf makes nothing wider than ${MAX_WIDTH}`);
+    throw new TemplateError(`printf supports a width and precision of at most ${MAX_WIDTH}`);
   return flags;
 }
 
 function requireKnownVerb(letter: string, { sharp }: FormatFlags): void {
   if (!VERBS.includes(letter)) {
     const known = VERBS.map((verb) => `%${verb}`);
-    throw new TemplateError(`printf does not know %${letter}`, { known });
+    throw new TemplateError(`printf does not support %${letter}`, { known });
   }
-  if (sharp && !'xXqod'.includes(letter)) throw new TemplateError(`printf does not know %#${letter}`);
+  if (sharp && !'xXqod'.includes(letter)) throw new TemplateError(`printf does not support %#${letter}`);
 }
 
 function formatWithVerb(value: GoValue, verb: string, flags: FormatFlags): string {
@@ -127,7 +125,7 @@ function formatElement(value: GoValue, verb: string, flags: FormatFlags): string
   return isNil(value) ? '<nil>' : formatWithVerb(value, verb, flags);
 }
 
-/** Returns undefined where the verb does not fit the type. */
+/** Returns undefined if the verb does not fit the type. */
 function formatScalar(value: string | boolean | bigint | number, verb: string, flags: FormatFlags): string | undefined {
   if (typeof value === 'string') return formatString(value, verb, flags);
   if (typeof value === 'boolean') return 'vt'.includes(verb) ? padText(String(value), flags) : undefined;
@@ -189,10 +187,10 @@ function floatDigits(value: number, verb: string, { precision }: FormatFlags): s
   if (verb === 'e') return formatFloat(value, 'e', precision ?? 6);
   if (verb === 'E') return formatFloat(value, 'e', precision ?? 6).toUpperCase();
   if (verb !== 'x' && verb !== 'X' && verb !== 'b') return undefined;
-  // Go has these two forms of powers of two as well, and no format of machines uses them.
+  // Go also supports these two forms, but formats for machines do not use them.
   if (verb === 'b' || precision !== undefined)
     throw new TemplateError(
-      `printf does not know %${precision === undefined ? '' : `.${precision}`}${verb} of a float64`,
+      `printf does not support %${precision === undefined ? '' : `.${precision}`}${verb} for float64`,
     );
   return verb === 'x' ? formatHexFloat(value) : formatHexFloat(value).toUpperCase();
 }

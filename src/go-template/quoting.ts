@@ -1,4 +1,4 @@
-/** Quotes and escapes texts as Go does. */
+/** Quotes and escapes strings as Go does. */
 
 /** Replaces a surrogate without its partner by U+FFFD, as Go does with any invalid text. */
 export function toWellFormed(text: string): string {
@@ -7,7 +7,7 @@ export function toWellFormed(text: string): string {
 
 const PRINTABLE = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]$/u;
 
-/** Whether Go calls a character printable: visible characters, and the space. */
+/** Returns whether Go considers a character printable: visible characters, and the space. */
 function isPrintable(character: string): boolean {
   return PRINTABLE.test(character);
 }
@@ -22,7 +22,7 @@ const SHORT_ESCAPES: Readonly<Record<string, string>> = {
   '\v': '\\v',
 };
 
-/** Quotes a text as Go's source code would; with `ascii`, all other characters are escaped. */
+/** Quotes a string as in Go's source code. With `ascii`, escapes all characters outside ASCII. */
 export function goQuote(text: string, quote: '"' | "'", ascii = false): string {
   const body = [...toWellFormed(text)].map((character) => {
     if (character === quote || character === '\\') return `\\${character}`;
@@ -39,7 +39,7 @@ function hexEscape(point: number): string {
   return point < 0x10000 ? `\\u${hex.padStart(4, '0')}` : `\\U${hex.padStart(8, '0')}`;
 }
 
-/** Quotes a text with backquotes; returns undefined for a text that backquotes can't hold. */
+/** Quotes a string with backquotes; undefined if it contains characters that backquotes do not allow. */
 export function goBackquote(text: string): string | undefined {
   // oxlint-disable-next-line no-control-regex -- the expression looks for control characters
   return /[\u0000-\u0008\u000A-\u001F`\u007F\uFEFF]/.test(text) || toWellFormed(text) !== text
@@ -47,7 +47,7 @@ export function goBackquote(text: string): string | undefined {
     : `\`${text}\``;
 }
 
-/** Escapes a text for a page of HTML. */
+/** Escapes a string for HTML. */
 export function escapeHtml(text: string): string {
   const entities: Readonly<Record<string, string>> = {
     '"': '&#34;',
@@ -61,7 +61,7 @@ export function escapeHtml(text: string): string {
   return text.replaceAll(/["'&<>\u0000]/g, (character) => entities[character] ?? '');
 }
 
-/** Escapes a text for a string of JavaScript. */
+/** Escapes a string for a JavaScript string literal. */
 export function escapeJs(text: string): string {
   return [...toWellFormed(text)]
     .map((character) => {
@@ -73,7 +73,7 @@ export function escapeJs(text: string): string {
     .join('');
 }
 
-/** Escapes a text for a value in the query of a URL. */
+/** Escapes a string for a value in a URL's query. */
 export function escapeQuery(text: string): string {
   return encodeURIComponent(toWellFormed(text))
     .replaceAll('%20', '+')

@@ -1,23 +1,20 @@
 import type { TemplateFunctions } from './functions.ts';
 import { parseTemplate, type RenderOptions } from './template.ts';
 
-/** A format for rows: with `table` in front it prints aligned columns with titles, else each row as it is. */
+/** A format for rows. If it begins with `table`, it prints aligned columns with titles; otherwise only the rows. */
 export type RowFormat = {
   /** Returns lines of text. Throws TemplateError. */
   render(rows: readonly unknown[], titles: Readonly<Record<string, string>>): readonly string[];
 };
 
-/**
- * Parses a format. `\t` and `\n` in it stand for a tab and a new line, since shells pass them on as they are. Throws
- * TemplateError.
- */
+/** Parses a format. Replaces `\t` and `\n` by a tab and a newline, since shells do not. Throws TemplateError. */
 export function parseRowFormat(format: string, functions: TemplateFunctions, options: RenderOptions = {}): RowFormat {
   const isTable = format.startsWith('table');
   const text = (isTable ? format.slice('table'.length) : format).replaceAll(/^ +| +$/g, '');
   const template = parseTemplate(text.replaceAll('\\t', '\t').replaceAll('\\n', '\n'), functions);
   const line = (row: unknown): string => template.render(row, options);
   return {
-    // The titles go through the same template, so that they stand where the values do.
+    // The titles go through the same template, so that they are in the same columns as the values.
     render: (rows, titles) => (isTable ? formatTable([titles, ...rows].map(line)) : rows.map(line)),
   };
 }
@@ -31,9 +28,9 @@ export function formatTable(lines: readonly string[]): readonly string[] {
 }
 
 /**
- * Aligns as Go's tabwriter does with the settings of Docker Machine and the docker CLI. Cells end with tabs, and the
- * text behind a line's last tab is not a cell. A column is as wide as its widest cell among consecutive lines that have
- * the column.
+ * Aligns columns as Go's tabwriter does with the settings of Docker Machine and the docker CLI. Cells end with tabs,
+ * and the text after a line's last tab is not a cell. A column is as wide as its widest cell in consecutive lines that
+ * have the column.
  */
 function alignColumns(text: string): string {
   const lines = text.split('\n').map((line) => line.split('\t'));
@@ -56,7 +53,7 @@ function alignColumns(text: string): string {
     .join('\n');
 }
 
-/** Counts the consecutive lines from `from` on that have the column. */
+/** Counts the consecutive lines, beginning with `from`, that have the column. */
 function columnHeight(lines: readonly (readonly string[])[], from: number, column: number): number {
   const end = lines.findIndex((cells, row) => row > from && column >= cells.length - 1);
   return (end < 0 ? lines.length : end) - from;

@@ -1,8 +1,8 @@
-/** An error of a template, or of what it asks of its data. Any other error that this folder throws is a bug. */
+/** An error in a template, or in its use of the data. Any other error from this folder is a bug. */
 export class TemplateError extends Error {
   /** The position in the template, in characters from 0. */
   readonly at: number | undefined;
-  /** The words that are known, where the error is an unknown one: the caller suggests the nearest. */
+  /** If the error is an unknown word, the known words: the caller suggests the nearest one. */
   readonly known: readonly string[];
   /** The unknown word. */
   readonly word: string | undefined;
@@ -19,7 +19,7 @@ export class TemplateError extends Error {
   }
 }
 
-/** Returns the error with a position: a function does not know where in the template it was called. */
+/** Adds a position to an error from a function, which does not know its position in the template. */
 export function withPosition(error: unknown, at: number): unknown {
   if (!(error instanceof TemplateError) || error.at !== undefined) return error;
   return new TemplateError(error.message, {
@@ -30,10 +30,10 @@ export function withPosition(error: unknown, at: number): unknown {
 }
 
 /**
- * In characters: far more than any format prints, and little enough to stop a template that doubles a text in a loop.
+ * Limits the output, in characters. No format prints that much; a template that doubles a string in a loop exceeds it.
  */
 export const MAX_OUTPUT_LENGTH = 2 ** 24;
 
 export function tooMuchOutputError(): TemplateError {
-  return new TemplateError('it makes more text than any machine has to tell');
+  return new TemplateError('the output is too long');
 }

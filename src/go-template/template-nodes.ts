@@ -1,4 +1,4 @@
-/** A template as the parser returns it and the executor walks it. `at` is a position in the template's text, from 0. */
+/** The nodes of a parsed template. `at` is a position in the template's text, from 0. */
 import type { GoValue } from './go-values.ts';
 
 export type TemplateNode =
@@ -14,15 +14,15 @@ export type ControlNode = {
   readonly kind: ControlKeyword;
   readonly pipe: Pipeline;
   readonly body: readonly TemplateNode[];
-  /** The nodes behind `else`. */
+  /** The nodes after `else`. */
   readonly otherwise: readonly TemplateNode[];
 };
 
 export type Pipeline = {
   readonly at: number;
-  /** The variables that get the pipeline's value. */
+  /** The variables that are set to the pipeline's value. */
   readonly variables: readonly string[];
-  /** Whether they exist already (`=`); with `:=` they are new. */
+  /** Whether the variables already exist (`=`); `:=` declares new ones. */
   readonly assigns: boolean;
   readonly commands: readonly TemplateCommand[];
 };

@@ -5,20 +5,20 @@ import { parseNodes } from './parse.ts';
 import { fromJson, type NumberMode } from './go-values.ts';
 
 export type RenderOptions = {
-  /** The type of the data's numbers; `float64` unless given. */
+  /** The type of the data's numbers; `float64` by default. */
   readonly numbers?: NumberMode;
-  /** Whether a field that the data itself does not have is an error; false unless given. */
+  /** Whether an unknown field of the data is an error; false by default. */
   readonly strict?: boolean;
 };
 
 export type Template = {
-  /** Returns the text. Throws TemplateError where the data does not fit the template. */
+  /** Returns the output. Throws TemplateError if the data does not fit the template. */
   render(data: unknown, options?: RenderOptions): string;
 };
 
 /**
- * Parses a template of Go's text/template: all of the language but `define`, `template`, `block` and `call`, which a
- * format of one line has no use for. Throws TemplateError.
+ * Parses a template of Go's text/template. Supports the whole language except `define`, `template`, `block` and `call`,
+ * which are not useful in a one-line format. Throws TemplateError.
  */
 export function parseTemplate(text: string, functions: TemplateFunctions = dockerMachineFunctions): Template {
   const nodes = parseNodes(text, functions);

@@ -8,7 +8,7 @@ export type BuiltImage = { readonly root: string; readonly engine: string };
 
 /**
  * Builds disk.qcow2, vmlinuz and initrd in a folder, from the distribution's signed packages. `qemuImg` is the path of
- * that program. A build that is stopped leaves nothing but the folder.
+ * that program. An interrupted build leaves nothing but the folder.
  */
 export async function buildImage(
   {
@@ -31,7 +31,7 @@ export async function buildImage(
       OUT: folder,
       MIRROR: mirror ?? '',
       PATH: `${env.PATH ?? ''}:/usr/sbin:/sbin`,
-      // Some GB: more than a /tmp in memory holds.
+      // The build needs several GB, more than a /tmp in memory has.
       TMPDIR: env.TMPDIR ?? '/var/tmp',
     },
   });

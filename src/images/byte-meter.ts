@@ -3,7 +3,7 @@ import type { Log } from '../progress.ts';
 const WINDOW_MILLISECONDS = 5000;
 const MIN_INTERVAL_MILLISECONDS = 250;
 
-/** `412 of 633 MB (65 %), 21 MB/s, 10 s left`; what is not known yet is left out. */
+/** Returns `412 of 633 MB (65 %), 21 MB/s, 10 s left`, without the parts that are not known yet. */
 export function formatByteProgress(
   done: number,
   total: number | undefined,
@@ -18,7 +18,9 @@ export function formatByteProgress(
   return known ? `${amount}, ${rate}, ${formatTimeLeft((total - done) / bytesPerSecond)} left` : `${amount}, ${rate}`;
 }
 
-/** Told of every chunk, says at most four lines a second, with the rate of the last seconds. */
+/**
+ * Returns a function to call for every chunk. It logs at most four lines a second, with the rate of the last seconds.
+ */
 export function createByteMeter(
   log: Log,
   prefix: string,
@@ -29,9 +31,9 @@ export function createByteMeter(
     const at = now();
     const last = samples.at(-1);
     if (last !== undefined && done !== total && at - last.at < MIN_INTERVAL_MILLISECONDS) return;
-    // Fewer than before: it was begun anew.
-    const before = last !== undefined && last.done > done ? [] : samples;
-    samples = [...before.filter((sample) => at - sample.at <= WINDOW_MILLISECONDS), { at, done }];
+    // Fewer bytes than before: the transfer was restarted.
+    const previous = last !== undefined && last.done > done ? [] : samples;
+    samples = [...previous.filter((sample) => at - sample.at <= WINDOW_MILLISECONDS), { at, done }];
     const first = samples[0];
     const rate = first !== undefined && at > first.at ? ((done - first.done) * 1000) / (at - first.at) : undefined;
     log(`${prefix}${formatByteProgress(done, total, rate)}`, { done, total, rate });

@@ -2,12 +2,12 @@ import { SlipwayError } from '../errors.ts';
 import { formatList } from '../machine/options.ts';
 import type { Arch } from './image.ts';
 
-/** A distribution's release whose name is enough to make an image of it. */
+/** A distribution's release that Slipway can build or download by its name alone. */
 export type KnownImage = {
   readonly name: string;
-  /** What its packages' repository calls the release. */
+  /** The release's name in its package repository. */
   readonly suite: string;
-  /** The vendor's cloud image, and the list of digests beside it. */
+  /** The vendor's cloud image, and the digest list beside it. */
   readonly cloud: Readonly<Record<Arch, { readonly url: string; readonly file: string; readonly sums: string }>>;
 };
 
@@ -23,11 +23,11 @@ export function requireKnownImage(name: string): KnownImage {
 }
 
 function debianImage(release: number, suite: string): KnownImage {
-  const of = (arch: Arch): KnownImage['cloud'][Arch] => {
+  const cloudImage = (arch: Arch): KnownImage['cloud'][Arch] => {
     const folder = `https://cloud.debian.org/images/cloud/${suite}/latest`;
-    // Of the vendor's kinds the smallest that has the drivers of virtual machines.
+    // The smallest of the vendor's variants that has the drivers for VMs.
     const file = `debian-${release}-genericcloud-${arch}.qcow2`;
     return { url: `${folder}/${file}`, file, sums: `${folder}/SHA512SUMS` };
   };
-  return { name: `debian-${release}`, suite, cloud: { amd64: of('amd64'), arm64: of('arm64') } };
+  return { name: `debian-${release}`, suite, cloud: { amd64: cloudImage('amd64'), arm64: cloudImage('arm64') } };
 }

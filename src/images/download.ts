@@ -17,25 +17,26 @@ import {
   type DownloadRetryPolicy,
 } from './http.ts';
 import { createByteMeter } from './byte-meter.ts';
+import { parseJson } from '../parse-json.ts';
 
 export type DownloadRequest = {
   /** `sha512:…` or `sha256:…`. */
   readonly digest: string;
-  /** The folder that it goes to; one download of a digest at a time (see `Images.lock`). */
+  /** The target folder. Only one download per digest may use it at a time (see `ImageStore.lock`). */
   readonly folder: string;
   readonly log: Log;
   readonly signal: AbortSignal;
-  /** The file's name there; its digest's digits where none is given. */
+  /** The file's name; the default is the digits of its digest. */
   readonly fileName?: string;
   readonly retryPolicy?: DownloadRetryPolicy;
 };
 
-/** What was said of the file whose beginning lies in the .part: only the same one may be gone on with. */
+/** Where the content of the .part file came from: a download continues only from the same file. */
 type PartOrigin = { readonly url: string; readonly validator: string | undefined };
 
 /**
- * The path of a file that has this digest. A file of this computer is checked and used where it is. From the network it
- * grows as DIGEST.part, which outlives everything but a wrong digest, and gets its name when it is whole and right.
+ * Returns the path of a file with this digest. A file on this computer is checked and used in place. A download grows
+ * as DIGEST.part, which is kept on every failure except a wrong digest, and is renamed once it is complete and correct.
  */
 export async function download(url: string, call: DownloadRequest): Promise<string> {
   if (!/^https?:/i.test(url)) return checkLocalFile(url, call);
@@ -54,12 +55,13 @@ export async function download(url: string, call: DownloadRequest): Promise<stri
 }
 
 /**
- * Two pieces that don't fit may be of two files, which says nothing of the one there now: that is then fetched whole.
+ * Downloads the rest of the file and checks its digest. If it was resumed, the two pieces may come from different
+ * files, which says nothing about the file on the server now: it is then downloaded again from the start.
  */
 async function completePart(part: PartFile, url: string, call: DownloadRequest): Promise<void> {
   const { hex } = splitDigest(call.digest);
-  const { pieced } = await fetchRest(part, url, call);
-  if (pieced && part.digest() !== hex) {
+  const { resumed } = await fetchRest(part, url, call);
+  if (resumed && part.digest() !== hex) {
     call.log('The part that was downloaded before does not match; downloading again');
     await part.restart();
     await fetchRest(part, url, call);
@@ -70,65 +72,65 @@ async function completePart(part: PartFile, url: string, call: DownloadRequest):
   throw wrongDigestError(url, call.digest, actual);
 }
 
-async function fetchRest(part: PartFile, url: string, call: DownloadRequest): Promise<{ readonly pieced: boolean }> {
-  let pieced = false;
-  const how = {
+async function fetchRest(part: PartFile, url: string, call: DownloadRequest): Promise<{ readonly resumed: boolean }> {
+  let resumed = false;
+  const options = {
     signal: call.signal,
-    patience: call.retryPolicy ?? DEFAULT_RETRY_POLICY,
+    retryPolicy: call.retryPolicy ?? DEFAULT_RETRY_POLICY,
     log: call.log,
-    reached: () => part.bytes,
+    bytesReceived: () => part.bytes,
   };
-  const say = createByteMeter(call.log, '');
-  await retryDownload(url, how, async () => {
-    const answer = await httpGet(url, await part.readRangeHeaders(), how);
+  const reportBytes = createByteMeter(call.log, '');
+  await retryDownload(url, options, async () => {
+    const response = await httpGet(url, await part.readRangeHeaders(), options);
     try {
-      const total = await alignPart(part, url, answer);
-      pieced = answer.status === 206;
-      for await (const chunk of answer.chunks) {
+      const total = await alignPart(part, url, response);
+      resumed = response.status === 206;
+      for await (const chunk of response.chunks) {
         await part.append(chunk);
-        say(part.bytes, total);
+        reportBytes(part.bytes, total);
       }
       if (total !== undefined && part.bytes < total) throw new TransientNetworkError('the connection broke');
     } finally {
-      answer.close();
+      response.close();
     }
   });
-  return { pieced };
+  return { resumed };
 }
 
-/** Makes the part end where the answer begins; the length of the whole, where the server tells. */
-async function alignPart(part: PartFile, url: string, answer: HttpResponse): Promise<number | undefined> {
-  if (answer.status === 206) {
-    const [, from, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(answer.headers.get('content-range') ?? '') ?? [];
+/** Makes the part end where the response begins. Returns the file's total length, if the server tells it. */
+async function alignPart(part: PartFile, url: string, response: HttpResponse): Promise<number | undefined> {
+  if (response.status === 206) {
+    const [, from, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.headers.get('content-range') ?? '') ?? [];
     if (Number(from) === part.bytes) return total === '*' ? undefined : Number(total);
     await part.restart();
-    throw new TransientNetworkError('the server sent another part than was asked for');
+    throw new TransientNetworkError('the server sent a different range than requested');
   }
-  // What is here is longer than what is there: they are two things.
-  if (answer.status === 416 && part.bytes > 0) {
+  // The local part is longer than the file on the server, so it is of another file.
+  if (response.status === 416 && part.bytes > 0) {
     await part.restart();
-    throw new TransientNetworkError('the server has no such part');
+    throw new TransientNetworkError('the server does not have the requested range');
   }
-  if (answer.status !== 200) throw downloadRefusedError(url, answer);
+  if (response.status !== 200) throw downloadRefusedError(url, response);
   await part.restart();
-  await part.writeOrigin({ url, validator: validatorOf(answer.headers) });
-  const length = answer.headers.get('content-length');
-  return length === null || answer.headers.has('content-encoding') ? undefined : Number(length);
+  await part.writeOrigin({ url, validator: validatorOf(response.headers) });
+  const length = response.headers.get('content-length');
+  return length === null || response.headers.has('content-encoding') ? undefined : Number(length);
 }
 
-/** What If-Range compares. A weak ETag promises too little for that. */
+/** Returns the value that If-Range compares. A weak ETag does not guarantee identical bytes. */
 function validatorOf(headers: Headers): string | undefined {
   const etag = headers.get('etag');
   return etag !== null && !etag.startsWith('W/') ? etag : (headers.get('last-modified') ?? undefined);
 }
 
-/** The beginning of a file, hashed as it grows. */
+/** The first part of a file, hashed as it grows. */
 type PartFile = AsyncDisposable & {
   readonly bytes: number;
   digest(): string;
-  /** The headers that ask for the rest, or for nothing in particular where there is no beginning. */
+  /** Returns headers that request the rest; none if the part is empty. */
   readRangeHeaders(): Promise<Readonly<Record<string, string>>>;
-  writeOrigin(from: PartOrigin): Promise<void>;
+  writeOrigin(origin: PartOrigin): Promise<void>;
   append(chunk: Uint8Array): Promise<void>;
   restart(): Promise<void>;
   remove(): Promise<void>;
@@ -137,7 +139,7 @@ type PartFile = AsyncDisposable & {
 
 async function openPartFile(path: string, url: string, { digest, log, signal }: DownloadRequest): Promise<PartFile> {
   const { algorithm } = splitDigest(digest);
-  const about = `${path}.from`;
+  const originPath = `${path}.from`;
   let hash = createHash(algorithm);
   let bytes = 0;
   const file = await withLocalFileError(path, () => open(path, 'a', 0o600));
@@ -148,12 +150,12 @@ async function openPartFile(path: string, url: string, { digest, log, signal }: 
     digest: () => hash.copy().digest('hex'),
     async readRangeHeaders() {
       if (bytes === 0) return {};
-      const from = await readOrigin(about);
-      // Of a mirror nothing is known but the digest, which has the last word.
-      const validator = from?.url === url ? from.validator : undefined;
+      const origin = await readOrigin(originPath);
+      // A mirror's validator can't be compared; the digest decides in the end.
+      const validator = origin?.url === url ? origin.validator : undefined;
       return { range: `bytes=${bytes}-`, ...(validator === undefined ? {} : { 'if-range': validator }) };
     },
-    writeOrigin: (from) => writeFileAtomic(about, `${JSON.stringify(from)}\n`, 0o600),
+    writeOrigin: (origin) => writeFileAtomic(originPath, `${JSON.stringify(origin)}\n`, 0o600),
     async append(chunk) {
       await withLocalFileError(path, () => writeAll(file, chunk));
       hash.update(chunk);
@@ -166,21 +168,21 @@ async function openPartFile(path: string, url: string, { digest, log, signal }: 
     },
     async remove() {
       await rm(path, { force: true });
-      await rm(about, { force: true });
+      await rm(originPath, { force: true });
     },
-    moveTo: (place) =>
-      withLocalFileError(place, async () => {
+    moveTo: (target) =>
+      withLocalFileError(target, async () => {
         await file.sync();
-        await rename(path, place);
-        await rm(about, { force: true });
-        await syncFolder(join(place, '..'));
+        await rename(path, target);
+        await rm(originPath, { force: true });
+        await syncFolder(join(target, '..'));
       }),
     [Symbol.asyncDispose]: () => file.close(),
   };
   try {
     const { size } = await file.stat();
-    const say = createByteMeter(log, 'Checking the existing file: ');
-    await hashInto(hash, path, size, { signal, done: (done) => say(done, size) });
+    const reportBytes = createByteMeter(log, 'Checking the existing file: ');
+    await hashInto(hash, path, size, { signal, done: (done) => reportBytes(done, size) });
     bytes = size;
     return part;
   } catch (error) {
@@ -194,12 +196,7 @@ async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
 }
 
 async function readOrigin(path: string): Promise<PartOrigin | undefined> {
-  try {
-    return JSON.parse((await readFileIfExists(path)) ?? 'null') as PartOrigin;
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw localFileError(path, error);
-  }
+  return parseJson(await withLocalFileError(path, () => readFileIfExists(path))) as PartOrigin | undefined;
 }
 
 async function withLocalFileError<T>(path: string, work: () => Promise<T>): Promise<T> {
@@ -217,15 +214,15 @@ async function hasExpectedDigest(path: string, { digest, signal, log }: Download
     throw error;
   });
   if (found === undefined) return false;
-  const say = createByteMeter(log, 'Checking the existing file: ');
-  return (await hashFile(path, algorithm, { signal, done: (done) => say(done, found.size) })) === hex;
+  const reportBytes = createByteMeter(log, 'Checking the existing file: ');
+  return (await hashFile(path, algorithm, { signal, done: (done) => reportBytes(done, found.size) })) === hex;
 }
 
 async function checkLocalFile(url: string, call: DownloadRequest): Promise<string> {
   const path = /^file:/i.test(url) ? fileURLToPath(url) : url;
   const { algorithm, hex } = splitDigest(call.digest);
-  const say = createByteMeter(call.log, 'Checked ');
-  const actual = await hashFile(path, algorithm, { signal: call.signal, done: say }).catch((error: unknown) => {
+  const reportBytes = createByteMeter(call.log, 'Checked ');
+  const actual = await hashFile(path, algorithm, { signal: call.signal, done: reportBytes }).catch((error: unknown) => {
     if (systemCode(error) === undefined) throw error;
     const why = systemCode(error) === 'ENOENT' ? 'the file does not exist' : `it can't be read (${systemCode(error)})`;
     throw new SlipwayError('DOWNLOAD', `${path} can't be used: ${why}`, { hint: 'Check the path', cause: error });
@@ -236,7 +233,7 @@ async function checkLocalFile(url: string, call: DownloadRequest): Promise<strin
 
 function wrongDigestError(url: string, expected: string, actual: string): SlipwayError {
   const { algorithm } = splitDigest(expected);
-  return new SlipwayError('DOWNLOAD', `${url} is not what its digest says`, {
+  return new SlipwayError('DOWNLOAD', `${url} does not match its digest`, {
     detail: [`expected ${expected}`, `actual   ${algorithm}:${actual}`],
     hint: 'Check that the digest belongs to this file. If the vendor replaced the file, use the digest that the vendor publishes now',
   });

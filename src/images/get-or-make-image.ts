@@ -4,17 +4,19 @@ import type { Arch, Image } from './image.ts';
 import type { ImageStore } from './image-store.ts';
 
 /**
- * `build` makes it of the distribution's signed packages here; `pull` of a cloud image that a vendor or the user made.
+ * A request for an image: `build` creates it on this computer from the distribution's signed packages, `pull` from a
+ * cloud image of a vendor or the user.
  */
 export type ImageMakeRequest = {
   readonly how: 'build' | 'pull';
   readonly name: string;
   readonly arch: Arch;
   /**
-   * For pull: a URL or path with its digest (`sha512:…`). Without it: the catalog's, by the vendor's published digest.
+   * For pull: a URL or path with its digest (`sha512:…`). The default is the catalog's cloud image with the digest that
+   * the vendor publishes.
    */
   readonly source?: { readonly url: string; readonly digest: string };
-  /** For build: the packages' repository. Without it: this computer's own sources. */
+  /** For build: the package repository. The default is this computer's own sources. */
   readonly mirror?: string;
 };
 
@@ -25,28 +27,28 @@ export type ImageMakeContext = {
   readonly signal: AbortSignal;
 };
 
-/** Makes an image and adds it. Called with the lock of its name held. */
-export type MakeImage = (wish: ImageMakeRequest, call: ImageMakeContext) => Promise<Image>;
+/** Creates an image and adds it to the store. The caller holds the lock of its name. */
+export type MakeImage = (request: ImageMakeRequest, call: ImageMakeContext) => Promise<Image>;
 
-/** The machines whose disks are laid over an image; a digest may be its beginning alone. */
+/** Returns the machines whose disks are overlays over an image. The digest may be abbreviated. */
 export type FindImageUsers = (image: Pick<Image, 'digest'>) => Promise<readonly string[]>;
 
 /**
- * The image, made only where none is here that fits. Of several commands that want the same, one makes it and the
- * others wait and take that.
+ * Returns an image, and creates it only if the store has none that matches. If several commands want the same image,
+ * one creates it and the others wait for it.
  */
 export async function getOrMakeImage(
-  wish: ImageMakeRequest,
-  how: { readonly force: boolean; readonly make: MakeImage },
+  request: ImageMakeRequest,
+  options: { readonly force: boolean; readonly make: MakeImage },
   call: ImageMakeContext,
 ): Promise<{ readonly image: Image; readonly made: boolean }> {
   const { images, progress, signal } = call;
-  await using _lock = await images.lock(wish.name, { signal, note: (text) => progress.note(text) });
-  const there = how.force ? undefined : await findMatchingImage(wish, images);
-  return there ? { image: there, made: false } : { image: await how.make(wish, call), made: true };
+  await using _lock = await images.lock(request.name, { signal, note: (text) => progress.note(text) });
+  const existing = options.force ? undefined : await findMatchingImage(request, images);
+  return existing ? { image: existing, made: false } : { image: await options.make(request, call), made: true };
 }
 
-/** Whoever names a digest gets what was made of just that. */
+/** Finds an image by name and architecture, and by the digest it was created from if the request has one. */
 async function findMatchingImage(
   { name, arch, source }: ImageMakeRequest,
   images: ImageStore,

@@ -5,12 +5,12 @@ import { canceledError } from '../errors.ts';
 
 const CHUNK_BYTES = 1024 * 1024;
 
-/** Feeds the first so many bytes of a file to a hash. */
+/** Feeds the first `bytes` bytes of a file to a hash. */
 export async function hashInto(
   hash: Hash,
   path: string,
   bytes: number,
-  how: { readonly signal: AbortSignal; readonly done?: (bytes: number) => void },
+  options: { readonly signal: AbortSignal; readonly done?: (bytes: number) => void },
 ): Promise<void> {
   if (bytes === 0) return;
   let done = 0;
@@ -20,22 +20,22 @@ export async function hashInto(
       async (chunks: AsyncIterable<Buffer>) => {
         for await (const chunk of chunks) {
           hash.update(chunk);
-          how.done?.((done += chunk.length));
+          options.done?.((done += chunk.length));
         }
       },
-      { signal: how.signal },
+      { signal: options.signal },
     );
   } catch (error) {
-    throw how.signal.aborted ? canceledError() : error;
+    throw options.signal.aborted ? canceledError() : error;
   }
 }
 
 export async function hashFile(
   path: string,
   algorithm: 'sha256' | 'sha512' | 'blake2b512',
-  how: { readonly signal: AbortSignal; readonly done?: (bytes: number) => void },
+  options: { readonly signal: AbortSignal; readonly done?: (bytes: number) => void },
 ): Promise<string> {
   const hash = createHash(algorithm);
-  await hashInto(hash, path, Number.MAX_SAFE_INTEGER, how);
+  await hashInto(hash, path, Number.MAX_SAFE_INTEGER, options);
   return hash.digest('hex');
 }

@@ -2,13 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { canceledError, SlipwayError } from '../errors.ts';
 import type { Log } from '../progress.ts';
 
-/** How long what a network does wrong is borne. */
+/** How long network failures are tolerated. */
 export type DownloadRetryPolicy = {
-  /** Without a byte for so long, a connection counts as dropped. */
+  /** A connection that delivers no byte for this long counts as dropped. */
   readonly stallMilliseconds: number;
-  /** Attempts that bring nothing new, before we give up. */
+  /** Consecutive attempts without progress before the download fails. */
   readonly attempts: number;
-  /** Before the second attempt; twice as long before each further one. */
+  /** The pause before the second attempt. It doubles before each further one. */
   readonly pauseMilliseconds: number;
 };
 
@@ -19,46 +19,46 @@ export const DEFAULT_RETRY_POLICY: DownloadRetryPolicy = {
 };
 const MAX_PAUSE_MILLISECONDS = 15_000;
 
-/** What may go better the next time: a connection that dropped, a server that is busy. */
+/** A failure that a retry may overcome: a dropped connection or a busy server. */
 export class TransientNetworkError extends Error {}
 
 export type HttpResponse = {
   readonly status: number;
   readonly headers: Headers;
-  /** After all redirects. */
+  /** The URL after all redirects. */
   readonly url: string;
-  /** Throws `Dropped` where nothing comes for too long or the connection breaks. */
+  /** Throws TransientNetworkError if no data arrives for too long or the connection breaks. */
   readonly chunks: AsyncIterable<Uint8Array>;
-  /** Lets the connection go, whatever it still holds. */
+  /** Closes the connection and discards unread data. */
   close(): void;
 };
 
-/** One GET. 5xx and 429 are `Dropped`; other refusals are answers. */
+/** Sends one GET request. Throws TransientNetworkError for 5xx, 408 and 429; returns other responses, refusals too. */
 export async function httpGet(
   url: string,
   headers: Readonly<Record<string, string>>,
-  how: { readonly signal: AbortSignal; readonly patience: DownloadRetryPolicy },
+  options: { readonly signal: AbortSignal; readonly retryPolicy: DownloadRetryPolicy },
 ): Promise<HttpResponse> {
-  const { signal, patience } = how;
+  const { signal, retryPolicy } = options;
   const attempt = new AbortController();
-  /** The clock runs only while we wait for the network, not while we write to a slow disk. */
-  const inTime = async <T>(work: () => Promise<T>): Promise<T> => {
-    const timer = setTimeout(() => attempt.abort(), patience.stallMilliseconds);
+  /** Limits only the time spent waiting for the network, not for a slow disk. */
+  const withStallTimeout = async <T>(work: () => Promise<T>): Promise<T> => {
+    const timer = setTimeout(() => attempt.abort(), retryPolicy.stallMilliseconds);
     try {
       return await work();
     } catch (error) {
       if (signal.aborted) throw canceledError();
-      const seconds = patience.stallMilliseconds / 1000;
+      const seconds = retryPolicy.stallMilliseconds / 1000;
       throw new TransientNetworkError(
-        attempt.signal.aborted ? `nothing came for ${seconds} s` : networkReasonOf(error),
+        attempt.signal.aborted ? `no data arrived for ${seconds} s` : networkReasonOf(error),
         { cause: error },
       );
     } finally {
       clearTimeout(timer);
     }
   };
-  const response = await inTime(() =>
-    // A packed body has another length, and no ranges.
+  const response = await withStallTimeout(() =>
+    // A compressed response has another length and does not support ranges.
     fetch(url, {
       headers: { 'accept-encoding': 'identity', ...headers },
       signal: AbortSignal.any([signal, attempt.signal]),
@@ -77,7 +77,7 @@ export async function httpGet(
     chunks: (async function* () {
       const reader = response.body?.getReader();
       for (;;) {
-        const next = await inTime(async () => reader?.read());
+        const next = await withStallTimeout(async () => reader?.read());
         if (next?.value === undefined) return;
         yield next.value;
       }
@@ -86,31 +86,31 @@ export async function httpGet(
 }
 
 /**
- * Does it again while it is `Dropped`, with growing pauses. An attempt that got further than all before it starts the
- * count anew: a bad line with a large file drops often, and ends.
+ * Retries `work` while it throws TransientNetworkError, with growing pauses. An attempt that received more bytes than
+ * all earlier ones resets the count: on a bad line a large file may drop often and still complete.
  */
 export async function retryDownload<T>(
-  what: string,
-  how: {
+  url: string,
+  options: {
     readonly signal: AbortSignal;
-    readonly patience: DownloadRetryPolicy;
+    readonly retryPolicy: DownloadRetryPolicy;
     readonly log: Log;
-    readonly reached?: () => number;
+    readonly bytesReceived?: () => number;
   },
   work: () => Promise<T>,
 ): Promise<T> {
-  const { signal, patience, log } = how;
-  let furthest = how.reached?.() ?? 0;
+  const { signal, retryPolicy, log, bytesReceived } = options;
+  let maxReceived = bytesReceived?.() ?? 0;
   for (let failures = 1; ; failures += 1) {
     try {
       return await work();
     } catch (error) {
       if (!(error instanceof TransientNetworkError)) throw error;
-      const reached = how.reached?.() ?? 0;
-      if (reached > furthest) failures = 1;
-      furthest = Math.max(furthest, reached);
-      if (failures >= patience.attempts) throw gaveUpError(what, error, failures);
-      const pause = Math.min(MAX_PAUSE_MILLISECONDS, patience.pauseMilliseconds * 2 ** (failures - 1));
+      const received = bytesReceived?.() ?? 0;
+      if (received > maxReceived) failures = 1;
+      maxReceived = Math.max(maxReceived, received);
+      if (failures >= retryPolicy.attempts) throw downloadFailedError(url, error, failures);
+      const pause = Math.min(MAX_PAUSE_MILLISECONDS, retryPolicy.pauseMilliseconds * 2 ** (failures - 1));
       log(`${error.message}; retrying in ${(pause / 1000).toFixed(1)} s`);
       await sleep(pause, undefined, { signal }).catch(() => {
         throw canceledError();
@@ -119,27 +119,27 @@ export async function retryDownload<T>(
   }
 }
 
-/** A refusal that will be the same the next time. */
+/** Returns the error for a response that a retry would not change. */
 export function downloadRefusedError(url: string, { status }: Pick<HttpResponse, 'status'>): SlipwayError {
-  const there = status === 404 || status === 410 ? 'the file does not exist' : `the server answered ${status}`;
-  return new SlipwayError('DOWNLOAD', `${url} could not be downloaded: ${there}`, {
-    hint: 'Open that address in a browser: the file may have moved',
+  const reason = status === 404 || status === 410 ? 'the file does not exist' : `the server answered ${status}`;
+  return new SlipwayError('DOWNLOAD', `${url} could not be downloaded: ${reason}`, {
+    hint: 'Open the URL in a browser: the file may have moved',
   });
 }
 
-function gaveUpError(url: string, error: TransientNetworkError, failures: number): SlipwayError {
+function downloadFailedError(url: string, error: TransientNetworkError, failures: number): SlipwayError {
   return new SlipwayError('DOWNLOAD', `${url} could not be downloaded: ${error.message} (${failures} attempts)`, {
     hint: 'The downloaded part is kept. To continue, run the same command again. Behind a proxy, download the file another way and pass its path instead of the URL',
     cause: error,
   });
 }
 
-/** fetch hides what happened in the cause. */
+/** Returns the reason in words. fetch puts it into the error's cause. */
 function networkReasonOf(error: unknown): string {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   if (!(cause instanceof Error)) return String(cause);
   const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : '';
-  const words: Readonly<Record<string, string>> = {
+  const reasons: Readonly<Record<string, string>> = {
     ECONNREFUSED: 'the connection was refused',
     ECONNRESET: 'the connection was reset',
     ENOTFOUND: 'the host name does not exist',
@@ -147,7 +147,7 @@ function networkReasonOf(error: unknown): string {
     UND_ERR_SOCKET: 'the connection broke',
     UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the connection broke',
   };
-  return words[code] ?? (cause.message || code);
+  return reasons[code] ?? (cause.message || code);
 }
 
 function statusOf({ status, statusText }: Response): string {

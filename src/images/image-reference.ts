@@ -3,13 +3,13 @@ import { SlipwayError } from '../errors.ts';
 import { parseDigest } from './digest.ts';
 import { invalidImageNameError, isImageName } from './image.ts';
 
-/** What was asked for as an image; a digest pins what must be downloaded or found. */
+/** The image that the user requested. A digest pins what must be downloaded or found. */
 export type ImageReference =
   | { readonly kind: 'known'; readonly name: string }
   | { readonly kind: 'file'; readonly path: string; readonly digest: string | undefined }
   | { readonly kind: 'url'; readonly url: string; readonly digest: string };
 
-/** A URL has a scheme; a path has a slash or an extension; anything else is a name. */
+/** Parses an image: a URL has a scheme, a path has a slash or an extension, and anything else is a name. */
 export function parseImageReference(image: string, digest?: string, flag = '--image-digest'): ImageReference {
   const pinned = digest === undefined || digest === '' ? undefined : parseDigest(digest, flag);
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(image)?.[1]?.toLowerCase();
@@ -18,25 +18,25 @@ export function parseImageReference(image: string, digest?: string, flag = '--im
   if (isImagePath(image)) return { kind: 'file', path: image, digest: pinned };
   if (!isImageName(image)) throw invalidImageNameError(image);
   if (pinned === undefined) return { kind: 'known', name: image };
-  throw new SlipwayError('USAGE', `${flag} goes with an image from a URL or a file, and "${image}" is a name`, {
-    hint: `Leave it out; what is downloaded for ${image} is checked by its vendor's own list`,
+  throw new SlipwayError('USAGE', `${flag} is only for an image from a URL or a file, and "${image}" is a name`, {
+    hint: `Leave it out: the download for ${image} is checked against the digest that its vendor publishes`,
   });
 }
 
-/** A file of this computer, and no URL and no name: as a person would write one. */
+/** Tells whether the text is written as the path of a file, not as a URL or a name. */
 export function isImagePath(image: string): boolean {
   return !image.includes('://') && /[/\\]|\.[a-z][a-z0-9]*$/i.test(image);
 }
 
 function parseUrlReference(image: string, scheme: string, digest: string | undefined, flag: string): ImageReference {
   if (!['http', 'https'].includes(scheme) || !URL.canParse(image)) {
-    throw new SlipwayError('USAGE', `An image can't be fetched from ${JSON.stringify(image)}`, {
-      hint: 'Give a URL with https://, http:// or file://, or a path',
+    throw new SlipwayError('USAGE', `An image can't be downloaded from ${JSON.stringify(image)}`, {
+      hint: 'Use a URL with https://, http:// or file://, or a path',
     });
   }
   if (digest !== undefined) return { kind: 'url', url: image, digest };
   throw new SlipwayError('USAGE', `An image from a URL needs its digest: ${image}`, {
-    hint: `Add ${flag} sha512:… (it stands in the SHA512SUMS file beside the image)`,
+    hint: `Add ${flag} sha512:… (from the SHA512SUMS file beside the image)`,
   });
 }
 
@@ -44,7 +44,7 @@ function pathFromFileUrl(url: string): string {
   try {
     return fileURLToPath(url);
   } catch (error) {
-    throw new SlipwayError('USAGE', `${JSON.stringify(url)} names no file of this computer`, {
+    throw new SlipwayError('USAGE', `${JSON.stringify(url)} is not a file on this computer`, {
       hint: 'A file URL has three slashes and no host: file:///srv/disk.qcow2',
       cause: error,
     });

@@ -4,8 +4,9 @@ import { systemCode } from '../errors.ts';
 import type { Image } from './image.ts';
 
 /**
- * Machines whose disks are laid over this image, by `vms/ID/vm.json`, or `spare.json` where a spare is about to become
- * one. One whose file can't be read may use any image, so it counts as a user of each, by its folder.
+ * Returns the machines whose disks are overlays over this image, from `vms/ID/vm.json`, or `spare.json` if a spare is
+ * about to become a machine. A machine whose file can't be read may use any image, so its file counts as a user of
+ * each.
  */
 export async function findImageUsers(home: string, { digest }: Pick<Image, 'digest'>): Promise<readonly string[]> {
   const root = join(home, 'vms');

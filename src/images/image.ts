@@ -4,7 +4,7 @@ import { SlipwayError } from '../errors.ts';
 
 export type Arch = 'amd64' | 'arm64';
 
-/** What a local VM boots from, in this order of size. */
+/** The files from which a local VM boots, largest first. */
 export const imageFiles = ['disk.qcow2', 'vmlinuz', 'initrd'] as const;
 export type ImageFile = (typeof imageFiles)[number];
 
@@ -12,7 +12,7 @@ export type ImageFileState = { readonly sha256: string; readonly bytes: number; 
 
 export type ImageSource =
   | { readonly kind: 'built'; readonly suite: string }
-  /** `digest` is of what was downloaded: `sha512:…`. */
+  /** `digest` is that of the downloaded file: `sha512:…`. */
   | { readonly kind: 'baked'; readonly url: string; readonly digest: string };
 
 /** A root disk with the kernel and initrd that boot it directly: the content of its folder's image.json. */
@@ -20,19 +20,19 @@ export type Image = {
   readonly version: 1;
   readonly name: string;
   readonly arch: Arch;
-  /** `sha256:…` of disk.qcow2: by this machines know their image. */
+  /** `sha256:…` of disk.qcow2, by which machines identify their image. */
   readonly digest: string;
   readonly files: Readonly<Record<ImageFile, ImageFileState>>;
   /** The kernel's root=: `/dev/vda`, `PARTUUID=…`. */
   readonly root: string;
-  /** Version of the engine baked in; '' for none. */
+  /** The version of the engine in the image; '' for none. */
   readonly engine: string;
-  /** ISO 8601. */
+  /** The time of creation, in ISO 8601. */
   readonly made: string;
   readonly source: ImageSource;
 };
 
-/** Stands in a path, in a lock and in a shell's command line. */
+/** Allows only names that are safe in a path, a lock's name and a shell's command line. */
 export function isImageName(name: string): boolean {
   return /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(name) && !name.includes('..');
 }
@@ -43,7 +43,7 @@ export function invalidImageNameError(name: string): SlipwayError {
   });
 }
 
-/** Images that are no catalog's are told apart by what is in them: `mine.qcow2` -> `mine-0123456789ab`. */
+/** Names an image that is not in the catalog by its file and its digest: `mine.qcow2` -> `mine-0123456789ab`. */
 export function imageNameFor(path: string, digest: string): string {
   const stem = basename(path.replaceAll('\\', '/'))
     .toLowerCase()
@@ -59,24 +59,22 @@ export function shortDigest(digest: string): string {
   return digest.slice(digest.indexOf(':') + 1).slice(0, 12);
 }
 
-/** The name of an image's folder; the same image has the same one everywhere. */
+/** Returns the name of an image's folder, which is the same on every computer. */
 export function imageFolderName({ name, arch, digest }: Pick<Image, 'name' | 'arch' | 'digest'>): string {
   if (!isImageName(name)) throw invalidImageNameError(name);
   return `${name}-${arch}-${shortDigest(digest)}`;
 }
 
-/**
- * What a folder's name says, which holds even where its image.json does not. `digest` is the beginning of the whole.
- */
+/** Parses a folder's name, which is reliable even if its image.json is not. `digest` is abbreviated. */
 export function parseImageFolderName(folder: string): Pick<Image, 'name' | 'arch' | 'digest'> | undefined {
   const [, name = '', arch = '', hex = ''] = /^(.+)-(amd64|arm64)-([0-9a-f]{12})$/.exec(folder) ?? [];
   return isImageName(name) ? { name, arch: arch as Arch, digest: `sha256:${hex}` } : undefined;
 }
 
-/** The architecture of machines that this computer runs without emulation. */
+/** Returns the architecture that this computer runs without emulation. */
 export function archOf(computer: Computer): Arch {
-  const known: Readonly<Record<string, Arch>> = { x64: 'amd64', arm64: 'arm64' };
-  const arch = known[computer.arch];
+  const archs: Readonly<Record<string, Arch>> = { x64: 'amd64', arm64: 'arm64' };
+  const arch = archs[computer.arch];
   if (arch !== undefined) return arch;
   throw new SlipwayError(
     'DRIVER_UNSUPPORTED',
@@ -87,7 +85,7 @@ export function archOf(computer: Computer): Arch {
   );
 }
 
-/** The content of an image.json; throws words for what is wrong with it. */
+/** Parses an image.json. Throws an error with a reason for the user. */
 export function parseImage(folder: string, text: string): Image {
   let value: unknown;
   try {
@@ -96,20 +94,20 @@ export function parseImage(folder: string, text: string): Image {
     throw new Error(text.trim() === '' ? 'its image.json is empty' : 'its image.json is not JSON', { cause: error });
   }
   const image = value as Partial<Image> | null;
-  if (typeof image !== 'object' || image === null) throw new Error('its image.json is not of an image');
+  if (typeof image !== 'object' || image === null) throw new Error('its image.json does not describe an image');
   if (typeof image.version === 'number' && image.version > 1) throw new Error('a newer version of Slipway wrote it');
   const texts = [image.name, image.arch, image.digest, image.root, image.engine, image.made, image.source?.kind];
-  const whole =
+  const isComplete =
     texts.every((field) => typeof field === 'string') && imageFiles.every((file) => isFileState(image.files, file));
-  if (image.version !== 1 || !whole) throw new Error('its image.json is not of an image');
-  const sound = image as Image;
+  if (image.version !== 1 || !isComplete) throw new Error('its image.json does not describe an image');
+  const complete = image as Image;
   if (
-    sound.digest !== `sha256:${sound.files['disk.qcow2'].sha256}` ||
-    !isImageName(sound.name) ||
-    imageFolderName(sound) !== folder
+    complete.digest !== `sha256:${complete.files['disk.qcow2'].sha256}` ||
+    !isImageName(complete.name) ||
+    imageFolderName(complete) !== folder
   )
-    throw new Error('its image.json is of another image');
-  return sound;
+    throw new Error('its image.json describes another image');
+  return complete;
 }
 
 function isFileState(files: Partial<Image['files']> | undefined, file: ImageFile): boolean {

@@ -12,46 +12,46 @@ import {
 const MAX_LIST_BYTES = 1_000_000;
 
 /**
- * The digest that a vendor publishes for a file, from the SHA512SUMS (or SHA256SUMS) beside it. All that vouches for
- * the list is TLS, so it comes over https; plain http is taken from this computer only.
+ * Returns the digest that a vendor publishes for a file, from the SHA512SUMS (or SHA256SUMS) beside it. Only TLS
+ * vouches for the list, so it must come over https; plain http is accepted from this computer only.
  */
 export async function fetchPublishedDigest(
   url: string,
   file: string,
-  call: { readonly signal: AbortSignal; readonly log: Log; readonly patience?: DownloadRetryPolicy },
+  call: { readonly signal: AbortSignal; readonly log: Log; readonly retryPolicy?: DownloadRetryPolicy },
 ): Promise<string> {
   requireSecureUrl(url);
-  const how = { patience: DEFAULT_RETRY_POLICY, ...call };
-  const text = await retryDownload(url, how, async () => {
-    const answer = await httpGet(url, {}, how);
+  const options = { retryPolicy: DEFAULT_RETRY_POLICY, ...call };
+  const text = await retryDownload(url, options, async () => {
+    const response = await httpGet(url, {}, options);
     try {
-      // A redirect must not lead out of TLS.
-      requireSecureUrl(answer.url);
-      if (answer.status !== 200) throw downloadRefusedError(url, answer);
+      // A redirect must not leave TLS.
+      requireSecureUrl(response.url);
+      if (response.status !== 200) throw downloadRefusedError(url, response);
       const parts: Uint8Array[] = [];
       let bytes = 0;
-      for await (const chunk of answer.chunks) {
+      for await (const chunk of response.chunks) {
         parts.push(chunk);
         if ((bytes += chunk.length) > MAX_LIST_BYTES)
-          throw unusableDigestListError(url, 'it is too long for a list of digests');
+          throw unusableDigestListError(url, 'it is too large for a list of digests');
       }
       return Buffer.concat(parts).toString('utf8');
     } finally {
-      answer.close();
+      response.close();
     }
   });
   return parseDigestList(text, url, file);
 }
 
-/** Lines as sha512sum writes them: digits, two blanks or a blank and a star, the name. */
+/** Finds a file in lines as sha512sum writes them: digits, two spaces or a space and an asterisk, the name. */
 function parseDigestList(text: string, url: string, file: string): string {
-  const names = text.split('\n').map((line) => /^([0-9a-f]+) [ *](?:\.\/)?(.+?)\r?$/i.exec(line));
-  const hex = names.find((match) => match?.[2] === file)?.[1];
+  const matches = text.split('\n').map((line) => /^([0-9a-f]+) [ *](?:\.\/)?(.+?)\r?$/i.exec(line));
+  const hex = matches.find((match) => match?.[2] === file)?.[1];
   if (hex === undefined) throw unusableDigestListError(url, `it has no line for ${file}`);
   try {
     return parseDigest(hex);
   } catch (error) {
-    throw unusableDigestListError(url, `its line for ${file} holds no digest`, error);
+    throw unusableDigestListError(url, `its line for ${file} has no valid digest`, error);
   }
 }
 

@@ -86,7 +86,7 @@ export type ExistingEngine = {
   readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
 };
 
-/** Stage 2: where the machine is. Has `ssh` if Slipway provisions the host, `engine` if somebody else did. */
+/** Stage 2: where the machine is. Has `ssh` if Slipway provisions the host, `engine` if the user set up the engine. */
 export type Host =
   | {
       readonly address: string;

@@ -220,7 +220,7 @@ async function lockFolder(folder: string, name: string): Promise<AsyncDisposable
   }
 }
 
-/** Returns the record as it may be shown and kept: of the engine's variables it has the names, not the values. */
+/** Returns the record for files and output. It contains the names of the engine's variables, but not their values. */
 export function toPublicRecord(machine: Machine): MachineRecord {
   return encodeMachine(withEngineEnv(machine, machine.spec.engine.env.map(variableName)));
 }

@@ -1,6 +1,6 @@
 const GLYPHS: Readonly<Record<string, string>> = {
   '\\': String.raw`\e`,
-  // Readers copy what they type, so these must stay ASCII.
+  // Readers copy commands from man pages, so these characters must stay ASCII.
   '-': String.raw`\-`,
   "'": String.raw`\(aq`,
   '`': String.raw`\(ga`,
@@ -14,7 +14,7 @@ const GLYPHS: Readonly<Record<string, string>> = {
   '…': '...',
 };
 
-/** Returns text in the language of man pages, with what stands between backticks in bold. */
+/** Formats text for a man page. Text between backticks becomes bold. */
 export function formatRoff(text: string): string {
   const pieces = text.replaceAll(/\s+/g, ' ').split(/(`[^`]+`)/);
   return escapeLeadingDot(
@@ -39,7 +39,7 @@ function toGlyphEscape(letter: string): string {
   return String.raw`\[u${point}]`;
 }
 
-/** Escapes a dot at the beginning of a line, where roff would read a request. */
+/** Escapes a dot at the beginning of a line, which roff would read as a request. */
 function escapeLeadingDot(text: string): string {
   return text.startsWith('.') ? String.raw`\&${text}` : text;
 }
@@ -61,12 +61,12 @@ export function paragraph(text: string): string {
   return `.PP\n${formatRoff(text)}`;
 }
 
-/** Returns a term, which is roff already, with its indented explanation. */
+/** Formats a term and its indented explanation. The term must already be roff. */
 export function taggedParagraph(term: string, text: string): string {
   return `.TP\n${term}\n${formatRoff(text)}`;
 }
 
-/** Returns lines as the reader types them, without filling. */
+/** Formats lines that the reader types, without joining them. */
 export function codeBlock(lines: readonly string[]): string {
   return ['.PP', '.nf', '.RS 4', ...lines.map((line) => escapeLeadingDot(escapeRoff(line))), '.RE', '.fi'].join('\n');
 }

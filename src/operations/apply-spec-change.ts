@@ -11,8 +11,8 @@ import { changedOptions, type SpecDiff } from './diff-specs.ts';
 import { driverCallFor, type World } from './world.ts';
 
 /**
- * Records options that a stopped machine takes at its next start, and says so. Returns the machine if nothing else
- * changes, since no visit to the host is needed then.
+ * Records options that a stopped machine gets at its next start, and tells the user. Returns the machine if nothing
+ * else changes, since no visit to the host is needed then.
  */
 export async function deferToNextStart(
   before: Machine,
@@ -32,7 +32,7 @@ export async function deferToNextStart(
   return atStart.length === diff.length ? machine : undefined;
 }
 
-/** Has the provider change the options that take effect at once, before the record says that they have changed. */
+/** Lets the provider change the options that take effect immediately, and then records them. */
 export async function applyLiveChanges(
   before: Machine,
   wanted: MachineSpec,
@@ -54,7 +54,7 @@ export async function applyLiveChanges(
   if (before.phase === 'ready') await save({ ...before, spec: withOptions(before.spec, wanted, changed) });
 }
 
-/** Returns a machine's spec with these options as they are wanted. */
+/** Returns a machine's spec with the wanted values of these options. */
 export function withOptions(before: MachineSpec, wanted: MachineSpec, keys: readonly string[]): MachineSpec {
   const options = { ...before.options, ...Object.fromEntries(keys.map((key) => [key, wanted.options[key]])) };
   const userOptions = userOptionsAfter(before, options);

@@ -14,8 +14,8 @@ const STOP_SECONDS = 60;
 type SpecChanger = (spec: MachineSpec) => MachineSpec;
 
 /**
- * Changes a ready machine in place. Options that take effect at a start make a running machine stop and start; a
- * stopped one stays stopped and takes them at its next start. Killed at any moment, the next call continues from there.
+ * Changes a ready machine in place. If options take effect at a start, a running machine is stopped and started; a
+ * stopped one stays stopped and gets them at its next start. If it is killed, the next call continues from there.
  */
 export async function changeMachine(name: string, change: SpecChanger, world: World): Promise<Machine> {
   const before = await world.store.read(name);
@@ -34,7 +34,8 @@ export async function changeMachine(name: string, change: SpecChanger, world: Wo
 }
 
 /**
- * Records the options for the next start, and marks a running machine for a restart, which each later call then ends.
+ * Records the options for the next start, and marks a running machine for a restart. If this run is killed, the next
+ * call completes the restart.
  */
 async function recordPendingRestart(
   name: string,

@@ -2,11 +2,10 @@ import type { CreateCall } from '../drivers/contract.ts';
 import { type ErrorCode, SlipwayError } from '../errors.ts';
 import type { LastRequest, Machine } from '../machine/model.ts';
 import { continueOrUndoHint } from '../machine/require-machine.ts';
-
 import type { World } from './world.ts';
 
 /**
- * Returns a function that records each request to the provider before it is sent, as long as the machine has no host.
+ * Returns a function that records each request to the provider before it is sent, while the machine has no host.
  */
 export function requestRecorderFor(machine: Machine, save: Checkpoint, { now }: World): CreateCall['recordRequest'] {
   return async (what) => {
@@ -17,12 +16,14 @@ export function requestRecorderFor(machine: Machine, save: Checkpoint, { now }: 
 /** Saves a machine's record at a point from which an interrupted command can continue. */
 export type Checkpoint = (machine: Machine) => Promise<void>;
 
-/** Errors that stop a change without refusing it: the record keeps what was wanted, so that the next run continues. */
+/**
+ * Errors that interrupt a change without refusing it: the record keeps the wanted spec, so that the next run continues.
+ */
 const INTERRUPTIONS: ReadonlySet<ErrorCode> = new Set(['CANCELED', 'SSH_LOST', 'HOST_FULL', 'LOCAL_FILES']);
 
 /**
  * Runs `work`, which saves the record as it proceeds, and adds a failure to the last saved state. `wanted` returns the
- * change that an interruption leaves to be finished, or undefined while nothing of it has been applied.
+ * change that the next run has to complete after an interruption, or undefined while no part of it has been applied.
  */
 export async function withFailureRecord<T>(
   { wanted, ...start }: Machine & { readonly wanted?: () => Pick<Machine, 'spec' | 'deadline'> | undefined },
@@ -44,14 +45,14 @@ export async function withFailureRecord<T>(
         code: error.code,
         message: error.message,
       };
-      // A ready machine's record stays as it was until the change has worked: otherwise a refused option would come
-      // back with each run. An interruption, however, leaves the change to be finished.
+      // A ready machine's record stays unchanged until the change has succeeded: otherwise a refused option would come
+      // back with each run. After an interruption, however, the next run has to complete the change.
       const change = INTERRUPTIONS.has(error.code) ? wanted?.() : undefined;
       const { deadline, ...rest } = last;
-      // The change may also remove the deadline.
+      // The deadline is left out above, since the change may remove it.
       const recorded = change ?? { spec: last.spec, ...(deadline === undefined ? {} : { deadline }) };
       await store.write({ ...rest, ...recorded, failure }).catch((writeError: unknown) => {
-        // If the disk is too full for this note, the first error already says so.
+        // If the disk is too full for this record, the first error already says so.
         if (!(writeError instanceof SlipwayError)) throw writeError;
       });
       if (error.code === 'CANCELED') throw interruptedError(last, error);
@@ -60,7 +61,7 @@ export async function withFailureRecord<T>(
   }
 }
 
-/** Explains an interruption without a question: what exists by now, and how to continue or undo it. */
+/** Returns an error that says what exists after an interruption, and how to continue or undo it. */
 function interruptedError(
   { phase, lastRequest, spec: { name, driver } }: Machine & { readonly lastRequest?: LastRequest },
   cause: SlipwayError,

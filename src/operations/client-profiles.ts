@@ -7,14 +7,14 @@ import type { World } from './world.ts';
 /** A machine whose engine has answered, and the client certificates that the engine accepts; none without TLS. */
 export type VerifiedMachine = { readonly machine: ReadyMachine; readonly tls: ClientCertificates | undefined };
 
-/** Ends every path to a ready machine: writes the client profiles, then the record that says that all is done. */
+/** The last stage of every path to a ready machine: writes the client profiles, then the record of a ready machine. */
 export async function finishProvision(
   verified: VerifiedMachine,
   world: World,
   save: Checkpoint,
 ): Promise<ReadyMachine> {
   await writeClientProfiles(verified, world);
-  // Last, so that a run that is killed before has not finished: the next `create` does the rest.
+  // Saved last: if this run is killed before, the next `create` completes the machine.
   await save(verified.machine);
   return verified.machine;
 }

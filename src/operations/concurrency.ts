@@ -1,9 +1,9 @@
 import { SlipwayError } from '../errors.ts';
 
-/** Runs `work` as soon as fewer than the allowed number of other works run. */
+/** Runs `work` as soon as the number of running tasks is below the limit. */
 export type ConcurrencyLimit = <T>(work: () => Promise<T>) => Promise<T>;
 
-/** How many SSH connections, or works of similar cost, run at the same time. */
+/** How many SSH connections, or tasks of similar cost, run at the same time. */
 export const MAX_CONNECTIONS = 8;
 
 /** How the work on one of many machines ended. `started` says whether anything was done for the machine. */
@@ -15,9 +15,8 @@ export type MachineOutcome<T> = { readonly name: string; readonly started: boole
 export type MachineDoneCallback = (machine: { readonly name: string; readonly error?: SlipwayError }) => void;
 
 /**
- * Does the same work for each of these machines, as the limit allows, and returns how each ended, in the order of the
- * names. A failure that the user can act on concerns its machine alone; a bug ends all of them. After an interruption,
- * no further work starts.
+ * Runs `work` for each machine, within the limit, and returns how each ended, in the order of the names. An error that
+ * the user can act on affects its machine only; a bug stops all of them. After an interruption, no further work starts.
  */
 export async function runForMachines<T>(
   names: readonly string[],
@@ -47,7 +46,7 @@ export function notStartedOutcome(name: string): MachineOutcome<never> {
   return { name, error: new SlipwayError('CANCELED', `Not started: ${name}`), started: false };
 }
 
-/** Returns a limit that runs at most `maximum` works at the same time, in the order of the calls. */
+/** Returns a limit that runs at most `maximum` tasks at the same time, in the order of the calls. */
 export function concurrencyLimit(maximum: number): ConcurrencyLimit {
   let free = maximum;
   let bug: { readonly error: unknown } | undefined;

@@ -8,9 +8,8 @@ import type { HostRun, SshMachine } from './provision-run.ts';
 import type { World } from './world.ts';
 
 /**
- * Connects to a host and, since certificates take as long to make as a connection to open, makes those at the same
- * time. The host's key is pinned, in the record too, as soon as the host has shown it. Whoever gets the session closes
- * it.
+ * Connects to a host and creates its certificates at the same time, since both take equally long. The host's key is
+ * pinned, in the record too, as soon as the host has shown it. The caller closes the session.
  */
 export async function connectWithCertificates(
   created: SshMachine,

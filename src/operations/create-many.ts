@@ -27,13 +27,13 @@ import type { Store } from '../machine/store.ts';
 /** How the creation of one machine ended; `started` is false for a machine that was ready before. */
 export type CreateOutcome = MachineOutcome<ReadyMachine>;
 
-/** For machines of this computer, or of drivers that can't create several by one call: each is created by itself. */
+/** How many machines are created at the same time where each needs a call of its own. */
 const MAX_CREATES = 4;
 
 /**
  * Creates machines with the same options, or continues interrupted creations; if one fails, the others go ahead.
- * `worldFor` returns the world with the machine's own progress, `onDone` gets each machine as soon as nothing more is
- * done for it, and `limit` is shared with other work that runs at the same time.
+ * `worldFor` returns the world with the machine's own progress, `onDone` is called for each machine as soon as it is
+ * finished, and `limit` is shared with other work that runs at the same time.
  */
 export async function createMachines(
   wanted: readonly MachineSpec[],
@@ -46,12 +46,12 @@ export async function createMachines(
   const existing = await Promise.all(wanted.map(async ({ name }) => world.store.find(name)));
   const ready = existing.filter((machine) => machine?.phase === 'ready');
   for (const machine of ready) if (machine) onDone({ name: machine.spec.name });
-  const left = wanted.filter(({ name }) => !ready.some((machine) => machine?.spec.name === name));
-  const newSpecs = left.filter(({ name }) => !existing.some((machine) => machine?.spec.name === name));
+  const remaining = wanted.filter(({ name }) => !ready.some((machine) => machine?.spec.name === name));
+  const newSpecs = remaining.filter(({ name }) => !existing.some((machine) => machine?.spec.name === name));
   const outcomes =
     driver.kind === 'cloud'
-      ? await createWithBatch(driver, left, { newSpecs, existing, world, worldFor, onDone, limit })
-      : await createIndividually(left, { world, worldFor, onDone, limit });
+      ? await createWithBatch(driver, remaining, { newSpecs, existing, world, worldFor, onDone, limit })
+      : await createIndividually(remaining, { world, worldFor, onDone, limit });
   return wanted.map(({ name }): CreateOutcome => {
     const known = ready.find((machine) => machine?.spec.name === name);
     if (known?.phase === 'ready') return { name, value: known, started: false };
@@ -75,21 +75,21 @@ type BatchCreateContext = BulkCreateContext & {
 
 async function createWithBatch(
   driver: CloudDriver,
-  left: readonly MachineSpec[],
+  specs: readonly MachineSpec[],
   { newSpecs, existing, ...context }: BatchCreateContext,
 ): Promise<readonly CreateOutcome[]> {
-  const interrupted = incompleteBatchOf(left, existing);
-  const together = newSpecs.length > 1 ? withNewBatch(newSpecs) : interrupted;
-  const names = new Set(together.map(({ name }) => name));
-  const alone = left.filter(({ name }) => !names.has(name));
+  const interruptedBatch = incompleteBatchOf(specs, existing);
+  const batchSpecs = newSpecs.length > 1 ? withNewBatch(newSpecs) : interruptedBatch;
+  const batchNames = new Set(batchSpecs.map(({ name }) => name));
+  const singleSpecs = specs.filter(({ name }) => !batchNames.has(name));
   const [batch, singles] = await Promise.all([
-    together.length > 0 ? createBatch(driver, together, context) : [],
-    createIndividually(alone, context),
+    batchSpecs.length > 0 ? createBatch(driver, batchSpecs, context) : [],
+    createIndividually(singleSpecs, context),
   ]);
   return [...batch, ...singles];
 }
 
-/** Creates each machine by itself; after an interruption, no further creation starts. */
+/** Creates each machine by a call of its own; after an interruption, no further creation starts. */
 async function createIndividually(
   specs: readonly MachineSpec[],
   { world, worldFor, onDone, limit = concurrencyLimit(MAX_CREATES) }: BulkCreateContext,
@@ -107,9 +107,9 @@ function withNewBatch(specs: readonly MachineSpec[]): readonly MachineSpec[] {
 }
 
 /**
- * Returns the machines of an interrupted batch request, if all of them are still as that request left them: only then
- * does the same request mean the same again. The provider is asked for what it was asked for before; the engine and the
- * client profiles, which it knows nothing of, are those that are wanted now.
+ * Returns the machines of an interrupted batch request if all of them are still as that request left them: only then
+ * can the request be repeated. What the provider sees stays the same; the engine and the client profiles, which it does
+ * not see, are taken from the present call.
  */
 function incompleteBatchOf(
   wanted: readonly MachineSpec[],
@@ -161,7 +161,8 @@ async function requestAndProvisionBatch(
   const { machines, failure } = await limit(async () =>
     requestMachines(driver, await reserveNames(resolved, world), engineSettings, world),
   );
-  // Without the signal: even after an interruption, each machine has been requested, and its record says what exists.
+  // Runs without the signal: all machines have been requested, so even after an interruption each record must say what
+  // exists.
   const names = specs.map(({ name }) => name);
   return await runForMachines(names, { limit, onDone }, async (name) => {
     const machineWorld = worldFor(name);
@@ -178,7 +179,7 @@ type EngineSettingsByName = ReadonlyMap<string, DaemonSettings>;
 
 type BatchReservation = { readonly machines: Map<string, Machine>; readonly existedBefore: boolean };
 
-/** Reserves all names or none: nothing has been requested yet, so a refusal leaves every name as free as before. */
+/** Reserves all names or none: nothing has been requested yet, so a refusal leaves all names free. */
 async function reserveNames(specs: readonly MachineSpec[], world: World): Promise<BatchReservation> {
   const machines = new Map<string, Machine>();
   const before = await Promise.all(specs.map(async ({ name }) => world.store.find(name)));
@@ -200,7 +201,7 @@ async function requestMachines(
 ): Promise<{ readonly machines: ReadonlyMap<string, Machine>; readonly failure?: SlipwayError }> {
   const all = formatNameRange([...machines.keys()]);
   // The machines of a batch start within a moment of each other, so one deadline describes all.
-  announceAutoStop(firstOf([...machines.values()]), driver, world, `each of ${all}`);
+  announceAutoStop(firstOf([...machines.values()]), driver, world, `Each of ${all}`);
   const boot = await createSharedFirstBootConfig(driver, [...machines.values()], engineSettings, world);
   const targets = [...machines.values()].map((machine) => targetOf(driver, machine.spec, machine));
   const recordRequest = async (what: string): Promise<void> => {
@@ -246,7 +247,7 @@ async function createSharedFirstBootConfig(
   world: World,
 ): ReturnType<typeof createFirstBootConfig> {
   const names = machines.map(({ spec }) => spec.name);
-  // Keys of an interrupted request come first, then those that are made now.
+  // Keys of an interrupted request take precedence over new ones.
   await shareFirstBootKeys(names, world.store);
   const createConfig = async (machine: Machine): ReturnType<typeof createFirstBootConfig> =>
     createFirstBootConfig(machine, namedIn(engineSettings, machine.spec.name), driver, world);

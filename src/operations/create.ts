@@ -17,7 +17,7 @@ import { driverCallFor, type World } from './world.ts';
 
 /**
  * Creates a machine, or continues an interrupted creation: the record is saved after each stage, so each run continues
- * where the last one ended.
+ * where the previous one stopped.
  */
 export async function createMachine(wanted: MachineSpec, world: World): Promise<ReadyMachine> {
   return await createValidMachine(await validateSpec(wanted, world), world);
@@ -48,7 +48,7 @@ export async function createResolvedMachine(resolved: ValidSpec, world: World): 
     );
     if (existedBefore) await allowCallerIp(driver, target, world);
     const started = waitForBoot(machine, driver, target, world);
-    // Awaited in any case, and its failure is reported there.
+    // Prevents an unhandled rejection: it is awaited below, or in provisionToReady, which reports the failure.
     started.catch(() => {});
     if (result?.resumed !== true) await started;
     const isFirstBoot = result?.bootApplied === true;
@@ -59,12 +59,12 @@ export async function createResolvedMachine(resolved: ValidSpec, world: World): 
 }
 
 /**
- * Decides, refuses and downloads all that it can before the name is reserved: a creation that can't begin leaves
- * nothing behind. Returns the spec with the options that the driver resolved.
+ * Checks, resolves and downloads as much as possible before the name is reserved, so that a creation that can't
+ * start leaves nothing behind. Returns the spec with the options that the driver resolved.
  */
 export async function resolveCreateSpec(valid: ValidSpec, world: World): Promise<ValidSpec> {
   const driver = await loadDriver(valid.spec.driver);
-  // Refused now, and not after the minutes that an image may take.
+  // Checked before the image is prepared, which may take minutes.
   const before = await world.store.find(valid.spec.name);
   requireContinuable(before, valid.spec, driver);
   return { ...valid, spec: await resolveAndPrepare(driver, valid.spec, before, world) };
@@ -94,7 +94,7 @@ async function resolveAndPrepare(
         driver.cloud?.resolveOptions(targetOf(driver, wanted), driverCallFor(world, log)),
       )
     : undefined;
-  // Parsed at once: what no later command could read must not get into a record.
+  // Parsed immediately: values that no later command could read must not get into a record.
   const spec = options === undefined ? wanted : withResolvedOptions(wanted, driver.options.parse(options), before);
   if (driver.machines.prepare)
     await progress.step('prepare', 'Prepare the image', async (log) =>
@@ -103,7 +103,7 @@ async function resolveAndPrepare(
   return spec;
 }
 
-/** Keeps the user's own options beside the resolved ones: otherwise nothing could tell them apart later. */
+/** Keeps the user's own options beside the resolved ones, so that they can be told apart later. */
 function withResolvedOptions(wanted: MachineSpec, options: OptionValues, before: Machine | undefined): MachineSpec {
   const userOptions = wanted.userOptions ?? (before ? userOptionsAfter(before.spec, wanted.options) : wanted.options);
   return { ...wanted, options, ...(userOptions ? { userOptions } : {}) };
@@ -129,7 +129,7 @@ export async function reserveName(wanted: MachineSpec, world: World): Promise<Na
     await requireNoConflicts(spec, profilesNamed(spec.profiles), clientPaths);
     lifetime = resolveLifetimeFields(before, spec, driver, world);
   } catch (error) {
-    // Removes the folder that the lock made: a refused name is as free as before.
+    // Removes the folder that the lock created, so that the refused name is free again.
     if (!before) await store.remove(spec.name);
     throw error;
   }

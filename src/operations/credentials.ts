@@ -60,7 +60,7 @@ async function readStoredCertificates({
 }
 
 /**
- * Stores certificates. Called before the host gets its part: a kill in between must not leave a host whose keys are
+ * Stores certificates. Called before they are sent to the host: a kill in between must not leave a host whose keys are
  * lost.
  */
 export async function storeCertificates(certificates: Certificates, paths: MachinePaths): Promise<void> {
@@ -116,7 +116,7 @@ const BOOTSTRAP_HOST_KEY = 'birth_ed25519';
 
 /**
  * Returns the keys that a machine starts with: the login key, and the host key that it shows, which is the bootstrap
- * key if its user data is public. Makes them at the first call, so that every retry uses the same.
+ * key if its user data is public. Creates them at the first call, so that every retry uses the same keys.
  */
 export async function ensureFirstBootKeys(
   name: string,
@@ -132,7 +132,9 @@ export async function ensureFirstBootKeys(
   return { login, host: bootstrap ?? host };
 }
 
-/** Copies the login key and the bootstrap host key of one machine of a batch to all: one request gives all the same. */
+/**
+ * Copies the login key and the bootstrap host key of one machine to its whole batch: one request has one set of keys.
+ */
 export async function shareFirstBootKeys(names: readonly string[], store: Store): Promise<void> {
   const folders = names.map((name) => store.paths(name).ssh);
   for (const file of [LOGIN_KEY, BOOTSTRAP_HOST_KEY]) {
@@ -175,7 +177,7 @@ export async function readSshIdentity({ ssh }: MachinePaths): Promise<SshIdentit
 /** Reads the host key that replaces the bootstrap key. */
 export async function readPermanentHostKey({ ssh }: MachinePaths): Promise<KeyPair> {
   const pair = await readKeyPair(ssh, HOST_KEY);
-  if (!pair) throw new Error(`the host key that was made with the machine is missing from ${ssh}`);
+  if (!pair) throw new Error(`the host key that was created with the machine is missing from ${ssh}`);
   return pair;
 }
 

@@ -13,21 +13,22 @@ export function hasEnded({ deadline }: Pick<Machine, 'deadline'>, now: Date): bo
 /** Returns `ends in 3 h` or `passed`; '' for a machine without a deadline. */
 export function formatDeadline({ deadline }: Pick<Machine, 'deadline'>, now: Date): string {
   if (deadline === undefined) return '';
-  const left = (new Date(deadline).getTime() - now.getTime()) / 1000;
-  return left > 0 ? `ends in ${formatSeconds(left)}` : 'passed';
+  const secondsLeft = (new Date(deadline).getTime() - now.getTime()) / 1000;
+  return secondsLeft > 0 ? `ends in ${formatSeconds(secondsLeft)}` : 'passed';
 }
 
 const WARNING_SECONDS = 15 * 60;
 
-/** Returns what a user should know about a running machine's deadline now; '' for nothing. */
+/** Returns a warning about a running machine's deadline; '' if none is needed. */
 export function deadlineWarning(machine: Machine, now: Date): string {
   const { deadline, deadlinePending, spec } = machine;
-  if (deadlinePending) return `its host has not heard of its new deadline; tell it: slipway provision ${spec.name}`;
+  if (deadlinePending)
+    return `its host does not have its new deadline yet; to update it: slipway provision ${spec.name}`;
   if (deadline === undefined) return '';
-  const left = (new Date(deadline).getTime() - now.getTime()) / 1000;
-  if (left > WARNING_SECONDS) return '';
-  const more = `more time: slipway extend ${spec.name} 2h`;
-  return left > 0
-    ? `ends in ${formatSeconds(left)}; ${more}`
-    : `its deadline has passed (${formatTime(deadline)}); ${more}`;
+  const secondsLeft = (new Date(deadline).getTime() - now.getTime()) / 1000;
+  if (secondsLeft > WARNING_SECONDS) return '';
+  const hint = `for more time: slipway extend ${spec.name} 2h`;
+  return secondsLeft > 0
+    ? `ends in ${formatSeconds(secondsLeft)}; ${hint}`
+    : `its deadline has passed (${formatTime(deadline)}); ${hint}`;
 }

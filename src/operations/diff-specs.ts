@@ -25,9 +25,9 @@ export type ComparableSpec = Pick<MachineSpec, 'driver' | 'options' | 'engine' |
 
 /**
  * Compares a machine's spec with a wanted one, value by value, and says how each change takes effect. Pure, and the
- * only place where specs are compared: `create`, `provision`, `apply` and `plan` ask it, so that all of them agree.
- * Another driver means another machine, so nothing below the driver is compared then. Options that are younger than the
- * record count as their defaults.
+ * only place where specs are compared, so that `create`, `provision`, `apply` and `plan` agree. Another driver means
+ * another machine, so nothing else is compared then. Options that did not exist when the record was written have their
+ * defaults.
  */
 export function diffSpecs(
   before: Pick<Machine, 'spec' | 'host' | 'onShutdown'>,
@@ -57,8 +57,8 @@ export function hasChangesIn(diff: SpecDiff, section: SpecSection): boolean {
 }
 
 /**
- * Completes a user's wishes for a machine that exists: options that the driver resolved where the user left them open
- * keep their resolved values, so that they do not count as changes.
+ * Completes the wanted spec of an existing machine: options that the user omitted and the driver resolved keep their
+ * resolved values, so that they do not count as changes.
  */
 export function keepResolvedOptions<S extends ComparableSpec>(
   before: MachineSpec,
@@ -68,26 +68,26 @@ export function keepResolvedOptions<S extends ComparableSpec>(
   return { ...wanted, options: mergeOptions(before, wanted.options, driver.kind === 'cloud') };
 }
 
-/** Options for whose change the driver has no rule need another machine. */
+/** Compares the driver's options. If the driver has no rule for a change, the change needs another machine. */
 function diffOptions(before: OptionValues, wanted: OptionValues, driver: DriverManifest): SpecDiff {
   return diffValues('options', withDefaults(driver.options, before), withDefaults(driver.options, wanted)).map(
     (change) => ({ ...change, effect: driver.changeKindOf?.(change.key, change.from, change.to) ?? 'replace' }),
   );
 }
 
-/** The address of an install script or a package mirror matters only to an engine that is still to be installed. */
+/** Options that matter only until the engine is installed: the addresses of an install script or a package mirror. */
 const INSTALL_ONLY_OPTIONS: ReadonlySet<string> = new Set(['installUrl', 'repositoryUrl', 'repositoryKey']);
 
 function diffEngine({ spec, host }: Pick<Machine, 'spec' | 'host'>, wanted: ComparableSpec): SpecDiff {
   const before = withDefaults(engineOptions, spec.engine);
   return diffValues('engine', before, withDefaults(engineOptions, wanted.engine)).map((change) => {
-    // A port that was forwarded when the machine was created leads to where its engine listened then.
+    // A port that is forwarded to the machine still leads to the engine's old port.
     const forwarded = change.key === 'port' && host?.ssh !== undefined && host.enginePort !== undefined;
     return { ...change, effect: forwarded ? 'replace' : INSTALL_ONLY_OPTIONS.has(change.key) ? 'live' : 'engine' };
   });
 }
 
-/** A machine that its provider removes when it shuts itself down can't be changed to stop instead. */
+/** Compares lifetimes. A machine that its provider removes at shutdown can't be changed to stop instead. */
 function diffLifetime({ spec, onShutdown }: Pick<Machine, 'spec' | 'onShutdown'>, wanted: ComparableSpec): SpecDiff {
   return diffValues('lifetime', spec.lifetime ?? {}, wanted.lifetime ?? {}).map((change) =>
     change.key === 'idleStop' && change.to !== undefined && onShutdown === 'removed'
@@ -104,7 +104,7 @@ function diffValues(section: SpecSection, from: OptionValues, to: OptionValues):
 
 type OptionParser = { safeParse(values: unknown): { readonly success: boolean; readonly data?: unknown } };
 
-/** Values that the schema refuses are compared as they are. */
+/** Adds the defaults; values that the schema refuses are returned unchanged. */
 function withDefaults(schema: OptionParser, values: OptionValues): OptionValues {
   const parsed = schema.safeParse(values);
   return parsed.success ? (parsed.data as OptionValues) : values;

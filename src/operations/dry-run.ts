@@ -16,8 +16,8 @@ import type { ValidSpec } from './validate-spec.ts';
 import type { World } from './world.ts';
 
 /**
- * Plans what `create` or `provision` would do for this spec, and changes nothing: no record, no file, no remote command
- * but the one that gathers facts. `before` is the machine's record, if there is one.
+ * Plans what `create` or `provision` would do for this spec, and changes nothing: it writes no record and no file, and
+ * the only remote command gathers facts. `before` is the machine's record, if there is one.
  */
 export async function planDryRun(
   { spec, engineSettings }: ValidSpec,
@@ -41,7 +41,7 @@ export async function planDryRun(
   return planProvision({ ...config, facts });
 }
 
-/** Shows as one step the creation of a machine that gets its configuration before its first start. */
+/** Plans the creation of a machine that gets its configuration before its first start, as one step. */
 async function planCreateStep(
   planned: Pick<Machine, 'spec' | 'deadline'>,
   engineSettings: DaemonSettings,

@@ -13,7 +13,7 @@ import { describeClockSkew, computeDeadline, loadHostLifetime } from './lifetime
 import { allowCallerIp } from './allow-caller-ip.ts';
 import { driverCallFor, type World } from './world.ts';
 
-/** How much later the machine ends, or `never`. */
+/** The additional time, or `never` to remove the deadline. */
 export type DeadlineExtension = { readonly time: string } | 'never';
 
 export type ExtendResult = {
@@ -22,7 +22,7 @@ export type ExtendResult = {
   readonly hostUpdated: boolean;
 };
 
-/** Moves a machine's deadline, on the host itself and over one connection. The engine keeps running. */
+/** Moves a machine's deadline on its host, over one connection. The engine keeps running. */
 export async function extendMachine(name: string, more: DeadlineExtension, world: World): Promise<ExtendResult> {
   const { store } = world;
   await store.read(name);
@@ -42,7 +42,7 @@ export async function extendMachine(name: string, more: DeadlineExtension, world
   await updateHostDeadline(machine, ssh, world).catch((error: unknown) => {
     throw explainEndedError(explainConnectionError(error, before), before, driver, more, world.now());
   });
-  // Last: after an interruption the host runs longer than the record says, and not shorter.
+  // Saved last: after an interruption, the host runs longer than the record says, and never shorter.
   await store.write(machine);
   return { machine, hostUpdated: true };
 }
@@ -81,7 +81,9 @@ async function updateHostDeadline(machine: ReadyMachine, target: SshTarget, worl
   await runStep(step, visit, world);
 }
 
-/** Explains an unreachable host after its deadline, if the driver can't start it: the user has to switch it on. */
+/**
+ * Explains a host that is unreachable after its deadline, if the driver can't start it: the user has to switch it on.
+ */
 function explainEndedError(
   error: unknown,
   machine: ReadyMachine,

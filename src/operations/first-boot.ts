@@ -12,22 +12,23 @@ import { driverCallFor, type World } from './world.ts';
 type PlannedMachine = Pick<Machine, 'spec' | 'deadline'>;
 
 /**
- * Returns what the engine and the SSH server of a new machine start with. Makes keys and certificates on this computer
- * and stores them before use, so that every retry uses the same. Without files if others can read the user data.
+ * Returns the configuration with which the engine and the SSH server of a new machine start. Creates keys and
+ * certificates on this computer and stores them before use, so that every retry uses the same. Contains no files if
+ * others can read the user data.
  */
 export async function createFirstBootConfig(
   machine: PlannedMachine,
   engineSettings: DaemonSettings,
-  { userDataIsPublic: readable = false }: DriverManifest,
+  { userDataIsPublic = false }: DriverManifest,
   world: World,
 ): Promise<FirstBootConfig> {
   const { spec } = machine;
-  const { login, host } = await ensureFirstBootKeys(spec.name, readable, world);
+  const { login, host } = await ensureFirstBootKeys(spec.name, userDataIsPublic, world);
   return {
     authorizedKey: login.public,
     hostKey: { private: host.private, public: stripKeyComment(host.public) },
     enginePort: spec.engine.port,
-    files: readable ? [] : await prepareFirstBootFiles(machine, engineSettings, world),
+    files: userDataIsPublic ? [] : await prepareFirstBootFiles(machine, engineSettings, world),
   };
 }
 
@@ -52,7 +53,7 @@ export async function renderFirstBootFiles(
   return firstBootFilesFor(await loadHostConfig({ machine, engineSettings, address: LOOPBACK, certificates }, world));
 }
 
-/** Waits, as a step, until the machine has booted; explains a failed boot by what to type next. */
+/** Waits, as a step, until the machine has booted. Adds to a boot failure what to type next. */
 export async function waitForBoot(
   { phase, spec: { name } }: Machine,
   driver: Driver,
@@ -67,7 +68,7 @@ export async function waitForBoot(
     .catch((error: unknown) => {
       if (!(error instanceof SlipwayError) || error.code !== 'BOOT_FAILED') throw error;
       const { code, message, detail, cause } = error;
-      // A ready machine has data on its disk, which following a hint must not delete.
+      // A ready machine has data on its disk, so the hint must not lead to its removal.
       const next = phase === 'ready' ? `To try again: slipway restart ${name}` : continueOrUndoHint(name);
       throw new SlipwayError(code, message, { hint: `${next}. ${error.hint ?? ''}`.trim(), detail, cause });
     });

@@ -16,10 +16,10 @@ export type EngineEventListener = {
 };
 
 /**
- * Why following a machine ended. over: `--until` is reached. unheard: `--until` is reached while the engine was
- * unreachable. removed: the machine was removed. stopped: the user stopped the command.
+ * Why a stream of events ended. finished: the time of `--until` was reached. unreachable: the same, while the engine
+ * did not answer. removed: the machine was removed. stopped: the user stopped the command.
  */
-export type FollowEndReason = 'over' | 'unheard' | 'removed' | 'stopped';
+export type FollowEndReason = 'finished' | 'unreachable' | 'removed' | 'stopped';
 
 const ANSWER_SECONDS = 10;
 const FIRST_RETRY_MS = 1000;
@@ -29,12 +29,12 @@ const STABLE_CONNECTION_MS = 10_000;
 /** Engines report their clocks in whole seconds. */
 const CLOCK_TOLERANCE_SECONDS = 2;
 
-/** A position in a machine's events: all before the instant `at` were taken, and of that instant itself these texts. */
+/** A position in a machine's events: all events before the instant `at` were handled, and at that instant, `texts`. */
 type EventPosition = { readonly since: string | undefined; readonly at: bigint; readonly texts: ReadonlySet<string> };
 
 /**
- * Follows the events of one machine. Reports a lost connection once and reconnects as often as it takes, right after
- * the last event that was taken: no event is reported twice, and none is missed that the engine still has.
+ * Follows the events of one machine. Reports a lost connection once, and reconnects until it succeeds, right after the
+ * last event that was handled: no event is reported twice, and none is missed that the engine still has.
  */
 export async function followEvents(
   name: string,
@@ -48,14 +48,14 @@ export async function followEvents(
   for (let pause = FIRST_RETRY_MS; !signal.aborted; pause = Math.min(pause * 2, MAX_RETRY_MS)) {
     const startedAt = performance.now();
     try {
-      // Read each time: the machine may have another address, other certificates, or be removed by now.
+      // Read again for each connection: the machine may have a new address or new certificates, or be removed.
       const machine = await world.store.find(name);
       if (machine?.phase !== 'ready') {
-        onNotice(`${name}: it was removed`);
+        onNotice(`Machine "${name}" was removed`);
         return 'removed';
       }
       const stream = await openMachineEvents(machine, { ...query, since: position.since }, world);
-      if (isLost) onNotice(`${name}: it answers again`);
+      if (isLost) onNotice(`Machine "${name}" answers again`);
       isLost = false;
       position = { ...position, since: position.since ?? streamStartOf(stream) };
       for await (const event of stream.events) {
@@ -64,16 +64,17 @@ export async function followEvents(
         await listener.onEvent(name, event);
         position = next;
       }
-      if (hasReachedEnd(query, stream, startedAt)) return 'over';
+      if (hasReachedEnd(query, stream, startedAt)) return 'finished';
       throw new Error('its engine closed the connection');
     } catch (error) {
       if (signal.aborted) return 'stopped';
       if (error instanceof SlipwayError && error.code === 'USAGE') throw error;
       if (query.until !== undefined && Number(query.until) <= world.now().getTime() / 1000) {
-        onNotice(`${name}: its engine can't be reached: ${unreachableReason(error)}`);
-        return 'unheard';
+        onNotice(`The engine of machine "${name}" can't be reached: ${unreachableReason(error)}`);
+        return 'unreachable';
       }
-      if (!isLost) onNotice(`${name}: its engine can't be reached, and is tried again: ${unreachableReason(error)}`);
+      if (!isLost)
+        onNotice(`The engine of machine "${name}" can't be reached: ${unreachableReason(error)}. Trying again`);
       isLost = true;
     }
     if (performance.now() - startedAt > STABLE_CONNECTION_MS) pause = FIRST_RETRY_MS;
@@ -93,14 +94,14 @@ async function openMachineEvents(
   return await openEventStream(machine.endpoint, tls, query, { signal, seconds: ANSWER_SECONDS });
 }
 
-/** Returns the instant from which no event may be missed, even if none has happened yet. */
+/** Returns the start of the stream: from then on, no event may be missed, even if none has arrived yet. */
 function streamStartOf({ openedAt }: EventStream): string | undefined {
   return openedAt === undefined ? undefined : String(openedAt);
 }
 
 /**
- * Returns the position after this event; undefined if it was taken already, since an engine repeats those of the
- * instant.
+ * Returns the position after this event; undefined if it was handled already: after a reconnect, the engine repeats the
+ * events of the last instant.
  */
 function advancePosition({ at, texts }: EventPosition, { text, nanoseconds }: EngineEvent): EventPosition | undefined {
   if (nanoseconds === at && texts.has(text)) return undefined;
@@ -123,8 +124,8 @@ function hasReachedEnd({ until }: EventQuery, { openedAt }: EventStream, started
 const UNIT_SECONDS: Readonly<Record<string, number>> = { ms: 0.001, s: 1, m: 60, h: 3600 };
 
 /**
- * Parses an instant as docker events does: seconds since 1970, a time ago (`90m`, `1h30m`), or a date; undefined for
- * all else.
+ * Parses a time as docker events does: seconds since 1970, a duration ago (`90m`, `1h30m`), or a date. Returns
+ * undefined for anything else.
  */
 export function parseEventTime(text: string, now: Date): string | undefined {
   if (/^\d+(\.\d{1,9})?$/.test(text)) return text;

@@ -5,18 +5,18 @@ import { getHomeId } from '../machine/store-id.ts';
 import { driverCallFor, type World } from './world.ts';
 import type { MachineSpec } from '../machine/model.ts';
 
-/** A resource at a provider that no record knows, with the options by which its driver reaches it. */
+/** A resource at a provider that belongs to no record, with the options that its driver needs to reach it. */
 export type Orphan = CloudResource & { readonly driver: string; readonly options: Readonly<Record<string, unknown>> };
 
-/** A driver whose provider could not be asked, and why. */
+/** A driver whose provider could not be queried, and why. */
 export type OrphanQueryFailure = { readonly driver: string; readonly error: SlipwayError };
 
 export type OrphanSearch = {
-  /** Only this driver; undefined for all that have machines here or are usable here. */
+  /** The only driver to query; undefined for all drivers that have machines here or are usable here. */
   readonly driver: string | undefined;
   /** Returns a driver's options from flags and environment. */
   readonly optionsOf: (driver: CloudManifest) => Readonly<Record<string, unknown>>;
-  /** Whose resources to find: those of this store, of another one by its id, or of all. */
+  /** The store whose resources to find: this one, another one by its id, or all. */
   readonly home: 'this' | 'all' | { readonly id: string };
 };
 
@@ -25,7 +25,7 @@ export type OrphanSearchResult = {
   readonly failures: readonly OrphanQueryFailure[];
 };
 
-/** Finds orphans: resources at providers that no record knows, left by lost stores and by failures. */
+/** Finds orphans: resources at providers that belong to no record, for example after failures or a lost store. */
 export async function findOrphans(search: OrphanSearch, world: World): Promise<OrphanSearchResult> {
   const ownHome = await getHomeId(world.computer);
   const home = search.home === 'all' ? undefined : search.home === 'this' ? ownHome : search.home.id;
@@ -106,21 +106,20 @@ async function loadDriversToQuery(
   return all.filter((_, index) => usable[index]);
 }
 
-/** Returns the accounts and endpoints to ask: the one of flags and environment, and those of this driver's machines. */
+/** Returns the accounts to query: that of flags and environment, and those of this driver's machines. */
 function accountsToQuery(
   driver: CloudManifest,
   { optionsOf }: OrphanSearch,
   specs: readonly MachineSpec[],
 ): readonly Readonly<Record<string, unknown>>[] {
-  const now = optionsOf(driver);
+  const current = optionsOf(driver);
   const pick = (options: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> =>
     Object.fromEntries(
       driver.account.options.flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]])),
     );
-  const theirs = specs.filter((spec) => spec.driver === driver.name).map((spec) => pick(spec.options));
-  const others = theirs.filter((options) => JSON.stringify(options) !== JSON.stringify(pick(now)));
-  // A driver without machines here is asked by flags and environment alone.
-  const all = [now, ...others];
+  const ofMachines = specs.filter((spec) => spec.driver === driver.name).map((spec) => pick(spec.options));
+  const others = ofMachines.filter((options) => JSON.stringify(options) !== JSON.stringify(pick(current)));
+  const all = [current, ...others];
   return [...new Map(all.map((options) => [JSON.stringify(options), options])).values()];
 }
 

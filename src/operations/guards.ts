@@ -1,7 +1,7 @@
 /**
- * The guards of all operations: each throws what keeps an operation from a machine, so that each sentence exists once.
- * Guards judge what they are given: none asks a provider or a host. `requireReady` is in machine/, for commands that
- * answer from files alone.
+ * The guards of all operations: each throws the error that explains why an operation is not possible, so that each
+ * sentence exists once. Guards check only their arguments: none queries a provider or a host. `requireReady` is in
+ * machine/, for commands that answer from files alone.
  */
 import type { DriverManifest } from '../drivers/contract.ts';
 import { SlipwayError } from '../errors.ts';
@@ -12,7 +12,7 @@ import type { ClientPaths, Profile } from '../profiles/profile.ts';
 import { formatTime, hasEnded } from './deadline.ts';
 import type { SpecDiff } from './diff-specs.ts';
 
-// --- how far a machine has come --------------------------------------------------------------------------------------
+// --- the state of a machine ------------------------------------------------------------------------------------------
 
 /** Refuses to create a machine under the name of a ready one. */
 export function requireNoReadyMachine(machine: Machine | undefined): void {
@@ -23,7 +23,7 @@ export function requireNoReadyMachine(machine: Machine | undefined): void {
   });
 }
 
-/** Refuses to import a machine under the name of another one; the same machine is one whose import was interrupted. */
+/** Refuses to import a machine under the name of another one. The same machine passes: its import was interrupted. */
 export function requireNameFree(present: Machine | undefined, { spec: { id, name } }: Machine): void {
   if (!present || present.spec.id === id) return;
   throw new SlipwayError('MACHINE_EXISTS', machineExistsMessage(name), {
@@ -88,7 +88,7 @@ export function requireNoPendingRestart({ pendingRestart, spec: { name } }: Mach
   });
 }
 
-/** Returns where SSH reaches the machine's host; `purpose` is the work that its owner has to do otherwise. */
+/** Returns the machine's SSH target; `purpose` says in the error what SSH is required for. */
 export function requireSsh({ host, spec: { name } }: ReadyMachine, purpose: string, hint: string): SshTarget {
   if (host.ssh) return host.ssh;
   throw new SlipwayError('DRIVER_UNSUPPORTED', `Machine "${name}" has no SSH access, which is required to ${purpose}`, {
@@ -104,7 +104,7 @@ export function requireNoPinnedVersion({ name, engine }: MachineSpec): void {
   });
 }
 
-// --- what a change may change ----------------------------------------------------------------------------------------
+// --- changes of a spec -----------------------------------------------------------------------------------------------
 
 /** Refuses another port for an engine that clients reach through a port forwarded to the old one. */
 export function requireSameEnginePort(diff: SpecDiff, name: string): void {
@@ -115,8 +115,8 @@ export function requireSameEnginePort(diff: SpecDiff, name: string): void {
 }
 
 /**
- * Refuses options that need another machine. A region that was changed in the record alone would lead to nothing, or to
- * a machine of somebody else.
+ * Refuses options that need another machine. If a region were changed in the record alone, the record would describe no
+ * machine, or somebody else's.
  */
 export function requireChangeInPlace(diff: SpecDiff, name: string, driver: DriverManifest): void {
   const options = replacingOptions(diff);
@@ -136,8 +136,8 @@ export function requireSameDriver(before: Machine | undefined, driver: string | 
 }
 
 /**
- * Refuses to continue an interrupted creation with options that need another machine, once a provider may have been
- * asked: it finds the machine by its id, and in another zone it would create a second one.
+ * Refuses to continue an interrupted creation with options that need another machine, once a provider may have received
+ * the request: it finds the machine by its id, and in another zone it would create a second one.
  */
 export function requireSameCreateOptions(before: Machine | undefined, diff: SpecDiff, driver: DriverManifest): void {
   if (!before || driver.kind === 'existing' || (before.phase === 'creating' && before.lastRequest === undefined))
@@ -153,7 +153,7 @@ function replacingOptions(diff: SpecDiff): readonly string[] {
   return diff.filter(({ section, effect }) => section === 'options' && effect === 'replace').map(({ key }) => key);
 }
 
-// --- who else holds something ----------------------------------------------------------------------------------------
+// --- conflicts with others -------------------------------------------------------------------------------------------
 
 /** Refuses client profiles that would overwrite what another machine or another tool has under this name. */
 export async function requireNoConflicts(
@@ -167,7 +167,7 @@ export async function requireNoConflicts(
   }
 }
 
-/** Refuses to touch a host that was provisioned as another machine since. */
+/** Refuses to change a host that has since been provisioned as another machine. */
 export function requireOwnHost(
   owner: { readonly id: string; readonly name: string } | undefined,
   { id, name }: MachineSpec,

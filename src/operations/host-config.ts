@@ -11,11 +11,11 @@ type HostConfigInput = {
   readonly engineSettings: DaemonSettings;
   readonly address: string;
   readonly certificates: Certificates;
-  /** Absent before a host exists. */
+  /** Missing before the host exists. */
   readonly facts?: Facts;
 };
 
-/** Collects what a host's configuration is made of, apart from its facts: the spec, certificates, and lifetime. */
+/** Collects the input of a host's plan except its facts: the spec, certificates, and lifetime. */
 export async function loadHostConfig(
   { machine, engineSettings, address, certificates, facts }: HostConfigInput,
   world: World,

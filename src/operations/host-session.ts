@@ -1,4 +1,4 @@
-/** What operations do over SSH: connect to a host, gather its facts, and run steps on it. */
+/** Connects operations to a host over SSH: opens sessions, gathers facts, and runs steps. */
 import type { DriverManifest } from '../drivers/contract.ts';
 import { getDriver } from '../drivers/registry.ts';
 import { type ErrorCode, SlipwayError } from '../errors.ts';
@@ -19,7 +19,7 @@ import { pause, type World } from './world.ts';
 /** An open connection, and its target with the host keys that are pinned now. */
 export type HostConnection = { readonly session: SshSession; readonly ssh: SshTarget };
 
-/** A connection to a host whose facts are known. Whoever gets it closes the session. */
+/** A connection to a host whose facts are known. The caller closes the session. */
 export type HostVisit = { readonly session: SshSession; readonly facts: Facts; readonly address: string };
 
 // --- connect ---------------------------------------------------------------------------------------------------------
@@ -80,15 +80,17 @@ export async function visitOwnHost(spec: MachineSpec, ssh: SshTarget, world: Wor
 
 // --- retry -----------------------------------------------------------------------------------------------------------
 
-/** The errors that may pass by themselves before a machine accepts a connection, and how long to retry. */
+/** How long to retry a connection, and after which errors, because they may be temporary. */
 export type SshRetryPolicy = { readonly seconds: number; readonly retryableCodes: ReadonlySet<ErrorCode> };
 
 const NO_RETRY: SshRetryPolicy = { seconds: 0, retryableCodes: new Set() };
 
-/** For a host that boots. */
+/** For a host that is booting. */
 export const START_RETRY: SshRetryPolicy = { seconds: 180, retryableCodes: new Set(['SSH_UNREACHABLE', 'SSH_LOST']) };
 
-/** For a first boot, which also writes the keys: until then the SSH server shows a key of its own, and is refused. */
+/**
+ * For a first boot, which also writes the keys: until then the SSH server shows another host key and refuses logins.
+ */
 const FIRST_BOOT_RETRY: SshRetryPolicy = {
   seconds: 300,
   retryableCodes: new Set(['SSH_UNREACHABLE', 'SSH_LOST', 'SSH_REFUSED', 'HOST_KEY']),
@@ -98,7 +100,7 @@ export function retryPolicyFor({ phase }: Machine, { userDataIsPublic }: DriverM
   return userDataIsPublic === true && phase !== 'ready' ? FIRST_BOOT_RETRY : NO_RETRY;
 }
 
-/** Runs `work` again, once a second, until it succeeds, fails with another error, or the policy's time is over. */
+/** Repeats `work` once a second until it succeeds, fails with another error, or the policy's time is over. */
 export async function retrySsh<T>(
   work: () => Promise<T>,
   { seconds, retryableCodes }: SshRetryPolicy,
@@ -117,7 +119,7 @@ export async function retrySsh<T>(
   }
 }
 
-/** Returns the same error with a hint that fits a machine whose keys and firewall Slipway has made. */
+/** Returns the error with a hint for machines whose keys and firewall Slipway has created; others are unchanged. */
 export function explainConnectionError(error: unknown, { spec: { name, driver } }: Machine): unknown {
   if (!(error instanceof SlipwayError) || getDriver(driver).kind === 'existing') return error;
   const hints: Partial<Record<ErrorCode, string>> = {

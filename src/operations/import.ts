@@ -23,9 +23,9 @@ import { driverCallFor, type World } from './world.ts';
 
 export type ImportSource = {
   readonly store: Store;
-  /** Reads the key of the CA that has signed for this machine, if it is outside the machine's own folder. */
+  /** Reads the key of the CA that signed the machine's certificates, if it is outside the machine's own folder. */
   readonly readCaKey: (name: string) => Promise<string | undefined>;
-  /** Returns whether that store only shows a machine of this one. */
+  /** Returns whether the other store only shows a machine of this one. */
   readonly isViewOf: (machine: Machine) => boolean;
 };
 
@@ -35,7 +35,7 @@ export type ImportResult = {
   readonly engineProblem: string | undefined;
 };
 
-/** An imported engine runs already, so it answers soon or not at all. */
+/** The engine of an imported machine is running already, so it answers soon or not at all. */
 const IMPORT_TIMEOUT_SECONDS = 5;
 
 /** Returns why a machine can't be imported; undefined if it can. */
@@ -153,7 +153,7 @@ function withLocalPaths(
       spec: { ...spec, options, profiles },
       host: { ...host, ssh: { ...host.ssh, ...(localKeyFile === undefined ? {} : { keyFile: localKeyFile }) } },
     };
-  // Somebody else runs this engine: its certificates are files beside its record.
+  // Slipway does not run this engine: its certificates are files beside its record.
   if (!hasTls) return { ...machine, spec: { ...spec, profiles }, endpoint: { ...endpoint, tls: false } };
   const [ca, cert, key] = ['ca', 'cert', 'key'].map((file) => join(newPaths.tls, `${file}.pem`)) as [
     string,
@@ -169,7 +169,7 @@ function withLocalPaths(
 }
 
 /**
- * Returns the new place of a file: among the keys if it is in the old folder; elsewhere it is the user's own and stays.
+ * Returns the new path of a file: a file in the old folder moves to the keys, any other is the user's own and stays.
  */
 function localPathFor(path: string, oldPaths: MachinePaths, newPaths: MachinePaths): string {
   const within = relative(oldPaths.folder, path);
@@ -214,7 +214,7 @@ function isKeyOf(key: string, cert: string): boolean {
 
 // --- first connection -----------------------------------------------------------------------------------------------
 
-/** Finds the machine's present address and pins its host key: from then on no other key is accepted. */
+/** Finds the machine's present address and pins its host key, so that no other key is accepted from then on. */
 async function connectAndPin(
   old: ReadyMachine,
   imported: ReadyMachine,
@@ -231,7 +231,7 @@ async function connectAndPin(
       world.progress.note(`Machine "${old.spec.name}" is stopped: its first slipway start pins its host key`);
     return { machine: imported, visited: false };
   }
-  // Connects by the old record: the login key is still in the old folder.
+  // Connects with the old record's paths: the login key is still in the old folder.
   const { ssh } = old.host;
   if (!ssh) return { machine: imported, visited: false };
   const address = instance?.host.address ?? ssh.address;
@@ -243,7 +243,7 @@ async function connectAndPin(
 
 function withPinnedHost(
   machine: ReadyMachine,
-  now: Host | undefined,
+  current: Host | undefined,
   { address, port, hostKey, jump }: SshTarget,
 ): ReadyMachine {
   const { host, endpoint } = machine;
@@ -255,18 +255,18 @@ function withPinnedHost(
     ...(hostKey === undefined ? {} : { hostKey }),
     ...(jump === undefined ? {} : { jump }),
   };
-  const hasMoved = now !== undefined && now.address !== host.address;
-  const url = hasMoved ? endpoint.url.replace(host.address, now.address) : endpoint.url;
+  const hasMoved = current !== undefined && current.address !== host.address;
+  const url = hasMoved ? endpoint.url.replace(host.address, current.address) : endpoint.url;
   return {
     ...machine,
-    host: { ...host, address: hasMoved ? now.address : host.address, ssh },
+    host: { ...host, address: hasMoved ? current.address : host.address, ssh },
     endpoint: { ...endpoint, url },
   };
 }
 
 /**
- * Returns why the engine does not answer; undefined if it does. Throws if nothing of the machine has answered, since it
- * may not exist; if its host has, `provision` can fix the engine.
+ * Returns why the engine does not answer; undefined if it does. Throws if the host was not reached either, since the
+ * machine may not exist; if it was reached, `provision` can fix the engine.
  */
 async function findEngineProblem(
   { endpoint, spec, host }: ReadyMachine,

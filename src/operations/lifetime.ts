@@ -50,7 +50,7 @@ export function resolveLifetimeFields(
   driver: DriverManifest,
   { now }: Pick<World, 'now'>,
 ): LifetimeFields {
-  // The provider does what it was asked for first, even if something else is wanted now.
+  // A provider keeps to the first request, even if the spec has changed since.
   const isRequested = before !== undefined && (before.phase !== 'creating' || before.lastRequest !== undefined);
   const onShutdown = isRequested ? before.onShutdown : driver.shutdownBehavior?.(targetOf(driver, spec)).byItself;
   const lifetime = {
@@ -61,7 +61,7 @@ export function resolveLifetimeFields(
   return lifetime;
 }
 
-/** Returns a ready machine's record with the lifetime that its host has just got; all else stays as it was. */
+/** Returns a ready machine's record with the lifetime that its host has just received, and otherwise unchanged. */
 export function withLifetimeOf(changed: CreatedMachine, before: ReadyMachine): ReadyMachine {
   const { lifetime: _before, ...spec } = before.spec;
   const { deadline: _deadline, deadlinePending: _pending, ...rest } = before;
@@ -86,37 +86,38 @@ export async function loadHostLifetime(
   };
 }
 
-/** Says when a machine ends or stops by itself, and what it costs from then on; '' if it never does. */
+/** Returns a sentence about when a machine ends or stops by itself, and its cost from then on; '' if it never does. */
 export function describeAutoStop(
   { spec, deadline, onShutdown }: Machine,
   driver: DriverManifest,
-  name = spec.name,
+  subject = `Machine "${spec.name}"`,
 ): string {
   const idleStop = spec.lifetime?.idleStop;
   if (deadline !== undefined && idleStop === undefined && onShutdown === 'removed')
-    return `${name} ends at ${formatTime(deadline)}: ${driver.name} removes it then, disk and all`;
+    return `${subject} ends at ${formatTime(deadline)}: ${driver.name} then removes it with its disk`;
   const when = [
     ...(deadline === undefined ? [] : [`at ${formatTime(deadline)}`]),
     ...(idleStop === undefined ? [] : [`once it has been idle for ${idleStop}`]),
   ];
   if (when.length === 0) return '';
   const costs = driver.shutdownBehavior?.(targetOf(driver, spec)).costs ?? '';
-  return `${name} stops ${when.join(', or ')}: ${costs}`;
+  return `${subject} stops ${when.join(', or ')}: ${costs}`;
 }
 
-/** Tells the user when the machine will end or stop by itself, before anything is done that makes it so. */
+/** Tells the user when the machine will end or stop by itself. Called before anything is done. */
 export function announceAutoStop(
   machine: Machine,
   driver: DriverManifest,
   { progress }: Pick<World, 'progress'>,
-  name?: string,
+  subject?: string,
 ): void {
-  const sentence = describeAutoStop(machine, driver, name);
+  const sentence = describeAutoStop(machine, driver, subject);
   if (sentence !== '') progress.note(sentence);
 }
 
 /**
- * Says when the machine really ends if its host's clock differs from this computer's; undefined if the clocks agree.
+ * Returns a sentence about when the machine really ends if its host's clock differs from this computer's; undefined if
+ * the clocks agree.
  */
 export function describeClockSkew(deadline: string | undefined, { clock }: Facts, address: string): string | undefined {
   if (deadline === undefined || clock === undefined || Math.abs(clock.aheadSeconds) <= SAME_CLOCK_SECONDS)

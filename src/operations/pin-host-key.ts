@@ -4,7 +4,7 @@ import type { Machine } from '../machine/model.ts';
 import { connectToHost } from './host-session.ts';
 import type { World } from './world.ts';
 
-/** Together, the time that a first connection may take. */
+/** Tries and pause together cover the time that a first connection may take. */
 const BUSY_TRIES = 100;
 const BUSY_PAUSE_MS = 200;
 

@@ -19,7 +19,7 @@ import { rebootHost } from './reboot.ts';
 import { withFailureRecord, type Checkpoint } from './checkpoint.ts';
 import { driverCallFor, type World } from './world.ts';
 
-/** Starts a stopped machine and waits until its engine answers. Its address may differ from the one before. */
+/** Starts a stopped machine and waits until its engine answers. Its address may change. */
 export async function startMachine(name: string, world: World): Promise<ReadyMachine> {
   return await runPowerAction(name, 'start', world, async (machine, driver, target) => {
     requireNotEnded(machine, world.now());
@@ -29,7 +29,7 @@ export async function startMachine(name: string, world: World): Promise<ReadyMac
     );
     await allowCallerIp(driver, target, world);
     await waitForBoot(machine, driver, target, world).catch((error: unknown) => {
-      // A running machine's boot failure may have been fixed since: its engine decides.
+      // The boot failure of a running machine may be an old one that was fixed since, so only its engine matters.
       if (!wasRunning || !(error instanceof SlipwayError) || error.code !== 'BOOT_FAILED') throw error;
       world.progress.note(error.message);
     });
@@ -62,13 +62,12 @@ export async function killMachine(name: string, world: World): Promise<void> {
 }
 
 /**
- * Stops a machine and starts it again, by its driver. A host that the driver can't start reboots by itself, if SSH
- * reaches it.
+ * Stops a machine and starts it again with its driver. A host that the driver can't start is rebooted over SSH.
  */
 export async function restartMachine(name: string, seconds: number, world: World): Promise<ReadyMachine> {
   const { store } = world;
   const before = await store.read(name);
-  // Refused before the machine is stopped.
+  // Checked before the machine is stopped.
   requireNotEnded(before, world.now());
   if ((await loadDriver(before.spec.driver)).power) {
     await stopMachine(name, seconds, world);

@@ -23,7 +23,7 @@ type ProvisionOptions = {
 };
 
 /**
- * Changes a machine's spec and makes the machine what it says. Safe to run again: it restarts nothing that is right.
+ * Changes a machine's spec and applies it to the machine. Safe to run again: it restarts nothing that is up to date.
  */
 export async function provisionMachine(
   name: string,
@@ -54,10 +54,10 @@ export async function provisionMachine(
     await allowCallerIp(driver, targetOf(driver, spec), world);
     await applyLiveChanges(before, spec, diff, driver, world, save);
     applied = true;
-    // Options that wait for a restart still wait for it, whatever else has changed.
+    // Options that wait for a restart still wait for it, whatever else changes now.
     const pending = before.pendingRestart === undefined ? {} : { pendingRestart: before.pendingRestart };
     const saveWithPending: Checkpoint = async (next) => {
-      // Before the record says that they are no longer wanted.
+      // Removed before the record is saved, since it no longer names them.
       if (next.phase === 'ready') await removeUnwantedProfiles(before.spec, next.spec, world);
       await save({ ...next, ...pending });
     };
@@ -67,7 +67,7 @@ export async function provisionMachine(
   });
 }
 
-/** Refuses what can't become of this machine, before anything is recorded or done for it. */
+/** Refuses a spec that can't be applied to this machine, before anything is recorded or changed. */
 async function requireApplicable(
   before: Machine,
   { spec, onShutdown }: Machine,

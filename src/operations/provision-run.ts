@@ -4,9 +4,9 @@ import type { DaemonSettings } from '../provision/daemon-json.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { SshRetryPolicy } from './host-session.ts';
 
-/** What a run that makes a machine ready carries from its beginning to its end. */
+/** The data of one run that makes a machine ready. */
 export type ProvisionRun = {
-  /** The machine as its record describes it when the run begins, with the spec that is wanted. */
+  /** The machine from its record at the start of the run, but with the wanted spec. */
   readonly machine: Machine;
   /** The engine settings that the user chose; computed once, when the spec was validated. */
   readonly engineSettings: DaemonSettings;
@@ -15,7 +15,7 @@ export type ProvisionRun = {
   readonly renewal?: RenewalScope | undefined;
 };
 
-/** A run that visits a host over SSH, and how long it tries to connect. */
+/** The data of a run that connects to a host over SSH; `retry` says how long it tries. */
 export type HostRun = ProvisionRun & { readonly retry: SshRetryPolicy };
 
 /** A machine whose host Slipway reaches over SSH. */

@@ -21,13 +21,13 @@ import {
 import type { World } from './world.ts';
 
 type StartOptions = {
-  /** The machine has started for the first time, with its configuration and certificates. */
+  /** Whether the machine has started for the first time, with its configuration and certificates. */
   readonly isFirstBoot?: boolean;
-  /** The end of its start, which an engine that is known to answer before need not wait for. */
+  /** Resolves when the machine has started; an engine may answer before that. */
   readonly started?: Promise<void>;
 };
 
-/** Takes a machine whose host exists to its end: an engine that answers, and clients that know it. */
+/** Completes a machine whose host exists: installs and verifies the engine, and writes the client profiles. */
 export async function provisionToReady(
   run: ProvisionRun,
   driver: Driver,
@@ -39,10 +39,10 @@ export async function provisionToReady(
   const host = await resolveHost(machine, driver, world);
   const created: CreatedMachine = { version: 1, phase: 'created', spec, host, ...lifetimeFieldsOf(machine) };
   if (machine.phase !== 'ready') await save(created);
-  const booted = isFirstBoot ? await verifyFirstBoot(created, world) : undefined;
+  const verifiedAtBoot = isFirstBoot ? await verifyFirstBoot(created, world) : undefined;
   await started;
   const verified =
-    booted ??
+    verifiedAtBoot ??
     (host.ssh
       ? await provisionHost({ ...created, host }, { ...run, retry: retryPolicyFor(machine, driver) }, world)
       : await verifyExistingEngine(created, world));

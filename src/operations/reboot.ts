@@ -5,7 +5,7 @@ import { planReboot } from '../provision/host-steps.ts';
 import { gatherHostFacts, openSession, retrySsh, runStep, type SshRetryPolicy, visitOwnHost } from './host-session.ts';
 import type { World } from './world.ts';
 
-/** A rack server checks its memory and disks first. */
+/** Long enough for a server that checks its memory and disks before it boots. */
 const REBOOT_TIMEOUT_SECONDS = 600;
 
 /** The errors of a host that is shutting down or booting. */
@@ -55,7 +55,7 @@ function explainRebootError(error: unknown, name: string, { address }: SshTarget
   if (!(error instanceof SlipwayError)) return error;
   const { code, message, detail } = error;
   if (code === 'CANCELED') {
-    return new SlipwayError('CANCELED', `Interrupted: machine "${name}" still reboots`, {
+    return new SlipwayError('CANCELED', `Interrupted: machine "${name}" is still rebooting`, {
       hint: `To see its state: slipway status ${name}`,
       cause: error,
     });

@@ -5,8 +5,9 @@ import { provisionMachine } from './provision-machine.ts';
 import type { World } from './world.ts';
 
 /**
- * Makes new certificates for the engine and its clients. The machine's CA stays, so that whatever else it has signed is
- * still accepted; with `all` the CA is new as well. After an interruption, `provision` continues with what is stored.
+ * Creates new certificates for the engine and its clients. The machine's CA stays, so that other certificates that it
+ * has signed are still accepted; with `all` the CA is new as well. After an interruption, `provision` continues with
+ * the stored certificates.
  */
 export async function regenerateCertificates(
   name: string,

@@ -20,7 +20,8 @@ import { hasEnded, formatTime } from './deadline.ts';
 import { driverCallFor, type World } from './world.ts';
 
 /**
- * What removing a machine left: what stays on its host or at its provider, and whether the current context was reset.
+ * The result of a removal: what stays on the machine's host or at its provider, and whether the current context was
+ * reset.
  */
 export type RemoveResult = {
   readonly name: string;
@@ -30,8 +31,8 @@ export type RemoveResult = {
 
 /**
  * Removes a machine: its resources, its client profiles and its record; with `deprovision` also what provisioning wrote
- * on the host. A host that stays loses its timers in any case: without a record, no command could move its deadline.
- * With `force`, an unreadable record and an unreachable host do not prevent it.
+ * on the host. Timers are removed from a remaining host in any case: without a record, no command could move its
+ * deadline. With `force`, an unreadable record and an unreachable host do not prevent the removal.
  */
 export async function removeMachine(
   name: string,
@@ -45,13 +46,14 @@ export async function removeMachine(
   const found = known && (await tagExisting(known, world));
   if (found && how.deprovision) await deprovisionHost(found, how.force, world);
   else if (found && hasAutoStop(found) && isHostRetained(found)) await removeHostTimers(found, world);
-  // A context of that name that belongs to something else stays, even as the current one.
-  const ours = await isOwnProfile(dockerContextProfile, name, found, clientPaths);
+  // A context of the same name that belongs to something else stays, even if it is the current one.
+  const isOwnContext = await isOwnProfile(dockerContextProfile, name, found, clientPaths);
   const current = await readCurrentContextName(clientPaths).catch((error: unknown) => {
     if (how.force) return undefined;
     throw error;
   });
-  const reset = current === contextName(name) && found?.spec.profiles.includes('docker-context') === true && ours;
+  const reset =
+    current === contextName(name) && found?.spec.profiles.includes('docker-context') === true && isOwnContext;
   // With --force, a machine whose driver does not exist in this version can be removed too.
   const driver =
     found &&
@@ -86,7 +88,7 @@ async function isOwnProfile(
   return profile !== dockerContextProfile || (await readContextOwner(contextName(name), places)) !== '';
 }
 
-/** Removes what drivers have on this computer under this name: a broken record has no driver and no id. */
+/** Removes everything that drivers have under this name on this computer: a broken record has no driver and no id. */
 async function removeByName(name: string, call: DriverCall): Promise<void> {
   for (const manifest of drivers) {
     const { machines, options } = await loadCode(manifest);
@@ -161,7 +163,7 @@ function isHostRetained({ spec }: Machine): boolean {
   return kind === undefined || kind === 'existing';
 }
 
-/** Says when a host still powers itself off, why, and how to stop that: no record knows this host from now on. */
+/** Returns a sentence about when a host still powers itself off, why, and how to stop that: its record is removed. */
 function describeRemainingTimers(machine: Machine, ssh: SshTarget, { message }: SlipwayError, now: Date): string {
   const { deadline, spec } = machine;
   const when = [
@@ -171,6 +173,6 @@ function describeRemainingTimers(machine: Machine, ssh: SshTarget, { message }: 
     ...(spec.lifetime?.idleStop === undefined ? [] : [`once it has been idle for ${spec.lifetime.idleStop}`]),
   ].join(', or ');
   // For an incomplete machine it is unknown whether its timers were written.
-  const does = machine.phase === 'ready' ? 'still powers itself off' : 'may still power itself off';
-  return `${ssh.address} ${does} ${when}, since its timers could not be removed (${message}); to stop that: ${stopTimersCommand(ssh)}`;
+  const verb = machine.phase === 'ready' ? 'still powers itself off' : 'may still power itself off';
+  return `Host ${ssh.address} ${verb} ${when}, since its timers could not be removed (${message}); to stop that: ${stopTimersCommand(ssh)}`;
 }

@@ -5,27 +5,26 @@ import type { Host, Machine, SshHop, SshTarget } from '../machine/model.ts';
 import { continueOrUndoHint } from '../machine/require-machine.ts';
 import type { Log } from '../progress.ts';
 import { readSshIdentity, type SshIdentity } from './credentials.ts';
-
 import { driverCallFor, pause, type World } from './world.ts';
 
 const ADDRESS_TIMEOUT_MINUTES = 5;
 
 /**
- * Returns where a machine is, with the SSH keys that Slipway holds for it. Waits for an address that the provider has
- * not assigned yet; throws `MACHINE_NOT_READY` for a machine that is stopped or paused.
+ * Returns a machine's host with the SSH keys that Slipway stores for it. Waits for an address that the provider has not
+ * assigned yet; throws `MACHINE_NOT_READY` for a machine that is stopped or paused.
  */
 export async function resolveHost(machine: Machine, driver: Driver, world: World): Promise<Host> {
   const host = await waitForAddress(machine, driver, world);
   if (driver.kind === 'existing' || !host.ssh) return withPinnedKeys(host, machine);
   const keys = await readSshIdentity(world.store.paths(machine.spec.name));
   const ssh = { ...host.ssh, keyFile: host.ssh.keyFile ?? keys.loginKeyFile };
-  // Somebody else gave the host its key, and the driver knows which one.
+  // The host key was not created by Slipway, and the driver knows which one to expect.
   if (ssh.expectedKey !== undefined) return withPinnedKeys({ ...host, ssh }, machine);
   return { ...host, ssh: withHostKeys(ssh, keys, machine, host.ssh.keyFile !== undefined) };
 }
 
 /**
- * Adds the host keys that were made with the machine; `hasOwnLogin` says that its driver knows a login key of its own.
+ * Adds the host keys that were created with the machine; `hasOwnLogin` means that its driver has its own login key.
  */
 function withHostKeys(ssh: SshTarget, keys: SshIdentity, machine: Machine, hasOwnLogin: boolean): SshTarget {
   if (keys.pinnedHostKey !== undefined)
@@ -34,7 +33,7 @@ function withHostKeys(ssh: SshTarget, keys: SshIdentity, machine: Machine, hasOw
       hostKey: keys.pinnedHostKey,
       ...(keys.bootstrapHostKey ? { bootstrapHostKey: keys.bootstrapHostKey } : {}),
     };
-  // Another tool created the machine, and its login key is that tool's: the host key that was seen first is required.
+  // Another tool created the machine and its login key, so the host key that was seen first is required.
   if (machine.phase === 'ready' && hasOwnLogin) {
     const { hostKey } = machine.host.ssh ?? {};
     return { ...ssh, ...(hostKey === undefined ? {} : { hostKey }) };
@@ -51,7 +50,7 @@ async function waitForAddress(machine: Machine, driver: Driver, world: World): P
   const findHost = async (log: Log): Promise<Host | InstanceStatus['state']> => {
     const instance = await driver.machines.inspect(target, driverCallFor(world, log));
     if (instance.state === 'stopped' || instance.state === 'paused') throw notRunningError(machine, instance);
-    // A provider may show late what it was just asked for, but not what has been ready before.
+    // A provider may show a new machine with a delay, but not one that was ready before.
     if (instance.state === 'missing' && machine.phase === 'ready') throw instanceGoneError(machine);
     return instance.state === 'running' ? instance.host : instance.state;
   };
@@ -62,7 +61,7 @@ async function waitForAddress(machine: Machine, driver: Driver, world: World): P
   );
 }
 
-/** Polls here, so that no driver does: one timeout, one message, one place to cancel. */
+/** Polls for the host, so that no driver has to: there is one timeout, one message, and one place to cancel. */
 async function pollForHost(
   findHost: () => Promise<Host | InstanceStatus['state']>,
   name: string,

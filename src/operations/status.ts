@@ -15,9 +15,9 @@ import type { Store } from '../machine/store.ts';
 
 export type MachineStatus = {
   /**
-   * unfinished: its creation was interrupted. stopped, suspended, paused, missing: its state at the driver. ended: it
-   * no longer exists, or no longer answers, since its deadline. starting: it runs, but nothing in it answers yet. no
-   * engine: the host answers SSH, the engine does not. unreachable: nothing answers.
+   * unfinished: its creation was interrupted. stopped, suspended, paused, missing: its state at the driver. ended: its
+   * deadline has passed, and it no longer exists or answers. starting: it is running, but nothing in it answers yet. no
+   * engine: SSH answers, the engine does not. unreachable: nothing answers.
    */
   readonly state:
     | 'running'
@@ -33,12 +33,12 @@ export type MachineStatus = {
   readonly engine: string | undefined;
   /** Days until the first of its certificates expires. */
   readonly days: number | undefined;
-  /** What is wrong, as a sentence; '' for nothing. */
+  /** A sentence about what is wrong; '' if nothing is. */
   readonly trouble: string;
 };
 
 /**
- * Returns a machine's present state. Asks the engine within `seconds`, and a silent machine's host for two seconds
+ * Returns a machine's present state. Queries the engine for `seconds`, and a silent machine's host for two seconds
  * more.
  */
 export async function getStatus(
@@ -60,17 +60,11 @@ export async function getStatus(
   try {
     days = await readDaysUntilExpiry(machine, store, world.now());
   } catch (error) {
-    // The files are missing or damaged: `provision` makes new ones.
+    // The files are missing or damaged: `provision` creates new ones.
     const why = `its certificates can't be read (${systemCode(error) ?? 'invalid PEM'}); to fix them: slipway provision ${machine.spec.name}`;
     return { state: 'unreachable', engine: undefined, days, trouble: [why, failure].filter(Boolean).join('; ') };
   }
-  const expiry =
-    days === undefined || days > RENEW_DAYS
-      ? ''
-      : days < 0
-        ? 'its certificates have expired'
-        : `its certificates expire in ${days} days`;
-  const trouble = (...first: readonly string[]): string => [...first, expiry, failure].filter(Boolean).join('; ');
+  const trouble = (problem: string): string => [problem, expiryWarning(days), failure].filter(Boolean).join('; ');
   const probe = scheduleFallbackProbe(machine, world, seconds);
   try {
     const { Version } = await fetchEngineVersion(machine.endpoint, await loadClientCertificates(machine, store), {
@@ -87,11 +81,17 @@ export async function getStatus(
   }
 }
 
-/** The extra time for the driver and the host after an engine was silent for all of its time. */
+/** Returns a warning about certificates that have expired or expire soon; '' if none is needed. */
+function expiryWarning(days: number | undefined): string {
+  if (days === undefined || days > RENEW_DAYS) return '';
+  return days < 0 ? 'its certificates have expired' : `its certificates expire in ${days} days`;
+}
+
+/** The extra time for the driver and the host after the engine's time is over. */
 const EXTRA_SECONDS = 1;
 const SSH_PROBE_SECONDS = 2;
 
-/** What the driver and SSH say about a machine whose engine is silent. */
+/** The answers of the driver and SSH about a machine whose engine is silent. */
 type ProbeResult = {
   readonly instance: InstanceStatus | undefined;
   readonly reason: string;
@@ -101,9 +101,9 @@ type ProbeResult = {
 type FallbackProbe = { readonly getResult: () => Promise<ProbeResult>; readonly cancel: () => void };
 
 /**
- * Asks the driver and SSH once the engine has failed, or has been silent for half of its time, so that their answers
- * are known when its time is over. Not at the same time as the engine: sshd penalizes callers that connect and say
- * nothing.
+ * Queries the driver and SSH after the engine has failed, or has been silent for half of its time, so that their
+ * answers are known when its time is over. Not at the same time as the engine, since sshd penalizes clients that
+ * connect and send nothing.
  */
 function scheduleFallbackProbe(
   machine: ReadyMachine,
@@ -150,8 +150,8 @@ async function diagnoseSilentEngine(
   const { instance, reason, sshAnswered } = await getResult();
   const ended = hasEnded(machine, world.now()) ? `ended at its deadline ${formatTime(machine.deadline ?? '')}` : '';
   if (instance?.state === 'stopped') {
-    const more = `to continue: slipway extend ${machine.spec.name} 2h, then slipway start ${machine.spec.name}`;
-    return { state: instance.suspended ? 'suspended' : 'stopped', why: ended && `${ended}; ${more}` };
+    const hint = `to continue: slipway extend ${machine.spec.name} 2h, then slipway start ${machine.spec.name}`;
+    return { state: instance.suspended ? 'suspended' : 'stopped', why: ended && `${ended}; ${hint}` };
   }
   if (instance?.state === 'paused') return { state: 'paused', why: instance.reason };
   if (instance?.state === 'missing')
@@ -215,14 +215,14 @@ function isSshAnswering(host: string, port: number, timeout: number): Promise<bo
   });
 }
 
-/** What an engine and its host report about themselves, and why one of them does not. */
+/** What an engine and its host report about themselves; `errors` says why one of them does not. */
 export type StatusDetails = {
   readonly engine: EngineInfo | undefined;
   readonly host: Vitals | undefined;
   readonly errors: readonly string[];
 };
 
-/** Asks engine and host at the same time, the host by one remote command; each has `seconds`. */
+/** Queries engine and host at the same time, the host by one remote command; each has `seconds`. */
 export async function getStatusDetails(machine: Machine, world: World, seconds: number): Promise<StatusDetails> {
   const [engine, host] = await Promise.all([
     getEngineInfo(machine, world, seconds),

@@ -1,26 +1,31 @@
 /**
- * The certificate authority of a whole store of machines, as the old tool has it: one client certificate is valid for
- * all.
+ * The certificate authority that all machines of a store share, as in Docker Machine: one client certificate is valid
+ * for all of them.
  */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { mkdir, rename } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { readFileIfExists, writeFileAtomic } from '../computer/files.ts';
 import { SlipwayError } from '../errors.ts';
 import { waitForLock } from '../computer/lock.ts';
-import { daysUntilFirstExpiry, RENEW_DAYS, renewCertificates, type Certificates } from '../provision/certificates.ts';
+import {
+  type Certificates,
+  isFresh,
+  isIssuedBy,
+  isMatchingPair,
+  renewCertificates,
+} from '../provision/certificates.ts';
 import type { AuthorityPaths } from '../docker-machine/config-json/auth-options.ts';
 import type { MachinePaths } from '../machine/store.ts';
 import { writeClientCertificates } from './credentials.ts';
 
-/** The CA with its key, and the client's pair. All PEM. */
+/** The CA with its key, and the client's certificate with its key, all as PEM. */
 export type SharedAuthority = Pick<Certificates, 'ca' | 'caKey' | 'client'>;
 
 type AuthorityContext = {
   readonly now: () => Date;
   readonly signal: AbortSignal;
-  /** Shows the user what is created. */
+  /** Tells the user what is created. */
   readonly say: (line: string) => void;
 };
 
@@ -51,11 +56,11 @@ async function renewAuthority(paths: AuthorityPaths, { now, say }: AuthorityCont
     return { ca, caKey, client };
   if (ca !== undefined && isFresh(ca, at) && (caKey === undefined || !isMatchingPair(ca, caKey)))
     throw missingCaKeyError(paths, caKey);
-  const kept = ca !== undefined && caKey !== undefined && isFresh(ca, at) ? { ca, caKey } : {};
+  const reusable = ca !== undefined && caKey !== undefined && isFresh(ca, at) ? { ca, caKey } : {};
   if (ca !== undefined && !isFresh(ca, at)) say('CA certificate is outdated and needs to be regenerated');
-  if (kept.ca === undefined) say(`Creating CA: ${paths.ca}`);
+  if (reusable.ca === undefined) say(`Creating CA: ${paths.ca}`);
   say(`Creating client certificate: ${paths.cert}`);
-  const renewed = await renewCertificates(kept, { name: userName(), names: [], now: at });
+  const renewed = await renewCertificates(reusable, { name: userName(), names: [], now: at });
   // A key without its certificate comes from a killed run, or its certificate is lost: it is set aside, not deleted.
   if (caKey !== undefined && caKey !== renewed.caKey) await rename(paths.caKey, `${paths.caKey}.old`);
   // The certificates last: their presence says that the keys exist.
@@ -85,7 +90,7 @@ export async function readAuthority(paths: AuthorityPaths): Promise<SharedAuthor
   return { ca, caKey, client: { cert, key } };
 }
 
-/** Makes this authority the CA of a machine's certificates; files that it has already stay as they are. */
+/** Writes this authority into a machine's folder, as the CA of its certificates; identical files are not rewritten. */
 export async function writeMachineAuthority(
   { ca, caKey, client }: SharedAuthority,
   paths: MachinePaths,
@@ -104,29 +109,6 @@ export function isUsableAuthority({ ca, caKey, client }: SharedAuthority, now: D
     isFresh(client.cert, now) &&
     isIssuedBy(client.cert, ca)
   );
-}
-
-function isMatchingPair(cert: string, key: string): boolean {
-  try {
-    return new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
-  } catch {
-    // An unreadable file counts as missing.
-    return false;
-  }
-}
-
-function isFresh(cert: string, now: Date): boolean {
-  try {
-    return daysUntilFirstExpiry([cert], now) > RENEW_DAYS;
-  } catch {
-    return false;
-  }
-}
-
-function isIssuedBy(cert: string, ca: string): boolean {
-  const authority = new X509Certificate(ca);
-  const certificate = new X509Certificate(cert);
-  return certificate.checkIssued(authority) && certificate.verify(authority.publicKey);
 }
 
 /** Returns the name for the CA's subject. */

@@ -4,7 +4,7 @@ import { driverCallFor, type World } from './world.ts';
 
 /**
  * Tags the resource that another tool created for this machine, before anything else is done with it: from then on
- * Slipway finds it as if it had created it. Called under the machine's lock; returns any other machine as it is.
+ * Slipway finds it like one of its own. Called under the machine's lock; returns any other machine unchanged.
  */
 export async function tagExisting<M extends Machine>(machine: M, world: World): Promise<M> {
   const { adoptedResource, ...rest } = machine;

@@ -22,8 +22,8 @@ export async function validateSpec(spec: MachineSpec, world: World): Promise<Val
 }
 
 /**
- * Lets the driver refuse a change of its options, before anything is recorded or stopped for it: a type that does not
- * exist, a firewall that other machines share.
+ * Lets the driver refuse a change of its options before anything is recorded or stopped, for example an instance type
+ * that does not exist or a firewall that other machines share.
  */
 export async function validateOptionChange(
   before: Machine,

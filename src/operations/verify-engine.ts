@@ -7,9 +7,9 @@ import type { World } from './world.ts';
 
 /** An engine that was just installed or restarted gets this long to answer. */
 export const ENGINE_TIMEOUT_SECONDS = 60;
-/** The machine has reported that it is ready; a busy computer may take a moment to deliver its first answer. */
+/** Short, since the machine has reported that it is ready; a busy computer may delay the first answer. */
 const FIRST_BOOT_TIMEOUT_SECONDS = 5;
-/** An engine that somebody else runs is up already. */
+/** Short, since an existing engine is running already. */
 const EXISTING_ENGINE_TIMEOUT_SECONDS = 10;
 
 /** Returns where clients reach the engine that Slipway runs on this host. */
@@ -44,7 +44,7 @@ export async function verifyFirstBoot(created: CreatedMachine, world: World): Pr
   const endpoint = endpointOf(created);
   const machine = { ...created, phase: 'ready', endpoint } as const;
   const tls = await loadClientCertificates(machine, world.store);
-  // An engine that is silent is no failure yet: the visit that follows says why.
+  // A silent engine is not a failure yet: the visit over SSH that follows says why it is silent.
   const answers = await world.progress.step('verify', `Verify the engine at ${endpoint.url}`, async () => {
     try {
       await verifyEngine(endpoint, tls, { signal: world.signal, seconds: FIRST_BOOT_TIMEOUT_SECONDS });
@@ -57,7 +57,7 @@ export async function verifyFirstBoot(created: CreatedMachine, world: World): Pr
   return answers ? { machine, tls } : undefined;
 }
 
-/** Connects to an engine that somebody else runs: copies its certificates to where clients look, and verifies it. */
+/** Connects to an existing engine: copies its certificates to where clients look for them, and verifies it. */
 export async function verifyExistingEngine({ spec, host }: CreatedMachine, world: World): Promise<VerifiedMachine> {
   if (!host.engine) throw new Error(`driver ${spec.driver} returned neither an SSH address nor an engine`);
   const { url } = host.engine;

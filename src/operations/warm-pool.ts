@@ -16,11 +16,12 @@ import { driverCallFor, type World } from './world.ts';
 export async function takeSpare(machine: Machine, driver: Driver, world: World): Promise<void> {
   if (machine.phase !== 'creating' || !driver.warmPool) return;
   const { spec } = machine;
-  const kept = await driver.warmPool.take(targetOf(driver, spec, machine), driverCallFor(world, world.debug));
-  if (kept !== undefined) await storeMachineKeys(JSON.parse(kept) as MachineKeys, world.store.paths(spec.name));
+  const storedKeys = await driver.warmPool.take(targetOf(driver, spec, machine), driverCallFor(world, world.debug));
+  if (storedKeys !== undefined)
+    await storeMachineKeys(JSON.parse(storedKeys) as MachineKeys, world.store.paths(spec.name));
 }
 
-/** Starts the build of a spare for the next machine of this kind. If that fails, this machine does not. */
+/** Starts to build a spare for the next machine of this kind. A failure does not affect this machine. */
 export async function scheduleSpare({ spec }: Machine, driver: Driver, world: World): Promise<void> {
   if (!world.startSpareBuild || !driver.warmPool) return;
   try {
@@ -32,7 +33,7 @@ export async function scheduleSpare({ spec }: Machine, driver: Driver, world: Wo
 }
 
 /**
- * Builds spares, one after the other, until `count` are ready or `isWanted` returns false. Returns how many it has
+ * Builds spares, one after the other, until `count` are ready or `isWanted` returns false. Returns the number of spares
  * built.
  */
 export async function buildSpares(

@@ -24,7 +24,7 @@ export type World = {
   readonly sudoPassword: string | undefined;
   readonly clientPaths: ClientPaths;
   readonly debug: (line: string) => void;
-  /** Starts a background process that builds a spare of this kind. Absent where no spare is wanted. */
+  /** Starts a background process that builds a spare of this kind. Missing if spares are not wanted. */
   readonly startSpareBuild?: (spec: MachineSpec) => Promise<void>;
 };
 

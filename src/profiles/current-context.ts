@@ -6,7 +6,7 @@ import type { ClientPaths } from './profile.ts';
 
 type DockerConfig = { readonly currentContext?: string } & Readonly<Record<string, unknown>>;
 
-/** Returns the context that the docker CLI uses without `--context`; undefined for its own `default`. */
+/** Returns the context that the docker CLI uses without `--context`; undefined for `default`. */
 export async function readCurrentContextName(paths: ClientPaths): Promise<string | undefined> {
   const { config } = await readDockerConfig(paths);
   return config.currentContext === 'default' ? undefined : config.currentContext;
@@ -37,7 +37,7 @@ async function readDockerConfig(paths: ClientPaths): Promise<{ readonly config: 
     if (error instanceof SyntaxError) {
       throw new SlipwayError(
         'LOCAL_FILES',
-        `${path} is not JSON, so the docker CLI can't use it either: ${error.message}`,
+        `${path} is not valid JSON, so the docker CLI can't use it either: ${error.message}`,
         {
           hint: 'Fix the file or move it away, then run the same command again',
           cause: error,

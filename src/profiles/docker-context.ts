@@ -3,15 +3,16 @@ import { join } from 'node:path';
 import { readFileIfExists, type FileChange } from '../computer/files.ts';
 import { SlipwayError } from '../errors.ts';
 import type { ClientPaths, Profile } from './profile.ts';
+import { parseJson } from '../parse-json.ts';
 
-/** Returns the name of a machine's context. The docker CLI reserves `default`, and accepts no name of one letter. */
+/** Returns the name of a machine's context. The docker CLI reserves `default`, and refuses names of one character. */
 export function contextName(machine: string): string {
   return machine === 'default' || machine.length === 1 ? `slipway-${machine}` : machine;
 }
 
 /**
- * Writes the docker CLI's own store: contexts/meta/ID/meta.json and contexts/tls/ID/docker/*.pem. ID is the name's
- * SHA-256.
+ * Creates a context in the docker CLI's store: contexts/meta/ID/meta.json and contexts/tls/ID/docker/*.pem. ID is the
+ * SHA-256 of the context's name.
  */
 export const dockerContextProfile: Profile = {
   name: 'docker-context',
@@ -41,7 +42,7 @@ export const dockerContextProfile: Profile = {
       content,
       mode: 0o600,
     }));
-    // The description comes last: the docker CLI lists a context once it has one, and the context can then be used.
+    // meta.json comes last: the docker CLI lists a context as soon as it exists, and the context must be usable then.
     return [
       ...certificates,
       { do: 'write', path: join(meta, 'meta.json'), content: JSON.stringify(description), mode: 0o644 },
@@ -64,18 +65,10 @@ function contextFoldersOf(
   return { meta: join(dockerConfig, 'contexts', 'meta', id), tls: join(dockerConfig, 'contexts', 'tls', id) };
 }
 
-/**
- * Returns the id of the machine that the context belongs to; '' where it is not Slipway's, undefined where it does not
- * exist.
- */
+/** Returns the id of a context's machine; '' if the context is not Slipway's, undefined if it does not exist. */
 export async function readContextOwner(name: string, paths: ClientPaths): Promise<string | undefined> {
   const text = await readFileIfExists(join(contextFoldersOf(name, paths).meta, 'meta.json'));
   if (text === undefined) return undefined;
-  try {
-    const meta = JSON.parse(text) as { Metadata?: { 'slipway-id'?: string } };
-    return meta.Metadata?.['slipway-id'] ?? '';
-  } catch (error) {
-    if (error instanceof SyntaxError) return '';
-    throw error;
-  }
+  const meta = parseJson(text) as { Metadata?: { 'slipway-id'?: string } } | undefined;
+  return meta?.Metadata?.['slipway-id'] ?? '';
 }

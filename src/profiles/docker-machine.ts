@@ -7,10 +7,10 @@ import type { ClientPaths, Profile } from './profile.ts';
 
 const CERTIFICATE_FILES = ['ca', 'cert', 'key'] as const;
 
-/** Describes a machine of Slipway in Docker Machine's store, for programs that read that store. */
+/** Adds a machine to Docker Machine's store, for programs that read that store. */
 export const dockerMachineProfile: Profile = {
   name: 'docker-machine',
-  summary: 'a machine in the store of the old docker-machine, for what reads that',
+  summary: 'a machine in the store of Docker Machine, for programs that read it',
   async findConflict(name, id, places) {
     const { folder, config, record } = machineFilesOf(name, places);
     const [text, dropInRecord, entries] = await Promise.all([
@@ -33,10 +33,10 @@ export const dockerMachineProfile: Profile = {
       mode: 0o600,
     }));
     const [ca, cert, key] = CERTIFICATE_FILES.map((file) => certificateFile(folder, file));
-    // The machine has a certificate authority of its own, whose key stays in Slipway's store.
+    // The machine has its own certificate authority. Its key stays in Slipway's store.
     const authority = { ca, cert, key, caKey: '' };
     const content = formatConfigJson(machine, { root: clientPaths.dockerMachine, authority });
-    // config.json comes first: it tells who owns the folder if the certificates are never written.
+    // config.json comes first: it identifies the folder's owner even if the certificates are never written.
     return [{ do: 'write', path: config, content, mode: 0o600 }, ...certificates];
   },
   changesToRemove(name, places) {
@@ -58,10 +58,10 @@ function certificateFile(folder: string, file: string): string {
   return join(folder, `${file}.pem`);
 }
 
-/** Whether the config.json under this name describes a machine of Slipway, whichever machine that is. */
+/** Returns whether the config.json with this name describes any machine of Slipway. */
 export async function hasSlipwayMark(name: string, places: ClientPaths): Promise<boolean> {
   const text = await readFileIfExists(machineFilesOf(name, places).config).catch((error: unknown) => {
-    // `rm --force` asks this: a file that can't be read must not keep a machine from being removed.
+    // `rm --force` calls this: a file that can't be read must not prevent the removal of a machine.
     if (systemCode(error) === undefined) throw error;
     return undefined;
   });

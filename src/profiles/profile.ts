@@ -2,12 +2,12 @@ import type { FileChange } from '../computer/files.ts';
 import type { SlipwayError } from '../errors.ts';
 import type { ClientCertificates, ReadyMachine } from '../machine/model.ts';
 
-/** The folders in which this user's clients keep their settings. */
+/** The folders of this user's client settings. */
 export type ClientPaths = {
   readonly dockerConfig: string;
-  /** The folder of OpenSSH's settings. */
+  /** OpenSSH's folder, `~/.ssh`. */
   readonly ssh: string;
-  /** The store of the old docker-machine. */
+  /** Docker Machine's store, `~/.docker/machine`. */
   readonly dockerMachine: string;
 };
 
@@ -22,11 +22,11 @@ export type Profile = {
   readonly name: string;
   readonly summary: string;
   /**
-   * Returns an error where `changesToAdd` would overwrite files that do not belong to the machine with this id. Asked
-   * before a creation does anything.
+   * Returns an error if `changesToAdd` would overwrite files that do not belong to the machine with this id. A creation
+   * calls this before it does anything else.
    */
   findConflict(name: string, id: string, paths: ClientPaths): Promise<SlipwayError | undefined>;
   changesToAdd(input: ProfileInput): readonly FileChange[];
-  /** Takes no more than the machine's name, so that `rm` works in any phase. */
+  /** Requires only the machine's name, so that `rm` works in any phase. */
   changesToRemove(name: string, paths: ClientPaths): readonly FileChange[];
 };

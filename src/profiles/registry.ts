@@ -3,15 +3,13 @@ import { dockerMachineProfile } from './docker-machine.ts';
 import type { Profile } from './profile.ts';
 import { sshConfigProfile } from './ssh-config.ts';
 
-/** One line per profile. The shell environment is not one of them: it is no file, `slipway env` prints it. */
+/** One line per profile. The shell environment is not a profile: `slipway env` prints it instead of writing a file. */
 export const profiles: readonly Profile[] = [dockerContextProfile, dockerMachineProfile, sshConfigProfile];
 
-/** The profiles of a machine for which none are named: the others write into files that belong to the user. */
+/** The profiles if the user specified none. The other profiles change files that belong to the user. */
 export const defaultProfiles: readonly string[] = ['docker-context'];
 
-/**
- * Returns the profiles with these names. A name that this version does not know is ignored: a newer version wrote it.
- */
+/** Returns the profiles with these names. Ignores unknown names, which a newer version may have written. */
 export function profilesNamed(names: readonly string[]): readonly Profile[] {
   return profiles.filter((profile) => names.includes(profile.name));
 }

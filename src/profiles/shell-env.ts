@@ -1,14 +1,14 @@
 export const shells = ['bash', 'zsh', 'sh', 'fish', 'powershell', 'pwsh', 'cmd', 'tcsh', 'emacs', 'nu'] as const;
 export type ShellName = (typeof shells)[number];
 
-/** A variable to set, or with `undefined` to unset. */
+/** A variable to set, or to unset if the value is undefined. */
 export type EnvSetting = readonly [name: string, value: string | undefined];
 
 type ShellSyntax = {
   readonly set: (name: string, value: string) => string;
   readonly unset: (name: string) => string;
   readonly comment: string;
-  /** Returns the line that evaluates the output of a command in this shell. */
+  /** Returns the line that makes this shell evaluate the output of a command. */
   readonly evalCommand: (command: string) => string;
 };
 
@@ -22,7 +22,7 @@ const posixSyntax: ShellSyntax = {
   evalCommand: (command) => `eval "$(${command})"`,
 };
 const powershellSyntax: ShellSyntax = {
-  // PowerShell also reads typographic quotes as quotes.
+  // PowerShell treats typographic quotes as quotes too.
   set: (name, value) => `$Env:${name} = '${value.replaceAll(/['‘’‚‛]/g, '$&$&')}'`,
   unset: (name) => `Remove-Item -ErrorAction SilentlyContinue Env:\\${name}`,
   comment: '#',
@@ -42,7 +42,7 @@ const shellSyntaxes: Readonly<Record<ShellName, ShellSyntax>> = {
   powershell: powershellSyntax,
   pwsh: powershellSyntax,
   cmd: {
-    // cmd reads & and | literally where the whole assignment is quoted. Percent signs are doubled in batch files only.
+    // In a quoted assignment, cmd reads & and | literally. Percent signs are doubled in batch files only.
     set: (name, value) => `SET "${name}=${value}"`,
     unset: (name) => `SET "${name}="`,
     comment: 'REM',
@@ -69,16 +69,14 @@ const shellSyntaxes: Readonly<Record<ShellName, ShellSyntax>> = {
   },
 };
 
-/** Returns what `slipway env` prints: the settings, and in a comment the line that applies them in the shell. */
+/** Returns the output of `slipway env`: the settings, and a comment with the line that applies them in the shell. */
 export function formatShellEnv(shell: ShellName, settings: readonly EnvSetting[], command: string): string {
   const { set, unset, comment, evalCommand } = shellSyntaxes[shell];
   const lines = settings.map(([name, value]) => (value === undefined ? unset(name) : set(name, value)));
   return [...lines, `${comment} Run this to configure your shell:`, `${comment} ${evalCommand(command)}`].join('\n');
 }
 
-/**
- * Returns the user's shell by $SHELL, or on Windows by the variables that its shells set; undefined where neither says.
- */
+/** Detects the user's shell from $SHELL, or on Windows from the variables that its shells set. */
 export function detectShellName(
   env: Readonly<Record<string, string | undefined>>,
   platform: string,
@@ -86,8 +84,8 @@ export function detectShellName(
   const name = env.SHELL?.split(/[\\/]/)
     .at(-1)
     ?.replace(/\.exe$/, '');
-  const found = shells.find((shell) => shell === name);
-  if (found) return found;
+  const knownShell = shells.find((shell) => shell === name);
+  if (knownShell) return knownShell;
   if (name === undefined && platform === 'win32') return env.PSModulePath === undefined ? 'cmd' : 'powershell';
   return name === undefined ? undefined : 'sh';
 }

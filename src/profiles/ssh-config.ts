@@ -13,28 +13,28 @@ import {
 } from './ssh-options.ts';
 
 /**
- * A socket's path has at most 103 characters on every system. ssh adds `/`, 40 digits, and a suffix while it creates
- * the socket.
+ * The path of a socket is limited to 103 characters on some systems. ssh appends `/` and 40 digits to the folder, and a
+ * suffix of 17 characters while it creates the socket.
  */
 const MAX_FOLDER_LENGTH = 103 - '/'.length - 40 - '.'.length - 16;
 
-/** Writes a Host for the user's own ssh: `ssh NAME`, and with it git, rsync, editors and DOCKER_HOST=ssh://NAME. */
+/** Adds a host to the user's ssh_config: for `ssh NAME`, git, rsync, editors and DOCKER_HOST=ssh://NAME. */
 export const sshConfigProfile: Profile = {
   name: 'ssh-config',
-  summary: 'a host of your own ssh: ssh NAME',
+  summary: 'a host in your ssh configuration: ssh NAME',
   async findConflict(name, id, paths) {
     const { config, conf } = sshConfigFilesOf(name, paths);
     const present = await readFileIfExists(conf);
     if (present?.startsWith(ownershipHeader(name, id)) === true) return undefined;
-    const isUsers = present === undefined && parseHostNames((await readFileIfExists(config)) ?? '').includes(name);
-    if (present === undefined && !isUsers) return undefined;
+    const isUserHost = present === undefined && parseHostNames((await readFileIfExists(config)) ?? '').includes(name);
+    if (present === undefined && !isUserHost) return undefined;
     return new SlipwayError(
       'CONTEXT_TAKEN',
-      isUsers
+      isUserHost
         ? `Host "${name}" already exists in your ${config}, and Slipway's would take precedence over it`
         : `${conf} already exists, and Slipway did not write it for this machine`,
       {
-        hint: `Choose another machine name, leave out the profile ssh-config, or remove ${isUsers ? 'that Host' : 'that file'}`,
+        hint: `Choose another machine name, leave out the profile ssh-config, or remove ${isUserHost ? 'that Host' : 'that file'}`,
       },
     );
   },
@@ -57,15 +57,15 @@ export const sshConfigProfile: Profile = {
     return [
       ...[conf, knownHosts].map((path): FileChange => ({ do: 'delete', path })),
       { do: 'exclude', ...includeDirective(paths) },
-      // The folder stays while it holds sockets of open connections.
+      // The folder stays as long as it contains sockets of open connections.
       { do: 'prune', path: includeDirective(paths).folder },
     ];
   },
 };
 
 /**
- * Recognizes Slipway's files on users' computers: a file that begins with another line is not overwritten, so this line
- * stays.
+ * Returns the first line of Slipway's files. Slipway overwrites only files that begin with it, and users have such
+ * files, so this text must not change.
  */
 function ownershipHeader(name: string, id: string): string {
   return `# Written by Slipway for its machine ${name} (${id}), and written anew with it.\n`;
@@ -84,14 +84,14 @@ function sshConfigFilesOf(name: string, { ssh }: ClientPaths): SshConfigFiles {
 
 function includeDirective({ ssh }: ClientPaths): IncludeLine {
   const [folder, suffix] = [join(ssh, 'slipway'), '.conf'];
-  // An absolute path: ssh looks for a relative one in the home that the system knows, which is not always HOME.
+  // The path is absolute: ssh resolves a relative one in the home folder from the user database, which may not be HOME.
   return { path: join(ssh, 'config'), line: `Include ${quoteWord(join(folder, `*${suffix}`))}`, folder, suffix };
 }
 
-/** Returns the options that let all commands within a minute share one connection. */
+/** Returns the options that make commands within a minute of each other share a connection. */
 function connectionSharingOptions({ ssh }: ClientPaths): SshOptions {
   const folder = join(ssh, 'slipway');
-  // OpenSSH on Windows, where paths begin with a drive, does not share connections.
+  // OpenSSH on Windows does not support connection sharing. Paths there begin with a drive letter.
   if (!folder.startsWith('/') || folder.length > MAX_FOLDER_LENGTH) return [];
   return [
     ['ControlMaster', 'auto'],

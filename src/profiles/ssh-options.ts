@@ -1,9 +1,7 @@
 import { knownHostsLine } from '../ssh/host-key.ts';
 import type { SshTarget } from '../machine/model.ts';
 
-/**
- * How the user's own OpenSSH programs connect to a machine. `knownHosts` is a file with the pinned keys and no others.
- */
+/** How the user's own OpenSSH programs connect to a machine. `knownHosts` is a file with only the pinned keys. */
 export type SshRoute = { readonly target: SshTarget; readonly knownHosts: string };
 
 /** Returns the pinned keys of a machine and of its jump host as a known_hosts file. */
@@ -11,7 +9,7 @@ export function formatKnownHosts(target: SshTarget): string {
   return knownHostsLine(target) + (target.jump ? knownHostsLine(target.jump) : '');
 }
 
-/** Options that end a connection which has been silent for 45 seconds. */
+/** Options that close a connection after 45 seconds of silence. */
 export const keepaliveOptions: SshOptions = [
   ['ServerAliveInterval', '15'],
   ['ServerAliveCountMax', '3'],
@@ -20,8 +18,8 @@ export const keepaliveOptions: SshOptions = [
 export type SshOptions = readonly (readonly [name: string, value: string])[];
 
 /**
- * Returns options in the syntax of ssh_config, for files and for `-o`. ssh reads no host keys but the pinned ones, and
- * asks nothing.
+ * Returns options in the syntax of ssh_config, for files and for `-o`. With them, ssh accepts only the pinned host
+ * keys, and never asks to confirm one.
  */
 export function sshOptionsFor({ target, knownHosts }: SshRoute): SshOptions {
   const { jump } = target;
@@ -38,7 +36,8 @@ export function sshOptionsFor({ target, knownHosts }: SshRoute): SshOptions {
     ['Port', String(port)],
     ['User', quoteLiteral(user)],
   ];
-  // ProxyJump would read the jump host's key from the user's files; this command reads it from `knownHosts`.
+  // With ProxyJump, ssh would look for the jump host's key in the user's files. This command reads it from
+  // `knownHosts`.
   const proxy: SshOptions = jump
     ? [
         [
@@ -69,12 +68,12 @@ export function formatSshConfig(routes: Readonly<Record<string, SshRoute>>, more
     .join('');
 }
 
-/** Quotes a value of ssh_config that is one word, in which % stands for itself. */
+/** Quotes one word for ssh_config, with % as a literal character. */
 export function quoteLiteral(text: string): string {
   return quoteWord(escapePercents(text));
 }
 
-/** Quotes a value of ssh_config that is one word, in which % begins a token of ssh's. */
+/** Quotes one word for ssh_config, in which % begins one of ssh's tokens. */
 export function quoteWord(word: string): string {
   return /^[\w@%+=:,./\\~*-]+$/.test(word) ? word : `"${word.replaceAll('"', String.raw`\"`)}"`;
 }
@@ -83,7 +82,7 @@ export function escapePercents(text: string): string {
   return text.replaceAll('%', '%%');
 }
 
-/** Quotes a word of a ProxyCommand, which ssh gives to the user's shell after its own % expansion. */
+/** Quotes a word of a ProxyCommand, which ssh passes to the user's shell after expanding % tokens. */
 function quoteShellWord(word: string): string {
   const escaped = word === '[%h]:%p' ? word : escapePercents(word);
   return /^[\w@+=:,./-]+$/.test(escaped) ? escaped : `'${escaped.replaceAll("'", String.raw`'\''`)}'`;

@@ -97,7 +97,7 @@ export function clientCertificatesOf({ ca, client }: Certificates): ClientCertif
  * Returns whether the key belongs to the certificate. If a run is killed between the writes of the two files, one is
  * old and one is new. A file that can't be parsed counts as missing.
  */
-function isMatchingPair(cert: string, key: string): boolean {
+export function isMatchingPair(cert: string, key: string): boolean {
   try {
     return new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
   } catch {
@@ -105,11 +105,13 @@ function isMatchingPair(cert: string, key: string): boolean {
   }
 }
 
-function isFresh(pem: string, now: Date): boolean {
+/** Returns whether the certificate is valid for more than RENEW_DAYS. Throws for text that is not a certificate. */
+export function isFresh(pem: string, now: Date): boolean {
   return daysUntilFirstExpiry([pem], now) > RENEW_DAYS;
 }
 
-function isIssuedBy(pem: string, ca: string): boolean {
+/** Returns whether the CA signed the certificate. */
+export function isIssuedBy(pem: string, ca: string): boolean {
   const [certificate, authority] = [new X509Certificate(pem), new X509Certificate(ca)];
   return certificate.checkIssued(authority) && certificate.verify(authority.publicKey);
 }

@@ -10,7 +10,7 @@ export type DaemonJsonOwnership = {
   readonly settings: DaemonSettings;
   /** The user's values that Slipway's values replaced. */
   readonly replaced: DaemonSettings;
-  /** Whether Slipway created daemon.json. */
+  /** Whether Slipway created daemon.json. The name is a key of the host's state file. */
   readonly made: boolean;
 };
 
@@ -224,11 +224,12 @@ export function mergeSettings(
   for (const [key, value] of Object.entries(wanted)) {
     const foreignValue = foreign[key];
     if (Array.isArray(value) && Array.isArray(foreignValue)) {
-      const kept = foreignValue.filter((item) => !isConflicting(key, item, value));
-      const added = value.filter((item) => !hasItem(kept, item));
-      merged[key] = [...kept, ...added];
-      settings[key] = added;
-      if (kept.length < foreignValue.length) replaced[key] = foreignValue.filter((item) => !hasItem(kept, item));
+      const keptItems = foreignValue.filter((item) => !isConflicting(key, item, value));
+      const addedItems = value.filter((item) => !hasItem(keptItems, item));
+      merged[key] = [...keptItems, ...addedItems];
+      settings[key] = addedItems;
+      if (keptItems.length < foreignValue.length)
+        replaced[key] = foreignValue.filter((item) => !hasItem(keptItems, item));
     } else if (isMap(value) && isMap(foreignValue)) {
       merged[key] = { ...foreignValue, ...value };
       settings[key] = value;

@@ -130,9 +130,9 @@ function dockerMachineFile(
 ): RemoteFileChange {
   const names = new Set(env.map((pair) => pair.split('=', 1)[0]));
   const { environment } = service.parseDockerMachineSettings(definition);
-  const kept = environment.filter((pair) => !names.has(pair.split('=', 1)[0]));
-  if (kept.length === 0) return { path: service.dockerMachinePath, content: undefined };
-  return { path: service.dockerMachinePath, mode: '644', content: service.formatEnvironmentDropIn(kept) };
+  const remaining = environment.filter((pair) => !names.has(pair.split('=', 1)[0]));
+  if (remaining.length === 0) return { path: service.dockerMachinePath, content: undefined };
+  return { path: service.dockerMachinePath, mode: '644', content: service.formatEnvironmentDropIn(remaining) };
 }
 
 /** Returns the sockets to move from the command line to daemon.json; dockerd's default if neither names a socket. */

@@ -36,15 +36,15 @@ export function planEngineInstall(
   where: string,
   { distro, serviceManager }: HostFamily,
 ): Step | undefined {
-  const found = findEnginePackage(facts, distro);
+  const present = findEnginePackage(facts, distro);
   const version = engine.version ?? '';
   const isComplete =
-    facts.dockerd !== undefined && found?.isInstalled !== false && facts.engineService.definition !== '';
+    facts.dockerd !== undefined && present?.isInstalled !== false && facts.engineService.definition !== '';
   const replaced =
-    isComplete && version !== '' && found && !distro.isVersionMatch(found.version, version) ? found : undefined;
+    isComplete && version !== '' && present && !distro.isVersionMatch(present.version, version) ? present : undefined;
   if (isComplete && !replaced) return undefined;
   // A package on the host keeps its source, even if it is incomplete: two engines would compete for one socket.
-  const source = found?.source ?? engine.source;
+  const source = present?.source ?? engine.source;
   if (engine.source === 'none' || source === 'none') throw engineMissingError(where);
   requireInstallUrl(source, engine);
   requireInstallSpace(facts, where, distro);

@@ -1,5 +1,6 @@
 import type { DaemonJsonOwnership } from './daemon-json.ts';
 import type { Facts } from './facts.ts';
+import { parseJson } from '../parse-json.ts';
 
 /** The file on a host that says which machine it is, and which settings of its daemon.json are Slipway's. */
 export const STATE_FILE = '/etc/docker/slipway/state.json';
@@ -23,13 +24,10 @@ export function parseOwnership(state: string | undefined): DaemonJsonOwnership |
   return { settings, replaced, made };
 }
 
+/**
+ * Returns undefined for a file that is truncated or was edited: the next run writes it again, and Slipway's settings
+ * then count as the user's.
+ */
 function parseState(state: string | undefined): HostState | undefined {
-  if (state === undefined) return undefined;
-  try {
-    return JSON.parse(state) as HostState;
-  } catch (error) {
-    // The file is truncated or was edited. The next run writes it again; Slipway's settings then count as the user's.
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
+  return parseJson(state) as HostState | undefined;
 }

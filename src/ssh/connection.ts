@@ -46,7 +46,7 @@ type ExecOptions = {
   readonly onLine?: (line: string) => void;
 };
 
-/** This computer's side of a connection. */
+/** What a connection uses of this computer. */
 export type SshClientOptions = {
   readonly userHome: string;
   /** SSH_AUTH_SOCK. */
@@ -58,22 +58,26 @@ export type SshClientOptions = {
 /** Receives the accepted host key of each hop, before anything else is sent to that hop. */
 export type HostKeyListener = (hop: SshHop, key: string, verdict: HostKeyVerdict) => void;
 
-export type ConnectSsh = (target: SshTarget, side: SshClientOptions, onHostKey: HostKeyListener) => Promise<SshSession>;
+export type ConnectSsh = (
+  target: SshTarget,
+  options: SshClientOptions,
+  onHostKey: HostKeyListener,
+) => Promise<SshSession>;
 
 /** Detects a dead connection after 15 s of silence, however long the command on it takes. */
 const KEEPALIVE = { keepaliveInterval: 5_000, keepaliveCountMax: 3 };
 
 /** Connects to a host and logs in, through its jump host if it has one. */
-export const connectSsh: ConnectSsh = async (target, side, onHostKey) => {
+export const connectSsh: ConnectSsh = async (target, options, onHostKey) => {
   const startedAt = performance.now();
-  const identities = await loadIdentities(target, side);
-  const login = { identities, side, onHostKey };
+  const identities = await loadIdentities(target, options);
+  const login = { identities, options, onHostKey };
   const jump = target.jump && (await connectHop(target.jump, login, async () => undefined));
   try {
-    const openSocket = async (): Promise<Duplex | undefined> => jump && openTunnel(jump.client, target, side.signal);
+    const openSocket = async (): Promise<Duplex | undefined> => jump && openTunnel(jump.client, target, options.signal);
     const connection = await connectHop(target, login, openSocket);
-    side.debug(`ssh ${target.user}@${target.address}:${target.port} connected in ${formatElapsed(startedAt)}`);
-    return createSession(connection, jump, target, side);
+    options.debug(`ssh ${target.user}@${target.address}:${target.port} connected in ${formatElapsed(startedAt)}`);
+    return createSession(connection, jump, target, options);
   } catch (error) {
     jump?.client.destroy();
     throw error;
@@ -85,7 +89,7 @@ type SshConnection = { readonly client: ssh2.Client; readonly key: string };
 /** What logging in to a hop needs. */
 type LoginContext = {
   readonly identities: SshIdentities;
-  readonly side: SshClientOptions;
+  readonly options: SshClientOptions;
   readonly onHostKey: HostKeyListener;
 };
 
@@ -98,7 +102,7 @@ async function connectHop(
   login: LoginContext,
   openSocket: () => Promise<Duplex | undefined>,
 ): Promise<SshConnection> {
-  const expectation = await hostKeyExpectationFor(hop, login.side);
+  const expectation = await hostKeyExpectationFor(hop, login.options);
   let refusal: SlipwayError | undefined;
   for (const algorithms of hostKeyAlgorithms(expectation)) {
     try {
@@ -130,7 +134,7 @@ type ConnectAttempt = LoginContext & {
 type ShownHostKey = { key: string; verdict: HostKeyVerdict | undefined };
 
 function openConnection(hop: SshHop, attempt: ConnectAttempt): Promise<SshConnection> {
-  const { debug, signal } = attempt.side;
+  const { debug, signal } = attempt.options;
   const client = new ssh2.Client();
   const shown: ShownHostKey = { key: '', verdict: undefined };
   return new Promise<SshConnection>((resolve, reject) => {
@@ -240,12 +244,12 @@ function createSession(
   { client, key }: SshConnection,
   jump: SshConnection | undefined,
   target: SshTarget,
-  side: SshClientOptions,
+  options: SshClientOptions,
 ): SshSession {
   return {
     hostKey: key,
     jumpHostKey: jump?.key,
-    exec: (command, how) => runRemoteCommand(client, command, how, target, side),
+    exec: (command, how) => runRemoteCommand(client, command, how, target, options),
     async [Symbol.asyncDispose]() {
       client.end();
       jump?.client.end();

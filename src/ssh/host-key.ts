@@ -85,8 +85,8 @@ export async function findKnownKeys(
   userHome: string,
 ): Promise<Pick<HostKeyExpectation, 'known' | 'revoked'>> {
   const files = [join(userHome, '.ssh', 'known_hosts'), '/etc/ssh/ssh_known_hosts'];
-  const found = await Promise.all(files.map((file) => runSshKeygen(knownHostsName(hop), file)));
-  const lines = found.join('').split('\n');
+  const outputs = await Promise.all(files.map((file) => runSshKeygen(knownHostsName(hop), file)));
+  const lines = outputs.join('').split('\n');
   const REVOKED = '@revoked ';
   return {
     known: lines.filter((line) => line !== '' && !/^[#@]/.test(line)).map(keyOfLine),

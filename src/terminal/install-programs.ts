@@ -126,8 +126,8 @@ async function runInstallCommand(
   });
   if (world.signal.aborted) throw canceledError();
   if (status === 0) return;
-  const shown = manager === undefined ? name : formatCommands([command], manager);
-  throw new SlipwayError('PROGRAM_MISSING', `Installation failed: "${shown}" exited with status ${status}`, {
+  const commandLine = manager === undefined ? name : formatCommands([command], manager);
+  throw new SlipwayError('PROGRAM_MISSING', `Installation failed: "${commandLine}" exited with status ${status}`, {
     hint: `To see why, run it yourself: ${instruction}`,
     detail: lastLines,
   });

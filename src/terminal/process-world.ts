@@ -20,12 +20,42 @@ export function dockerMachineStorePath(env: Readonly<Record<string, string | und
   return env.MACHINE_STORAGE_PATH || join(userHome, '.docker', 'machine');
 }
 
-/** Creates the controller that interrupts all work of this process. */
-export function createInterruptController(): AbortController {
+/**
+ * Creates the controller that interrupts all work of this process at the first SIGINT or SIGTERM. A second signal ends
+ * the process at once, with this exit status.
+ */
+export function createInterruptController(status: number): AbortController {
   const interrupt = new AbortController();
   // Each machine in progress adds a listener; without this, Node warns the user of a leak after ten.
   setMaxListeners(0, interrupt.signal);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      if (interrupt.signal.aborted) process.exit(status);
+      interrupt.abort();
+    });
+  }
   return interrupt;
+}
+
+/** Calls `onClosed` when a reader closes the pipe (`ls | head -1`), which is not an error. */
+export function ignoreClosedPipes(onClosed: () => void = () => {}): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+      onClosed();
+    });
+  }
+}
+
+/**
+ * Prepares the environment that child processes and libraries see: takes the sudo password out of it, which this
+ * returns, and turns off the AWS SDK's warning about future versions of Node, which is not for users of this release.
+ */
+export function prepareEnvironment(): string | undefined {
+  const { SLIPWAY_SUDO_PASSWORD: sudoPassword } = process.env;
+  delete process.env.SLIPWAY_SUDO_PASSWORD;
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
+  return sudoPassword;
 }
 
 /**

@@ -18,7 +18,7 @@ export class ApiError extends Error {
   }
 }
 
-/** A request as the provider's protocol reads it; `Request` is what its operations take. */
+/** A request, parsed by the provider's protocol; `Request` is what its operations take. */
 export type ParsedRequest<Request> = Pick<CloudCall, 'operation' | 'mutates' | 'params'> & {
   readonly request: Request;
 };
@@ -28,11 +28,11 @@ export type CloudProtocol<Request> = {
   readonly contentType: string;
   /** A request that the protocol can't read fails the test, unless this throws an ApiError. */
   parse(request: IncomingMessage, body: string): ParsedRequest<Request>;
-  /** Checks the request's credentials, and does what it asks for. Throws ApiErrors. */
+  /** Checks the request's credentials and performs its operation. Throws ApiErrors. */
   perform(call: CloudCall, request: Request, headers: IncomingMessage['headers']): object | Promise<object>;
   formatAnswer(call: CloudCall, result: object): string;
   formatError(error: ApiError): string;
-  /** Returns the answer to a request that is no call of the API, such as one for a token; undefined for all others. */
+  /** Returns the answer to a request that is not a call of the API, such as one for a token; otherwise undefined. */
   answerOther?(request: IncomingMessage, body: string): string | undefined;
 };
 
@@ -42,18 +42,18 @@ export type CloudServerOptions<Request> = {
   readonly protocol: CloudProtocol<Request>;
   readonly lateness: number;
   readonly bootTime: number;
-  /** Returns every guest that still runs, to be removed in the end. */
+  /** Returns the guests that still run, to remove them at the end of the test. */
   readonly runningGuests: () => readonly (Guest | undefined)[];
 };
 
 /**
- * What the doubles of all clouds have: the server, its calls and faults, what shows late, and work that goes on after
- * an answer.
+ * What the doubles of all clouds share: the server, its calls and faults, resources that show late, and work that
+ * continues after an answer.
  */
 export type CloudServer = Omit<Cloud, 'env' | 'listAlive'> & {
-  /** Whether something of this age shows in lists. */
+  /** Returns whether a resource of this age shows in lists. */
   isShown(resource: { readonly made: number }): boolean;
-  /** Lets work go on after the answer. The end of the test waits for it, and its failure fails the test. */
+  /** Continues work after the answer. The end of the test waits for it, and its failure fails the test. */
   runInBackground(work: Promise<void>): void;
 };
 
@@ -64,11 +64,11 @@ export type CloudServer = Omit<Cloud, 'env' | 'listAlive'> & {
 export async function startCloudServer<Request>(options: CloudServerOptions<Request>): Promise<CloudServer> {
   const { name, runningGuests } = options;
   const failures: unknown[] = [];
-  const works = new Set<Promise<void>>();
+  const backgroundWork = new Set<Promise<void>>();
   const server = createServer((request, response) => {
     answerRequest(cloud, options.protocol, request, response).catch((error: unknown) => {
       failures.push(error);
-      // An answer to a broken request is on its way.
+      // A malformed request may have been answered already.
       if (!response.headersSent) response.destroy();
     });
   });
@@ -83,13 +83,15 @@ export async function startCloudServer<Request>(options: CloudServerOptions<Requ
     bootTime: options.bootTime,
     isShown: ({ made }) => Date.now() >= made + cloud.lateness,
     runInBackground(work) {
-      const watched = work.catch((error: unknown) => void failures.push(error)).finally(() => works.delete(watched));
-      works.add(watched);
+      const watched = work
+        .catch((error: unknown) => void failures.push(error))
+        .finally(() => backgroundWork.delete(watched));
+      backgroundWork.add(watched);
     },
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       server.close();
-      while (works.size > 0) await Promise.all(works);
+      while (backgroundWork.size > 0) await Promise.all(backgroundWork);
       for (const guest of runningGuests()) await guest?.remove();
       if (failures.length > 0) throw new AggregateError(failures, `${name} failed: ${failures.map(String).join('; ')}`);
     },
@@ -97,7 +99,7 @@ export async function startCloudServer<Request>(options: CloudServerOptions<Requ
   return cloud;
 }
 
-/** Records a request, lets the test's fault have its way, and answers. Rejects with what fails the test. */
+/** Records a request, applies the test's fault, and answers. Rejects with an error that fails the test. */
 async function answerRequest<Request>(
   cloud: CloudServer & { readonly calls: CloudCall[] },
   protocol: CloudProtocol<Request>,
@@ -109,7 +111,7 @@ async function answerRequest<Request>(
   for await (const chunk of request) body += String(chunk);
   const other = protocol.answerOther?.(request, body);
   if (other !== undefined) return send(response, { contentType, status: 200, document: other });
-  const { request: asked, ...parsed } = parseRequest(protocol, request, response, body);
+  const { request: operationInput, ...parsed } = parseRequest(protocol, request, response, body);
   const call: CloudCall = { n: cloud.calls.length + 1, ...parsed };
   cloud.calls.push(call);
   const fault = await cloud.onArrival(call);
@@ -118,7 +120,7 @@ async function answerRequest<Request>(
   let [status, document] = [200, ''];
   try {
     if (fault?.kind === 'refuse') throw new ApiError(fault.status, fault.code, fault.message);
-    document = protocol.formatAnswer(call, await protocol.perform(call, asked, request.headers));
+    document = protocol.formatAnswer(call, await protocol.perform(call, operationInput, request.headers));
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     [status, document] = [error.status, protocol.formatError(error)];
@@ -127,7 +129,7 @@ async function answerRequest<Request>(
   send(response, { contentType, status, document }, () => cloud.onAnswered(call));
 }
 
-/** A request that breaks the protocol is answered as one, and fails the test all the same. */
+/** Parses a request. One that violates the protocol gets the provider's error document, and also fails the test. */
 function parseRequest<Request>(
   protocol: CloudProtocol<Request>,
   request: IncomingMessage,
@@ -146,7 +148,7 @@ function parseRequest<Request>(
 type Answer = { readonly contentType: string; readonly status: number; readonly document: string };
 
 function send(response: ServerResponse, { contentType, status, document }: Answer, onSent?: () => void): void {
-  // A client that was killed does not undo what it asked for.
+  // A client that was killed does not undo its request.
   response.on('error', () => {});
   response.writeHead(status, { 'content-type': contentType }).end(document, onSent);
 }

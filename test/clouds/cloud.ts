@@ -1,70 +1,74 @@
 import type { BedHost } from '../bed/bed-host.ts';
 
 /**
- * One request as a provider's server saw it. `n` counts from 1; `params` is the decoded form or JSON body with query.
+ * A request as the provider's server received it. `n` counts from 1; `params` are the decoded form, or the query with
+ * the JSON body.
  */
 export type CloudCall = {
   readonly n: number;
   /** `RunInstances`, `compute.instances.insert`. */
   readonly operation: string;
-  /** Whether it makes, changes or removes something. */
+  /** Whether it creates, changes or deletes a resource. */
   readonly mutates: boolean;
   readonly params: Readonly<Record<string, unknown>>;
 };
 
-/** What happens to a request instead of a plain answer. */
+/** What happens to a request instead of a normal answer. */
 export type Fault =
-  /** Answered with the provider's own error document; nothing is done. */
+  /** Answers with the provider's own error document, and does nothing. */
   | { readonly kind: 'refuse'; readonly status: number; readonly code: string; readonly message: string }
-  /** Done, and the connection is cut before the answer. */
+  /** Performs the request, and closes the connection before the answer. */
   | { readonly kind: 'lose' }
-  /** Not done, and the connection is cut. */
+  /** Does nothing, and closes the connection. */
   | { readonly kind: 'drop' }
   | { readonly kind: 'slow'; readonly ms: number };
 
-/** A resource as it really is, shown or not. */
+/** A resource in its actual state, whether lists show it yet or not. */
 export type Resource = {
   readonly kind: string;
   readonly id: string;
-  /** Of the provider's own words: running, terminated … */
+  /** The provider's own word for its state: running, terminated … */
   readonly state: string;
-  /** Whether it still exists for the one who pays: not terminated, not deleted. */
+  /** Whether its user still pays for it: it is neither terminated nor deleted. */
   readonly alive: boolean;
   readonly tags: Readonly<Record<string, string>>;
 };
 
-/** A server of our own that speaks a provider's protocol. Listens on 127.0.0.1. */
+/** A double of a provider: a server on 127.0.0.1 that speaks its protocol. */
 export type Cloud = AsyncDisposable & {
   readonly url: string;
-  /** What a user sets to reach it: endpoint and made-up credentials. */
+  /** The variables that a user sets to connect to it: endpoint and made-up credentials. */
   readonly env: Readonly<Record<string, string>>;
   readonly calls: readonly CloudCall[];
-  /** Asked as a request arrives, before anything is done. May be set by a test; may kill the client first. */
+  /** Called when a request arrives, before it is performed; returns its fault. A test may set it to kill the client. */
   onArrival: (call: CloudCall) => Fault | undefined | Promise<Fault | undefined>;
-  /** Told when an answer has left. */
+  /** Called when an answer has been sent. */
   onAnswered: (call: CloudCall) => void;
-  /** Everything that was ever made and is alive, also what is not shown yet. */
+  /** Returns all resources that are alive, also those that lists do not show yet. */
   listAlive(): readonly Resource[];
-  /** Milliseconds before something new is shown by calls that list or describe, and before a pending instance runs. */
+  /** Milliseconds before calls that list or describe show a new resource. */
   lateness: number;
+  /** Milliseconds before a pending instance runs. */
   bootTime: number;
 };
 
-/** What an instance of a cloud really is. */
+/** The host behind an instance of a double. */
 export type Guest = {
   readonly address: string;
   readonly host: BedHost | undefined;
-  /** Keeps its disk. */
+  /** Stops the host, and keeps its disk. */
   stop(): Promise<void>;
-  /** Comes back at another address, which it returns. */
+  /** Starts the host again at another address, and returns that address. */
   start(): Promise<string>;
   remove(): Promise<void>;
 };
 
-/**
- * Makes what is behind an instance. `boot` runs the first time, with the user data or metadata that the instance was
- * given.
- */
+/** Creates the host behind an instance, and boots it with the user data or metadata that the instance was given. */
 export type Guests = {
   start(how: { readonly name: string; readonly userData: Readonly<Record<string, string>> }): Promise<Guest>;
 };
+
+/** How a double of a cloud starts. */
+export type CloudOptions = {
+  readonly guests: Guests;
+} & Partial<Pick<Cloud, 'lateness' | 'bootTime'>>;

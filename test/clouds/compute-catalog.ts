@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { ApiError } from './cloud-server.ts';
 
 /**
- * What is the same in every Compute Engine of the tests: places, types, images, networks; and how its answers are
- * written.
+ * What every double of Compute Engine has: places, types, images and networks; and functions that check requests and
+ * write answers.
  */
 
 export const PROJECT = 'my-project-42';
@@ -48,7 +48,7 @@ export const notFoundError = (path: string): ApiError =>
 export const alreadyExistsError = (path: string): ApiError =>
   new ApiError(409, 'alreadyExists', `The resource '${path}' already exists`);
 
-/** As Google's: changes with what it stands for. */
+/** Returns a fingerprint, which changes with the value, as Google's does. */
 export function fingerprintOf(value: unknown): string {
   return (
     createHash('sha256')
@@ -64,7 +64,7 @@ export function lastPathSegment(link: string): string {
 
 export const regionOf = (zone: string): string => zone.replace(/-[^-]+$/, '');
 
-/** CPUs of a machine type; undefined where there is no such type. */
+/** Returns the number of CPUs of a machine type; undefined for an unknown type. */
 export function cpusOf(type: string): number | undefined {
   if (/^e2-(micro|small|medium)$/.test(type)) return 2;
   const [, cpus] =
@@ -84,7 +84,7 @@ export function imageOfFamily(project: string, family: string): (typeof IMAGES)[
   return found;
 }
 
-/** `sourceImage` by URL or path, with or without its project, by name or family. */
+/** Returns the image of a `sourceImage`: a URL or path, with or without its project, by name or family. */
 export function imageFromLink(link: string): (typeof IMAGES)[number] {
   const [, project = PROJECT, family, name] =
     /^(?:https?:\/\/[^/]+\/compute\/v1\/)?(?:projects\/([^/]+)\/)?global\/images\/(family\/)?([^/]+)$/.exec(link) ?? [];
@@ -93,7 +93,7 @@ export function imageFromLink(link: string): (typeof IMAGES)[number] {
   return family === undefined ? imageNamed(project, name) : imageOfFamily(project, name);
 }
 
-/** Alone, a kind is named by a link into the zone; in bulk, where properties are a template's, by its name. */
+/** Returns the name of a type. A request for one instance gives a link into the zone, a bulk request only the name. */
 export function resourceNameFrom(kind: string, value: string, zone: string, bulk: boolean, field: string): string {
   const name = lastPathSegment(value);
   const link = new RegExp(`^(https?://[^/]+/compute/v1/)?(projects/[^/]+/)?zones/${zone}/${kind}/[^/]+$`);
@@ -131,7 +131,7 @@ export function requireValidLabels(labels: Readonly<Record<string, string>>, fie
 
 export const RFC1035 = /^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$/;
 
-/** The few filters that are asked for: `labels.x=y` and `labels.x:*`, and their sum. */
+/** Parses the filters that Slipway uses: `labels.x=y` and `labels.x:*`. */
 export function parseListFilter(text: string | undefined): (labels: Readonly<Record<string, string>>) => boolean {
   if (text === undefined || text === '') return () => true;
   const [, key, operator, value = ''] = /^labels\.([\w-]+)(=|:)("?[\w.*-]+"?)$/.exec(text) ?? [];

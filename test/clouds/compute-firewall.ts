@@ -2,18 +2,18 @@ import { BlockList, isIPv6 } from 'node:net';
 
 type FirewallPorts = readonly { readonly IPProtocol?: string; readonly ports?: readonly string[] }[];
 
-/** As far as it decides who may connect. */
+/** The fields of a firewall rule that decide who may connect. */
 export type FirewallRule = {
   readonly network: string;
   readonly priority: number;
   readonly allowed: FirewallPorts;
   readonly denied: FirewallPorts;
   readonly sourceRanges: readonly string[];
-  /** Of all instances in its network where it names none. */
+  /** The instances that it applies to; without any tag, all instances in its network. */
   readonly targetTags: readonly string[];
 };
 
-/** What Google lays into each project's network `default`, below whatever has a priority of its own. */
+/** The rules that Google creates in each project's network `default`, with the lowest priority. */
 export const DEFAULT_RULES: readonly (FirewallRule & { readonly name: string })[] = [
   { name: 'default-allow-icmp', allowed: [{ IPProtocol: 'icmp' }], sourceRanges: ['0.0.0.0/0'] },
   {
@@ -30,8 +30,8 @@ export const DEFAULT_RULES: readonly (FirewallRule & { readonly name: string })[
 ].map((rule) => ({ ...rule, network: 'default', priority: 65534, denied: [], targetTags: [] }));
 
 /**
- * Whether this address may connect: the rule of the lowest number decides, of two that are equal the one that denies;
- * without one, nobody.
+ * Returns whether this address may connect. The rule with the lowest number decides; if two are equal, the one that
+ * denies. Without a rule, nobody may connect.
  */
 export function isConnectionAllowed(
   rules: readonly FirewallRule[],
@@ -40,15 +40,15 @@ export function isConnectionAllowed(
 ): boolean {
   const [first] = rules
     .filter(({ network, targetTags, sourceRanges }) => {
-      const isMeant = targetTags.length === 0 || targetTags.some((tag) => to.tags.includes(tag));
-      return network === to.network && isMeant && sourceRanges.some((range) => isInRange(from.address, range));
+      const isTarget = targetTags.length === 0 || targetTags.some((tag) => to.tags.includes(tag));
+      return network === to.network && isTarget && sourceRanges.some((range) => isInRange(from.address, range));
     })
     .flatMap(({ priority, allowed, denied }) => [
-      ...(hasPort(allowed, from.port) ? [{ priority, admits: true }] : []),
-      ...(hasPort(denied, from.port) ? [{ priority, admits: false }] : []),
+      ...(hasPort(allowed, from.port) ? [{ priority, allows: true }] : []),
+      ...(hasPort(denied, from.port) ? [{ priority, allows: false }] : []),
     ])
-    .toSorted((left, right) => left.priority - right.priority || Number(left.admits) - Number(right.admits));
-  return first?.admits ?? false;
+    .toSorted((left, right) => left.priority - right.priority || Number(left.allows) - Number(right.allows));
+  return first?.allows ?? false;
 }
 
 function isInRange(address: string, range: string): boolean {

@@ -3,14 +3,14 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
 /**
- * What the Compute Engine API takes, read from the description that its client ships with, and from Google's discovery
- * document where that lies beside the repository. Every request to the double is held against both.
+ * The schema of the Compute Engine API, read from the description that its client ships with, and from Google's
+ * discovery document if that is beside the repository. The double checks every request against both.
  */
 export type ApiRequest = {
   readonly method: string;
   readonly path: string;
   readonly query: URLSearchParams;
-  /** The parsed body; undefined when there was none. */
+  /** The parsed body; undefined if there was none. */
   readonly body: unknown;
 };
 
@@ -21,7 +21,7 @@ export type ApiCall = {
   readonly params: Readonly<Record<string, string>>;
 };
 
-/** A request that the API does not know like this; `field` names the culprit. */
+/** A request that violates the schema; `field` names the invalid field. */
 export class SchemaViolation extends Error {
   readonly field: string;
   constructor(field: string, message: string) {
@@ -51,18 +51,18 @@ type ApiMethod = {
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-function buildSchema(name: string, methods: readonly ApiMethod[], ways: ReadonlySet<string>): ApiSchema {
+function buildSchema(name: string, methods: readonly ApiMethod[], standardParameters: ReadonlySet<string>): ApiSchema {
   return {
     name,
     check({ method: verb, path, query, body }) {
       const method = methods.find((one) => one.verb === verb && one.path.test(path));
-      if (!method) throw new SchemaViolation('path', `${verb} ${path} is no method of the API`);
+      if (!method) throw new SchemaViolation('path', `${verb} ${path} is not a method of the API`);
       const values = (method.path.exec(path) ?? []).slice(1).map(decodeURIComponent);
       const params: Record<string, string> = Object.fromEntries(method.names.map((key, at) => [key, values[at] ?? '']));
       for (const [key, value] of Object.entries(params))
         checkValue(value, method.pathParams[key] ?? { kind: 'any' }, key);
       for (const [key, value] of query) {
-        if (ways.has(key)) continue;
+        if (standardParameters.has(key)) continue;
         const known = method.query[key];
         if (!known) throw new SchemaViolation(key, `${method.id} takes no such parameter`);
         checkValue(parseQueryValue(value, known.shape), known.shape, key);
@@ -71,7 +71,7 @@ function buildSchema(name: string, methods: readonly ApiMethod[], ways: Readonly
       const missing = Object.keys(method.query).find((key) => method.query[key]?.required && !query.has(key));
       if (missing !== undefined) throw new SchemaViolation(missing, `${method.id} needs this parameter`);
       if (query.has('requestId') && !UUID.test(query.get('requestId') ?? ''))
-        throw new SchemaViolation('requestId', 'no UUID');
+        throw new SchemaViolation('requestId', 'not a UUID');
       if (method.body) checkValue(body, method.body, 'resource');
       else if (body !== undefined) throw new SchemaViolation('resource', `${method.id} takes no body`);
       return { id: method.id, params };
@@ -79,7 +79,7 @@ function buildSchema(name: string, methods: readonly ApiMethod[], ways: Readonly
   };
 }
 
-/** In a query all is text. */
+/** Converts a value of a query, where every value is text, to its type. */
 function parseQueryValue(value: string, shape: ValueShape): unknown {
   if (shape.kind === 'boolean') return value === 'true' ? true : value === 'false' ? false : value;
   if (shape.kind === 'int32' || shape.kind === 'number') return value === '' ? value : Number(value);
@@ -132,7 +132,7 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** `projects/{project}/zones/{zone}` as a pattern, and the names in it. */
+/** Converts `projects/{project}/zones/{zone}` to a pattern and the names in it. */
 function parsePathTemplate(template: string): Pick<ApiMethod, 'path' | 'names'> {
   const names = [...template.matchAll(/\{([^}]+)\}/g)].map(([, name = '']) => toCamelCase(name));
   const pattern = template.replaceAll(/\{[^}]+\}/g, '([^/]+)');
@@ -172,7 +172,7 @@ const SCALARS: Readonly<Record<string, ValueShape>> = {
 
 let cachedProtoSchema: ApiSchema | undefined;
 
-/** By the description that ships with the client itself. */
+/** Returns the schema by the description that ships with the client itself. */
 export function loadProtoSchema(): ApiSchema {
   return (cachedProtoSchema ??= readProtos());
 }
@@ -226,7 +226,7 @@ function protoShape(
   key: string,
   type: string,
 ): ValueShape {
-  // Fields that take words are strings to the client, and their words lie beside them.
+  // The client declares an enum as a string, and its values beside the field.
   const words = owner?.nested?.[type]?.values ?? owner?.nested?.[key.slice(0, 1).toUpperCase() + key.slice(1)]?.values;
   if (words && (type === 'string' || owner?.nested?.[type]))
     return { kind: 'text', words: Object.keys(words).filter((word) => !word.startsWith('UNDEFINED_')) };
@@ -274,7 +274,7 @@ type DiscoveryDocument = DiscoveryResource & {
 const DISCOVERY_FILE = fileURLToPath(new URL('../../../shared/reference/compute-v1.json', import.meta.url));
 let cachedDiscoverySchema: ApiSchema | undefined;
 
-/** By Google's own document; undefined in a clone that stands alone. */
+/** Returns the schema by Google's own document; undefined in a clone without it. */
 export function loadDiscoverySchema(): ApiSchema | undefined {
   if (!existsSync(DISCOVERY_FILE)) return undefined;
   return (cachedDiscoverySchema ??= readDiscovery(
@@ -284,15 +284,17 @@ export function loadDiscoverySchema(): ApiSchema | undefined {
 
 function readDiscovery(document: DiscoveryDocument): ApiSchema {
   const methods = methodsIn(document).map(({ id, httpMethod, path, parameters = {}, request }): ApiMethod => {
-    const placed = (where: string): readonly [string, Parameter][] =>
+    const parametersIn = (where: string): readonly [string, Parameter][] =>
       Object.entries(parameters).filter(([, { location }]) => location === where);
     return {
       id,
       verb: httpMethod,
       ...parsePathTemplate(`/${document.servicePath}${path}`),
-      pathParams: Object.fromEntries(placed('path').map(([key, one]) => [key, discoveryShape(document, one, id)])),
+      pathParams: Object.fromEntries(
+        parametersIn('path').map(([key, one]) => [key, discoveryShape(document, one, id)]),
+      ),
       query: Object.fromEntries(
-        placed('query').map(([key, one]) => [
+        parametersIn('query').map(([key, one]) => [
           key,
           { shape: discoveryShape(document, one, id), required: one.required === true },
         ]),
@@ -332,7 +334,7 @@ function discoveryShape(document: DiscoveryDocument, one: JsonSchema, id: string
   };
 }
 
-/** The pattern of a list is that of its items. */
+/** Returns the items of a list with the list's pattern, which applies to each item. */
 function withPattern(items: JsonSchema, { pattern }: JsonSchema): JsonSchema {
   return pattern === undefined ? items : { pattern, ...items };
 }
@@ -346,7 +348,7 @@ function discoveryFields(document: DiscoveryDocument, { properties = {} }: JsonS
   );
 }
 
-/** Held against all that is known of the API. */
+/** Checks a request against both schemas. */
 export function checkRequest(request: ApiRequest): ApiCall {
   const call = loadProtoSchema().check(request);
   const second = loadDiscoverySchema()?.check(request);

@@ -1,15 +1,15 @@
-/** What every EC2 of the tests has: accounts, regions, images, types; and the parameters that its operations take. */
+/** What every double of EC2 has: accounts, regions, images and types; and the parameters that its operations take. */
 
 export const ACCOUNT = '123456789012';
 export const DEBIAN_ACCOUNT = '136693071363';
 export const CANONICAL_ACCOUNT = '099720109477';
 export const OTHER_ACCOUNT = '210987654321';
 export const ACCESS_KEY = 'AKIAEXAMPLEOFTESTS';
-/** Of another account, by the same secret. */
+/** The access key of another account, with the same secret. */
 export const OTHER_ACCESS_KEY = 'AKIAEXAMPLEOFOTHERS';
 export const SECRET_KEY = 'a-secret-that-must-never-be-seen-anywhere';
 export const REGIONS = ['eu-central-1', 'us-east-1'];
-/** A VPC of the user's own besides the default one, with a subnet in which nothing gets a public address unasked. */
+/** A VPC of the user besides the default one, with a subnet in which instances get a public address only on request. */
 export const OWN_VPC = 'vpc-own';
 export const OWN_SUBNET = 'subnet-own';
 
@@ -79,7 +79,7 @@ function fakeImage(id: string, owner: string, name: string, architecture: string
 
 export const INSTANCE_TYPES = ['c5.large', 'm7i.large', 't3.micro', 't3.small', 't3.medium', 't4g.small', 't3.xlarge'];
 
-/** Top-level parameters that each operation takes; any other is refused, so that a typing error shows. */
+/** The top-level parameters of each operation; the double refuses any other, so that a typing error shows. */
 export const PARAMETERS: Readonly<Record<string, readonly string[]>> = {
   DescribeRegions: ['AllRegions', 'RegionName'],
   DescribeVpcs: ['VpcId', 'Filter', 'NextToken', 'MaxResults'],

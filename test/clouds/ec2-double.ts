@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import type { Guests, Resource } from './cloud.ts';
+import type { CloudOptions, Resource } from './cloud.ts';
 import { ApiError, type CloudProtocol, startCloudServer } from './cloud-server.ts';
 import { ACCESS_KEY, ACCOUNT, OTHER_ACCESS_KEY, PARAMETERS, REGIONS, SECRET_KEY } from './ec2-catalog.ts';
 import { instanceOperations } from './ec2-instances.ts';
@@ -12,16 +12,8 @@ export type { Ec2, Ec2Instance } from './ec2-world.ts';
 
 const operations: Ec2Operations = { ...networkOperations, ...instanceOperations, ...resourceOperations };
 
-/** Starts EC2 as far as a driver of machines needs it, by its own protocol, with hosts behind its instances. */
-export async function startEc2({
-  guests,
-  lateness = 0,
-  bootTime = 100,
-}: {
-  readonly guests: Guests;
-  readonly lateness?: number;
-  readonly bootTime?: number;
-}): Promise<Ec2> {
+/** Starts a double of the part of EC2 that Slipway uses, with hosts behind its instances. */
+export async function startEc2({ guests, lateness = 0, bootTime = 100 }: CloudOptions): Promise<Ec2> {
   const state: Omit<Ec2World, 'cloud'> = {
     guests,
     instances: [],
@@ -104,7 +96,7 @@ function performOperation(
   return perform(world, params, region);
 }
 
-/** Returns the region of the signature; refuses another key, and regions that the account may not use. */
+/** Returns the region in the signature; refuses unknown keys, and regions that the account may not use. */
 function authenticate({ cloud, signingKeys }: Ec2World, { authorization = '' }: IncomingMessage['headers']): string {
   const [, key = '', region = ''] =
     /^AWS4-HMAC-SHA256 Credential=([^/]+)\/\d{8}\/([^/]+)\/ec2\/aws4_request,/.exec(authorization) ?? [];
@@ -130,7 +122,7 @@ const listAlive = (world: Ec2World): readonly Resource[] => [
   ...world.nics.map((one) => ({ kind: 'network interface', id: one.id, state: 'in-use', alive: true, tags: one.tags })),
   ...world.groups.map((one) => ({ kind: 'firewall', id: one.id, state: '', alive: true, tags: one.tags })),
   ...[...world.keyPairs]
-    // The one that the user has of his own.
+    // Without the user's own key pair.
     .filter((name) => name !== 'laptop')
     .map((name) => ({ kind: 'key pair', id: name, state: '', alive: true, tags: {} })),
   ...world.spots

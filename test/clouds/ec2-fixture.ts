@@ -19,8 +19,8 @@ export const BOOT: FirstBootConfig = {
 };
 
 /**
- * The SDK reads the process: what it finds there is the double's, and nothing of who runs the tests. Ends with
- * vi.unstubAllEnvs.
+ * Replaces the environment variables that the SDK reads with the double's, so that it finds no credentials of whoever
+ * runs the tests. `vi.unstubAllEnvs` restores them.
  */
 export function stubUserEnvironment(
   cloud: Pick<Cloud, 'env'>,
@@ -29,12 +29,12 @@ export function stubUserEnvironment(
 ): void {
   for (const name of Object.keys(process.env).filter((one) => one.startsWith('AWS_'))) vi.stubEnv(name, undefined);
   const files = { AWS_CONFIG_FILE: join(home, 'config'), AWS_SHARED_CREDENTIALS_FILE: join(home, 'credentials') };
-  // Of no concern to a bundle.
+  // Turns off a warning that the bundle of the SDK does not print.
   vi.stubEnv('AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED', 'true');
   for (const [name, value] of Object.entries({ ...files, ...cloud.env, ...more })) vi.stubEnv(name, value);
 }
 
-/** What the command line makes of these flags, by its own parser. */
+/** Parses flags as the command line does. */
 export function parseEc2Options(argv: readonly string[], driver = 'ec2'): Ec2Options {
   const { flags } = parseFlags(create as unknown as Command, ['web', '--driver', driver, ...argv]);
   const { driver: _, ...given } = flags;
@@ -55,7 +55,7 @@ export function recordingCall(home: string, signal?: AbortSignal): RecordingCall
 
 let lastMachineNumber = 0;
 
-/** A machine of these options that nothing knows yet. */
+/** Returns a new machine with these options, which has no resources yet. */
 export function newTarget(options: Ec2Options, more: Partial<Target<Ec2Options>> = {}): Target<Ec2Options> {
   lastMachineNumber += 1;
   return {
@@ -66,7 +66,7 @@ export function newTarget(options: Ec2Options, more: Partial<Target<Ec2Options>>
   };
 }
 
-/** As `create` calls it: check, settle, create. */
+/** Calls the driver as `create` does: validate, resolveOptions, create. */
 export async function createTarget(wanted: Target<Ec2Options>, call: CreateCall): Promise<Target<Ec2Options>> {
   await ec2.machines.validate?.(wanted, call);
   const options = (await ec2.cloud.resolveOptions(wanted, call)) ?? wanted.options;
@@ -75,7 +75,7 @@ export async function createTarget(wanted: Target<Ec2Options>, call: CreateCall)
   return target;
 }
 
-/** Two machines by one call. */
+/** Creates two machines as a batch. */
 export async function createPair(
   call: CreateCall,
   argv: readonly string[] = [],

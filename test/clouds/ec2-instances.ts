@@ -16,7 +16,14 @@ import {
   type Ec2World,
 } from './ec2-world.ts';
 
-/** Instances, and the spot requests that they come from. */
+/** Refuses to start or stop an instance in any other state. */
+function requireState({ id, state }: Ec2Instance, required: Ec2Instance['state'], change: 'started' | 'stopped'): void {
+  if (state === required) return;
+  const message = `The instance '${id}' is not in a state from which it can be ${change}.`;
+  throw new ApiError(400, 'IncorrectInstanceState', message);
+}
+
+/** Operations on instances, and on the spot requests that they come from. */
 export const instanceOperations: Ec2Operations = {
   RunInstances: runInstances,
   DescribeInstances(world, params, region) {
@@ -38,7 +45,7 @@ export const instanceOperations: Ec2Operations = {
       reservationSet: page.map((one) => ({
         reservationId: one.reservation,
         ownerId: ACCOUNT,
-        instancesSet: [showInstance(world, one)],
+        instancesSet: [instanceDocument(world, one)],
       })),
       nextToken: from + most < found.length ? String(from + most) : undefined,
     };
@@ -46,12 +53,7 @@ export const instanceOperations: Ec2Operations = {
   StartInstances(world, params, region) {
     for (const one of requireInstances(world, region, textsOf(params.InstanceId))) {
       if (one.state === 'running' || one.state === 'pending') continue;
-      if (one.state !== 'stopped')
-        throw new ApiError(
-          400,
-          'IncorrectInstanceState',
-          `The instance '${one.id}' is not in a state from which it can be started.`,
-        );
+      requireState(one, 'stopped', 'started');
       one.state = 'pending';
       world.cloud.runInBackground(
         (async (): Promise<void> => {
@@ -68,12 +70,7 @@ export const instanceOperations: Ec2Operations = {
       if (one.params.InstanceMarketOptions)
         throw new ApiError(400, 'UnsupportedOperation', "You can't stop a one-time spot instance");
       if (one.state === 'stopped' || one.state === 'stopping') continue;
-      if (one.state !== 'running')
-        throw new ApiError(
-          400,
-          'IncorrectInstanceState',
-          `The instance '${one.id}' is not in a state from which it can be stopped.`,
-        );
+      requireState(one, 'running', 'stopped');
       one.state = 'stopping';
       world.cloud.runInBackground(
         (async (): Promise<void> => {
@@ -91,7 +88,7 @@ export const instanceOperations: Ec2Operations = {
       one.state = 'shutting-down';
       world.cloud.runInBackground(
         (async (): Promise<void> => {
-          // One that still boots removes its guest itself.
+          // An instance that still boots removes its guest itself.
           if (state !== 'pending') await one.guest?.remove();
           await sleep(world.cloud.bootTime);
           one.reason = {
@@ -138,7 +135,7 @@ export const instanceOperations: Ec2Operations = {
   },
 };
 
-const showInstance = (world: Ec2World, one: Ec2Instance): object => ({
+const instanceDocument = (world: Ec2World, one: Ec2Instance): object => ({
   instanceId: one.id,
   imageId: textOf(one.params.ImageId),
   instanceState: { code: 0, name: one.state },
@@ -171,7 +168,7 @@ const showInstance = (world: Ec2World, one: Ec2Instance): object => ({
   groupSet: one.groups.map((groupId) => ({ groupId })),
 });
 
-/** A token that is known is answered by what its first request made, and refused with other parameters. */
+/** Creates instances. A known token returns the instances of its first request; other parameters are refused. */
 function runInstances(world: Ec2World, params: QueryParams, region: string): object {
   const token = `${region} ${textOf(params.ClientToken)}`;
   const known = world.tokens.get(token);
@@ -182,7 +179,7 @@ function runInstances(world: Ec2World, params: QueryParams, region: string): obj
       'IdempotentParameterMismatch',
       'Arguments on this idempotent request are inconsistent with arguments used in previous request(s).',
     );
-  const show = (one: Ec2Instance): object => showInstance(world, one);
+  const show = (one: Ec2Instance): object => instanceDocument(world, one);
   if (known) return { reservationId: 'r-again', ownerId: ACCOUNT, instancesSet: known.made.map(show) };
   requireValidRequest(params);
   const groups = requireGroups(world, params, region);
@@ -220,7 +217,7 @@ function requireGroups(world: Ec2World, params: QueryParams, region: string): re
 
 type Place = { readonly region: string; readonly groups: readonly string[]; readonly index: number };
 
-/** Makes an instance with its disk, its network interface and, where it is one, its spot request; and boots it. */
+/** Creates an instance with its disk, its network interface and its spot request, if it has one; and boots it. */
 function createInstance(world: Ec2World, params: QueryParams, { region, groups, index }: Place): Ec2Instance {
   const made = Date.now();
   const instance: Ec2Instance = {

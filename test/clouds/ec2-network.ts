@@ -13,21 +13,32 @@ import {
   type IngressRule,
 } from './ec2-world.ts';
 
-/** VPCs, subnets, security groups and network interfaces. */
+const NOT_FOUND_CODES = { vpc: 'InvalidVpcID.NotFound', subnet: 'InvalidSubnetID.NotFound' } as const;
+
+/** Returns the resources with these ids, or all of them without ids; refuses an id that does not exist. */
+function selectById<T>(
+  all: readonly T[],
+  ids: readonly string[],
+  kind: keyof typeof NOT_FOUND_CODES,
+  idOf: (one: T) => string,
+): readonly T[] {
+  const missing = ids.find((id) => !all.some((one) => idOf(one) === id));
+  if (missing !== undefined)
+    throw new ApiError(400, NOT_FOUND_CODES[kind], `The ${kind} ID '${missing}' does not exist`);
+  return all.filter((one) => ids.length === 0 || ids.includes(idOf(one)));
+}
+
+/** Operations on VPCs, subnets, security groups and network interfaces. */
 export const networkOperations: Ec2Operations = {
   DescribeVpcs(world, params, region) {
     const all = [
       ...(world.cloud.hasDefaultVpc ? [{ vpcId: vpcOf(region), isDefault: true, cidrBlock: '172.31.0.0/16' }] : []),
       { vpcId: OWN_VPC, isDefault: false, cidrBlock: '10.20.0.0/16' },
     ];
-    const wanted = textsOf(params.VpcId);
-    const missing = wanted.find((one) => !all.some(({ vpcId }) => vpcId === one));
-    if (missing !== undefined)
-      throw new ApiError(400, 'InvalidVpcID.NotFound', `The vpc ID '${missing}' does not exist`);
     return {
       vpcSet: filterResources(
         params,
-        all.filter(({ vpcId }) => wanted.length === 0 || wanted.includes(vpcId)),
+        selectById(all, textsOf(params.VpcId), 'vpc', ({ vpcId }) => vpcId),
         (one) => ({ 'is-default': String(one.isDefault), 'vpc-id': one.vpcId }),
         () => ({}),
       ).map((one) => ({ ...one, ownerId: accountOf(world), state: 'available' })),
@@ -52,14 +63,10 @@ export const networkOperations: Ec2Operations = {
         ipv6Native,
       })),
     ];
-    const wanted = textsOf(params.SubnetId);
-    const missing = wanted.find((one) => !all.some(({ subnetId }) => subnetId === one));
-    if (missing !== undefined)
-      throw new ApiError(400, 'InvalidSubnetID.NotFound', `The subnet ID '${missing}' does not exist`);
     return {
       subnetSet: filterResources(
         params,
-        all.filter(({ subnetId }) => wanted.length === 0 || wanted.includes(subnetId)),
+        selectById(all, textsOf(params.SubnetId), 'subnet', ({ subnetId }) => subnetId),
         (one) => ({ 'vpc-id': one.vpcId, 'availability-zone': one.availabilityZone }),
         () => ({}),
       ),

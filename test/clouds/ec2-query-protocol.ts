@@ -4,7 +4,7 @@ export type QueryValue = string | readonly QueryValue[] | { readonly [key: strin
 
 export type QueryParams = Record<string, QueryValue>;
 
-/** Reads the parts of a parameter; one that is missing is an empty text or list. */
+/** These functions read the parts of a parameter; a missing part is an empty string or list. */
 export const textOf = (value: QueryValue | undefined): string => (typeof value === 'string' ? value : '');
 export const listOf = (value: QueryValue | undefined): readonly QueryValue[] =>
   Array.isArray(value) ? value : value === undefined ? [] : [value];
@@ -12,7 +12,7 @@ export const textsOf = (value: QueryValue | undefined): readonly string[] => lis
 export const fieldOf = (value: QueryValue | undefined, key: string): QueryValue | undefined =>
   typeof value === 'object' && !Array.isArray(value) ? (value as QueryParams)[key] : undefined;
 
-/** `Filter.1.Value.2=x` -> { Filter: [{ Value: [.., 'x'] }] }. */
+/** Converts `Filter.1.Value.2=x` to `{ Filter: [{ Value: [.., 'x'] }] }`. */
 export function parseQueryForm(form: URLSearchParams): QueryParams {
   const root: Record<string, unknown> = {};
   for (const [path, value] of form) {
@@ -26,7 +26,7 @@ export function parseQueryForm(form: URLSearchParams): QueryParams {
   return arraysFromNumericKeys(root) as QueryParams;
 }
 
-/** Objects whose keys are all numbers are lists. */
+/** Converts objects whose keys are all numbers to lists. */
 function arraysFromNumericKeys(value: unknown): QueryValue {
   if (typeof value !== 'object' || value === null) return String(value);
   const entries = Object.entries(value).map(([key, inner]) => [key, arraysFromNumericKeys(inner)] as const);
@@ -35,7 +35,7 @@ function arraysFromNumericKeys(value: unknown): QueryValue {
   return Object.fromEntries(entries);
 }
 
-/** Lists become `<item>`s; undefined and null are left out. */
+/** Formats a value as XML: lists as `<item>`s, without undefined and null. */
 export function toXml(value: unknown): string {
   if (value === undefined || value === null) return '';
   if (Array.isArray(value)) return value.map((item) => `<item>${toXml(item)}</item>`).join('');

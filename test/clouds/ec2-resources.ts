@@ -3,7 +3,7 @@ import { IMAGES, INSTANCE_TYPES, REGIONS } from './ec2-catalog.ts';
 import { fieldOf, listOf, textOf, textsOf } from './ec2-query-protocol.ts';
 import { filterResources, newId, requireInstances, tagSet, type Ec2Operations, type Ec2World } from './ec2-world.ts';
 
-/** Regions, images, types, tags, key pairs and volumes. */
+/** Operations on regions, images, types, tags, key pairs and volumes. */
 export const resourceOperations: Ec2Operations = {
   DescribeRegions: () => ({
     regionInfo: REGIONS.map((regionName) => ({ regionName, optInStatus: 'opt-in-not-required' })),
@@ -131,7 +131,7 @@ export const resourceOperations: Ec2Operations = {
   },
 };
 
-/** The resources of these ids that have tags. */
+/** Returns the resources with these ids. */
 function taggedResources(
   world: Ec2World,
   region: string,

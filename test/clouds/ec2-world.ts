@@ -35,7 +35,7 @@ export type NetworkInterface = {
   readonly id: string;
   readonly region: string;
   instance: string | undefined;
-  /** With its instance. */
+  /** Whether it is deleted with its instance. */
   readonly deleteOnTermination: boolean;
   readonly groups: readonly string[];
   readonly tags: Tags;
@@ -56,7 +56,7 @@ export type Ec2Instance = {
   readonly groups: readonly string[];
   readonly tags: Tags;
   readonly made: number;
-  /** All that RunInstances was given. */
+  /** All parameters of RunInstances. */
   readonly params: Readonly<Record<string, QueryValue>>;
   type: string;
   state: 'pending' | 'running' | 'stopping' | 'stopped' | 'shutting-down' | 'terminated';
@@ -68,25 +68,25 @@ export type Ec2Instance = {
 export type Ec2 = Cloud & {
   readonly instances: Ec2Instance[];
   readonly groups: readonly SecurityGroup[];
-  /** A test may add some. */
+  /** Tests may add some. */
   readonly volumes: Volume[];
   readonly nics: NetworkInterface[];
   /** The access key that each call was signed with. */
   readonly signingKeys: readonly string[];
-  /** Credentials of another account, to be set over `env`. */
+  /** Credentials of another account, which replace those in `env`. */
   readonly otherEnv: Readonly<Record<string, string>>;
-  /** Who the user is. */
+  /** The user's account. */
   account: string;
   hasDefaultVpc: boolean;
-  /** Whether default subnets give a public address unasked. */
+  /** Whether default subnets assign public addresses. */
   assignsPublicAddresses: boolean;
-  /** Why new instances are ended as soon as they were said yes to. */
+  /** Why EC2 terminates new instances right after it has accepted their request; undefined if it does not. */
   launchFailure: { readonly code: string; readonly message: string } | undefined;
   /** Regions that the account may not use. */
   readonly forbiddenRegions: Set<string>;
 };
 
-/** Everything that the operations of one EC2 see and change. */
+/** Everything that the operations of one double of EC2 read and change. */
 export type Ec2World = {
   readonly cloud: Ec2 & CloudServer;
   readonly guests: Guests;
@@ -97,7 +97,7 @@ export type Ec2World = {
   readonly spots: SpotRequest[];
   readonly keyPairs: Set<string>;
   readonly signingKeys: string[];
-  /** What RunInstances was asked for by each client token, and what it made. */
+  /** The parameters of RunInstances for each client token, and the instances that it created. */
   readonly tokens: Map<string, { readonly params: string; readonly made: readonly Ec2Instance[] }>;
 };
 
@@ -106,7 +106,7 @@ export type Ec2Operations = Readonly<Record<string, (world: Ec2World, params: Qu
 export const newId = (prefix: string): string => `${prefix}-${randomBytes(8).toString('hex')}`;
 export const vpcOf = (region: string): string => `vpc-${region}`;
 
-/** One that each VPC has by itself, and nobody can share or remove. */
+/** Returns the group `default` that each VPC has; nobody can share or delete it. */
 export const defaultGroups = ({ cloud }: Ec2World, region: string): readonly SecurityGroup[] =>
   [...(cloud.hasDefaultVpc ? [vpcOf(region)] : []), OWN_VPC].map((vpc) => ({
     id: vpc === OWN_VPC ? 'sg-0123456789abcdef1' : 'sg-0123456789abcdef0',
@@ -118,7 +118,7 @@ export const defaultGroups = ({ cloud }: Ec2World, region: string): readonly Sec
     made: 0,
   }));
 
-/** The account of the latest request, which is answered before the next one is read. */
+/** Returns the account of the latest request, which is answered before the next one is read. */
 export const accountOf = ({ cloud, signingKeys }: Ec2World): string =>
   signingKeys.at(-1) === OTHER_ACCESS_KEY ? OTHER_ACCOUNT : cloud.account;
 
@@ -131,10 +131,10 @@ export const tagsFor = (params: QueryParams, kind: string): Tags =>
   );
 export const tagSet = (tags: Tags): object[] => Object.entries(tags).map(([key, value]) => ({ key, value }));
 
-/** What a resource shows to filters; one of another name is refused, as EC2 does, and not passed over. */
+/** The fields of a resource that filters can name; another filter is refused, as by EC2. */
 type FilterFields = Readonly<Record<string, string | undefined>>;
 
-/** Values of one filter are alternatives, and may hold `*`. */
+/** Returns the resources that match all filters of a request. The values of one filter are alternatives, with `*`. */
 export function filterResources<T>(
   params: QueryParams,
   all: readonly T[],
@@ -160,7 +160,7 @@ function isMatchingPattern(value: string, pattern: string): boolean {
   return new RegExp(`^${words.join('.*')}$`).test(value);
 }
 
-/** The instances of these ids, as far as they are shown; EC2 refuses a request that names any other. */
+/** Returns the instances with these ids. Refuses the request, as EC2 does, if it names one that does not show. */
 export function requireInstances(world: Ec2World, region: string, wanted: readonly string[]): readonly Ec2Instance[] {
   return wanted.map((id) => {
     const found = world.instances.find(
@@ -171,7 +171,7 @@ export function requireInstances(world: Ec2World, region: string, wanted: readon
   });
 }
 
-/** Boots the guest of a new instance, unless it is terminated meanwhile. */
+/** Boots the guest of a new instance, unless that is terminated in the meantime. */
 export async function bootInstance(world: Ec2World, instance: Ec2Instance): Promise<void> {
   const { cloud, guests } = world;
   const data = Buffer.from(textOf(instance.params.UserData), 'base64').toString('utf8');
@@ -188,7 +188,7 @@ export async function bootInstance(world: Ec2World, instance: Ec2Instance): Prom
   instance.state = 'running';
 }
 
-/** Ends an instance, and what goes with it. */
+/** Terminates an instance, and deletes the resources that are deleted with it. */
 export function endInstance({ volumes, nics, spots }: Ec2World, instance: Ec2Instance): void {
   instance.state = 'terminated';
   for (const volume of volumes.filter((one) => one.instance === instance.id)) {

@@ -12,7 +12,7 @@ import {
 import { list, noLabels } from './gce-lists.ts';
 import { linkTo, type GceWorld, type Methods } from './gce-world.ts';
 
-/** Zones, regions, machine types, images and subnetworks: what nobody makes. */
+/** Methods for zones, regions, machine types, images and subnetworks, which Slipway never creates. */
 export const catalogMethods: Methods = {
   'zones.get': (_world, { zone = '' }) => ({
     kind: 'compute#zone',
@@ -54,8 +54,9 @@ export const catalogMethods: Methods = {
     const architecture = machineType.startsWith('c4a-') ? 'ARM64' : 'X86_64';
     return { kind: 'compute#machineType', name: machineType, guestCpus, memoryMb: guestCpus * 2048, architecture };
   },
-  'images.get': (world, { project = '', image = '' }) => shownImage(world, imageNamed(project, image)),
-  'images.getFromFamily': (world, { project = '', family = '' }) => shownImage(world, imageOfFamily(project, family)),
+  'images.get': (world, { project = '', image = '' }) => imageDocument(world, imageNamed(project, image)),
+  'images.getFromFamily': (world, { project = '', family = '' }) =>
+    imageDocument(world, imageOfFamily(project, family)),
   'subnetworks.get'(_world, { region, subnetwork }) {
     const found = SUBNETWORKS.find((one) => one.region === region && one.name === subnetwork);
     if (!found) throw notFoundError(`projects/${PROJECT}/regions/${region}/subnetworks/${subnetwork}`);
@@ -68,7 +69,7 @@ export const catalogMethods: Methods = {
   },
 };
 
-const shownImage = (
+const imageDocument = (
   world: GceWorld,
   { project, family, name }: { project: string; family: string; name: string },
 ): object => ({

@@ -1,6 +1,6 @@
 import { createPublicKey, verify } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import type { CloudCall, Guests, Resource } from './cloud.ts';
+import type { CloudCall, CloudOptions, Resource } from './cloud.ts';
 import { ApiError, type CloudProtocol, startCloudServer } from './cloud-server.ts';
 import { API_PATH, errorDocument, notFoundError, PROJECT, PROJECT_NUMBER, REGIONS, ZONES } from './compute-catalog.ts';
 import { DEFAULT_RULES, isConnectionAllowed } from './compute-firewall.ts';
@@ -25,16 +25,8 @@ const methods: Methods = {
   ...firewallMethods,
 };
 
-/** Starts Compute Engine as far as a driver of machines needs it, by its REST API, with hosts behind its instances. */
-export async function startGce({
-  guests,
-  lateness = 0,
-  bootTime = 100,
-}: {
-  readonly guests: Guests;
-  readonly lateness?: number;
-  readonly bootTime?: number;
-}): Promise<Gce> {
+/** Starts a double of the part of Compute Engine that Slipway uses, with hosts behind its instances. */
+export async function startGce({ guests, lateness = 0, bootTime = 100 }: CloudOptions): Promise<Gce> {
   let lastNumber = 0;
   const state: Omit<GceWorld, 'cloud'> = {
     guests,
@@ -42,12 +34,12 @@ export async function startGce({
     disks: [],
     addresses: [],
     rules: [],
-    googles: DEFAULT_RULES.map((rule) => ({
+    defaultRules: DEFAULT_RULES.map((rule) => ({
       ...rule,
       place: '',
       made: 0,
-      description: 'Of the network that each project begins with',
-      there: true,
+      description: 'A rule of the network that each project starts with',
+      isReady: true,
     })),
     operations: [],
     requests: new Map(),
@@ -64,7 +56,7 @@ export async function startGce({
   const cloud = Object.assign(
     server,
     settingsOf(server.url),
-    thingsOfOthers(() => world),
+    functionsToAddResources(() => world),
     {
       instances: state.instances,
       rules: state.rules,
@@ -72,7 +64,7 @@ export async function startGce({
       isConnectionAllowed(address: string, port: number, instance: string): boolean {
         const one = state.instances.find(({ name }) => name === instance);
         if (!one) throw new Error(`there is no instance ${instance}`);
-        const known = [...state.googles, ...state.rules].filter(({ there }) => there);
+        const known = [...state.defaultRules, ...state.rules].filter(({ isReady }) => isReady);
         return isConnectionAllowed(known, { network: networkOf(one), tags: one.tags }, { address, port });
       },
       removeRule: (name: string) =>
@@ -84,7 +76,7 @@ export async function startGce({
   return cloud;
 }
 
-/** What a test may change. */
+/** Returns the settings that a test may change. */
 function settingsOf(
   url: string,
 ): Pick<Gce, 'env' | 'serviceAccountKeys' | 'supportsWait' | 'isEmulator' | 'quotas' | 'onOperation'> {
@@ -106,8 +98,10 @@ function settingsOf(
   };
 }
 
-/** Makes things that belong to somebody else. */
-function thingsOfOthers(world: () => GceWorld): Pick<Gce, 'addInstance' | 'addRule' | 'addAddress' | 'addDisk'> {
+/** Returns functions that add resources of somebody else. */
+function functionsToAddResources(
+  world: () => GceWorld,
+): Pick<Gce, 'addInstance' | 'addRule' | 'addAddress' | 'addDisk'> {
   return {
     addInstance({ name, zone, labels = {}, keys }) {
       const one = newInstance(world(), name, zone, {
@@ -119,20 +113,20 @@ function thingsOfOthers(world: () => GceWorld): Pick<Gce, 'addInstance' | 'addRu
         },
         tags: { items: ['theirs'] },
       });
-      Object.assign(one, { status: 'RUNNING', there: true, address: '203.0.113.251' });
+      Object.assign(one, { status: 'RUNNING', isReady: true, address: '203.0.113.251' });
       world().instances.push(one);
       return one;
     },
     addRule(name) {
-      const theirs = {
+      const otherRule = {
         description: 'of somebody else',
         allowed: [{ IPProtocol: 'icmp' }],
         sourceRanges: ['0.0.0.0/0'],
       };
-      world().rules.push({ ...newRule(world(), { name, ...theirs }), there: true });
+      world().rules.push({ ...newRule(world(), { name, ...otherRule }), isReady: true });
     },
     addAddress(name, region, ip) {
-      world().addresses.push({ name, place: region, made: Date.now(), ip, description: '', labels: {}, there: true });
+      world().addresses.push({ name, place: region, made: Date.now(), ip, description: '', labels: {}, isReady: true });
     },
     addDisk(name, zone, labels) {
       world().disks.push({
@@ -203,7 +197,7 @@ function requireKnownPlace({ project = '', zone, region }: RequestParams, operat
   if (region !== undefined && !REGIONS.includes(region)) throw notFoundError(`projects/${project}/regions/${region}`);
 }
 
-/** Answers a service account that signs for a token. */
+/** Returns a token for a service account's signed assertion, or the error of a token endpoint. */
 function createToken({ tokens, cloud, nextNumber }: GceWorld, form: URLSearchParams): object {
   const [assertion = '', grant] = [form.get('assertion') ?? '', form.get('grant_type')];
   if (grant !== 'urn:ietf:params:oauth:grant-type:jwt-bearer' || !isSigned(assertion, cloud.serviceAccountKeys))
@@ -233,24 +227,24 @@ const listAlive = (world: GceWorld): readonly Resource[] => [
     id: one.name,
     state: '',
     alive: true,
-    tags: parseMarks(one.description),
+    tags: parseDescription(one.description),
   })),
   ...world.rules.map((one) => ({
     kind: 'firewall',
     id: one.name,
     state: '',
     alive: true,
-    tags: parseMarks(one.description),
+    tags: parseDescription(one.description),
   })),
 ];
 
-/** Rules and addresses carry our marks in their description. */
-function parseMarks(description: string): Labels {
+/** Reads Slipway's tags from the description of a rule or address. */
+function parseDescription(description: string): Labels {
   const [text] = /\{.*\}$/.exec(description) ?? [];
   return text === undefined ? {} : (JSON.parse(text) as Labels);
 }
 
-/** A JWT that one of these accounts has signed, and that still holds. */
+/** Returns whether a token is a JWT that one of these accounts has signed, and that has not expired. */
 function isSigned(token: string, accounts: ReadonlyMap<string, string>): boolean {
   const [head = '', claims = '', signature = ''] = token.split('.');
   if (signature === '') return false;
@@ -258,7 +252,7 @@ function isSigned(token: string, accounts: ReadonlyMap<string, string>): boolean
     try {
       return JSON.parse(Buffer.from(part, 'base64url').toString('utf8')) as Record<string, unknown>;
     } catch {
-      // Anything may be sent as a token.
+      // A client may send anything as a token.
       return {};
     }
   };

@@ -1,6 +1,6 @@
 import { alreadyExistsError, invalidFieldError, isCidr, networkFromLink, PROJECT } from './compute-catalog.ts';
 import { list, noLabels } from './gce-lists.ts';
-import { begin } from './gce-operations.ts';
+import { startOperation } from './gce-operations.ts';
 import {
   linkTo,
   removeFrom,
@@ -12,10 +12,11 @@ import {
 
 export const firewallMethods: Methods = {
   'firewalls.get': (world, { firewall }) =>
-    shownRule(requireResource([...world.googles, ...world.rules], firewall, '', 'firewalls')),
-  'firewalls.list': (world, params) => list(world, [...world.googles, ...world.rules], params, noLabels, shownRule),
+    ruleDocument(requireResource([...world.defaultRules, ...world.rules], firewall, '', 'firewalls')),
+  'firewalls.list': (world, params) =>
+    list(world, [...world.defaultRules, ...world.rules], params, noLabels, ruleDocument),
   'firewalls.insert'(world, { requestId }, body, call) {
-    return begin(
+    return startOperation(
       world,
       () => {
         const rule = newRule(world, body as Partial<ComputeFirewallRule> & { name: string });
@@ -26,7 +27,7 @@ export const firewallMethods: Methods = {
           place: '',
           type: 'insert',
           target: `global/firewalls/${rule.name}`,
-          work: async () => void (rule.there = true),
+          work: async () => void (rule.isReady = true),
           undo,
         };
       },
@@ -36,7 +37,7 @@ export const firewallMethods: Methods = {
   },
   'firewalls.patch'(world, { firewall, requestId }, body, call) {
     const rule = requireResource(world.rules, firewall, '', 'firewalls');
-    return begin(
+    return startOperation(
       world,
       () => {
         const { sourceRanges = rule.sourceRanges, priority = rule.priority } = body as Partial<ComputeFirewallRule>;
@@ -51,7 +52,7 @@ export const firewallMethods: Methods = {
   'firewalls.delete'(world, { firewall, requestId }, _body, call) {
     const rule = requireResource(world.rules, firewall, '', 'firewalls');
     const work = async (): Promise<void> => removeFrom(world.rules, rule);
-    return begin(
+    return startOperation(
       world,
       () => ({ scope: 'global', place: '', type: 'delete', target: `global/firewalls/${firewall}`, work }),
       call,
@@ -60,7 +61,7 @@ export const firewallMethods: Methods = {
   },
 };
 
-const shownRule = ({
+const ruleDocument = ({
   name,
   description,
   network,
@@ -115,7 +116,7 @@ export function newRule(
     denied,
     sourceRanges,
     targetTags,
-    there: false,
+    isReady: false,
   };
 }
 

@@ -17,17 +17,17 @@ export const BOOT: FirstBootConfig = {
   files: [],
 };
 
-/** The driver's side of a call, with a double at the other end and nothing of this process's environment. */
+/** A double of Compute Engine and calls of the driver to it, without any variable of this process's environment. */
 export type GceFixture = AsyncDisposable & {
   readonly cloud: Gce;
   readonly call: CreateCall;
   readonly notes: string[];
-  /** What was written down before something was asked for. */
+  /** The requests that the driver recorded before it sent them. */
   readonly recordedRequests: string[];
   readonly folder: string;
-  /** A machine whose flags are these, settled or not. */
+  /** Returns a machine with these options, resolved or not. */
   newTarget(given?: Partial<GceOptions>, more?: Partial<Target<GceOptions>>): Target<GceOptions>;
-  /** The same side with other variables. */
+  /** Returns a call with other environment variables. */
   callWith(env: Readonly<Record<string, string>>): CreateCall;
 };
 
@@ -66,7 +66,7 @@ export async function startGceFixture(): Promise<GceFixture> {
   };
 }
 
-/** The file of a made-up service account, and the public half by which the double knows it. */
+/** Creates a made-up service account: the content of its file, and the public key by which the double recognizes it. */
 export function createServiceAccount(cloud: Gce): { readonly content: string; readonly publicKey: string } {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', {
     modulusLength: 2048,

@@ -32,38 +32,39 @@ export function checkProperties(world: GceWorld, given: InstanceProperties, zone
   for (const one of given.guestAccelerators ?? [])
     named('acceleratorTypes', one.acceleratorType, 'resource.guestAccelerators[0].acceleratorType');
   checkScheduling(given);
-  checkCards(world, given, zone);
+  checkNetworkInterfaces(world, given, zone);
 }
 
 function checkScheduling({ scheduling = {}, guestAccelerators = [] }: InstanceProperties): void {
   const { provisioningModel, preemptible, automaticRestart, onHostMaintenance, instanceTerminationAction } = scheduling;
-  const passing = provisioningModel === 'SPOT' || preemptible === true;
-  if (passing && automaticRestart !== false)
+  const isPreemptible = provisioningModel === 'SPOT' || preemptible === true;
+  if (isPreemptible && automaticRestart !== false)
     throw invalidFieldError(
       'resource.scheduling',
       'automaticRestart',
       'Scheduling must have automaticRestart be false when preemptible.',
     );
-  if ((passing || guestAccelerators.length > 0) && onHostMaintenance !== 'TERMINATE')
+  if ((isPreemptible || guestAccelerators.length > 0) && onHostMaintenance !== 'TERMINATE')
     throw invalidFieldError('resource.scheduling', 'onHostMaintenance', 'Must be TERMINATE.');
   if (instanceTerminationAction !== undefined && provisioningModel !== 'SPOT')
     throw invalidFieldError('resource.scheduling', 'instanceTerminationAction', 'Only for Spot VMs.');
 }
 
-function checkCards(world: GceWorld, { networkInterfaces = [] }: InstanceProperties, zone: string): void {
-  const [card, ...others] = networkInterfaces;
-  if (!card || others.length > 0) throw invalidFieldError('resource.networkInterfaces', '', 'One is needed.');
-  if (card.network !== undefined) networkFromLink(card.network);
-  if (card.subnetwork !== undefined) {
-    const [, region, name] = /regions\/([^/]+)\/subnetworks\/([^/]+)$/.exec(card.subnetwork) ?? [];
+function checkNetworkInterfaces(world: GceWorld, { networkInterfaces = [] }: InstanceProperties, zone: string): void {
+  const [networkInterface, ...others] = networkInterfaces;
+  if (!networkInterface || others.length > 0)
+    throw invalidFieldError('resource.networkInterfaces', '', 'One is needed.');
+  if (networkInterface.network !== undefined) networkFromLink(networkInterface.network);
+  if (networkInterface.subnetwork !== undefined) {
+    const [, region, name] = /regions\/([^/]+)\/subnetworks\/([^/]+)$/.exec(networkInterface.subnetwork) ?? [];
     if (region !== regionOf(zone) || !SUBNETWORKS.some((one) => one.region === region && one.name === name))
       throw invalidFieldError(
         'resource.networkInterfaces[0].subnetwork',
-        card.subnetwork,
+        networkInterface.subnetwork,
         'The referenced subnetwork resource cannot be found.',
       );
   }
-  const natIP = card.accessConfigs?.[0]?.natIP;
+  const natIP = networkInterface.accessConfigs?.[0]?.natIP;
   if (natIP === undefined) return;
   const reserved = world.addresses.find(({ ip, place }) => ip === natIP && place === regionOf(zone));
   if (!reserved)

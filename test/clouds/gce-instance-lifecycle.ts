@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { alreadyExistsError, lastPathSegment, PROJECT } from './compute-catalog.ts';
 import { removeFrom, type GceInstance, type GceWorld, type InstanceProperties } from './gce-world.ts';
 
-/** An address of one's own stays; else what the guest has. Instances without access have none. */
+/** Returns the address of an instance: its static one, or else its guest's; undefined without external access. */
 function addressFor({ properties }: GceInstance, guest: string): string | undefined {
   const [access] = properties.networkInterfaces?.[0]?.accessConfigs ?? [];
   return access === undefined ? undefined : (access.natIP ?? guest);
@@ -19,14 +19,14 @@ export function newInstance(world: GceWorld, name: string, zone: string, propert
     tags: properties.tags?.items ?? [],
     metadata: properties.metadata?.items ?? [],
     guestAttributes: undefined,
-    there: false,
+    isReady: false,
     guest: undefined,
     address: undefined,
     internalIp: `10.128.0.${(world.nextNumber() % 250) + 2}`,
   };
 }
 
-/** Each with a disk of its name. They exist from now on, whatever is shown of them. */
+/** Creates instances, each with a disk of its name. They exist from now on, although they may show late. */
 export function insert(
   world: GceWorld,
   names: readonly string[],
@@ -55,8 +55,8 @@ export function insert(
   });
 }
 
-/** What an insert that fails leaves: nothing. */
-export async function withdraw(world: GceWorld, made: readonly GceInstance[]): Promise<void> {
+/** Removes the instances and disks of an insert that failed. */
+export async function undoInsert(world: GceWorld, made: readonly GceInstance[]): Promise<void> {
   for (const one of made) {
     removeFrom(world.instances, one);
     for (const disk of world.disks.filter(
@@ -66,13 +66,13 @@ export async function withdraw(world: GceWorld, made: readonly GceInstance[]): P
   }
 }
 
-/** The operation is done when the machine has begun to start; it runs when it has started. */
+/** Starts instances. The operation is done when they begin to boot, and they run once they have booted. */
 export async function provisionAll(world: GceWorld, made: readonly GceInstance[]): Promise<void> {
   await sleep(world.cloud.bootTime);
   for (const one of made) {
     one.status = 'STAGING';
-    one.there = true;
-    // A guest that can't be made fails the test; the client shall not wait for it.
+    one.isReady = true;
+    // A guest that can't be created fails the test; the client must not wait for it.
     world.cloud.runInBackground(
       boot(world, one).catch((error: unknown) => {
         one.status = 'TERMINATED';

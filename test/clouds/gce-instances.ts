@@ -12,9 +12,9 @@ import {
   ZONES,
 } from './compute-catalog.ts';
 import { checkProperties, checkQuota } from './gce-instance-checks.ts';
-import { destroy, halt, insert, provisionAll, wake, withdraw } from './gce-instance-lifecycle.ts';
-import { aggregated, list } from './gce-lists.ts';
-import { begin, inZone } from './gce-operations.ts';
+import { destroy, halt, insert, provisionAll, wake, undoInsert } from './gce-instance-lifecycle.ts';
+import { listMethods } from './gce-lists.ts';
+import { startOperation, inZone } from './gce-operations.ts';
 import {
   linkTo,
   type GceInstance,
@@ -27,15 +27,15 @@ import {
   type RequestParams,
 } from './gce-world.ts';
 
-/** Of start, stop, suspend and resume: from which states, and what they do. */
-function power(
+/** Returns a method such as start, stop, suspend or resume, which is allowed in the states `from`. */
+function powerMethod(
   type: string,
   from: readonly GceInstance['status'][],
   work: (world: GceWorld, one: GceInstance) => Promise<void>,
 ): Method {
   return (world, params, _body, call) => {
-    const one = changeable(world, params);
-    return begin(
+    const one = requireChangeable(world, params);
+    return startOperation(
       world,
       () => {
         if (!from.includes(one.status))
@@ -48,14 +48,15 @@ function power(
   };
 }
 
-function setting(
+/** Returns a method that sets a field, which the request has to name with its current fingerprint. */
+function setterMethod(
   type: string,
   fingerprint: (one: GceInstance) => string,
   set: (one: GceInstance, body: never) => void,
 ): Method {
   return (world, params, body, call) => {
-    const one = changeable(world, params);
-    return begin(
+    const one = requireChangeable(world, params);
+    return startOperation(
       world,
       () => {
         const { fingerprint: given, labelFingerprint = given } = body as Record<string, string | undefined>;
@@ -70,26 +71,16 @@ function setting(
 }
 
 export const instanceMethods: Methods = {
-  'instances.get': (world, params) => shownInstance(world, instanceAt(world, params)),
-  'instances.list': (world, params) =>
-    list(
-      world,
-      world.instances.filter(({ place }) => place === params.zone),
-      params,
-      ({ labels }) => labels,
-      (one) => shownInstance(world, one),
-    ),
-  'instances.aggregatedList': (world, params) =>
-    aggregated(
-      world,
-      ['instances', 'zones', ZONES],
-      world.instances,
-      params,
-      ({ labels }) => labels,
-      (one) => shownInstance(world, one),
-    ),
+  'instances.get': (world, params) => instanceDocument(world, instanceAt(world, params)),
+  ...listMethods<GceInstance>({
+    kind: 'instances',
+    scope: 'zones',
+    places: ZONES,
+    all: ({ instances }) => instances,
+    toDocument: instanceDocument,
+  }),
   'instances.insert'(world, { zone = '', requestId }, body, call) {
-    return begin(
+    return startOperation(
       world,
       () => {
         const { name, ...properties } = body as InstanceProperties & { name: string };
@@ -97,14 +88,14 @@ export const instanceMethods: Methods = {
         checkQuota(world, zone, properties.machineType, 1);
         const made = insert(world, [name], zone, properties);
         const change = inZone(zone, 'insert', `instances/${name}`, () => provisionAll(world, made));
-        return { ...change, undo: () => withdraw(world, made) };
+        return { ...change, undo: () => undoInsert(world, made) };
       },
       call,
       requestId,
     );
   },
   'instances.bulkInsert'(world, { zone = '', requestId }, body, call) {
-    return begin(
+    return startOperation(
       world,
       () => {
         const {
@@ -127,41 +118,41 @@ export const instanceMethods: Methods = {
         checkQuota(world, zone, instanceProperties.machineType, names.length);
         const made = insert(world, names, zone, instanceProperties);
         const change = inZone(zone, 'bulkInsert', `instances/${names[0]}`, () => provisionAll(world, made));
-        return { ...change, undo: () => withdraw(world, made) };
+        return { ...change, undo: () => undoInsert(world, made) };
       },
       call,
       requestId,
     );
   },
   'instances.delete'(world, params, _body, call) {
-    const one = changeable(world, params);
-    return begin(
+    const one = requireChangeable(world, params);
+    return startOperation(
       world,
       () => inZone(one.place, 'delete', `instances/${one.name}`, () => destroy(world, one)),
       call,
       params.requestId,
     );
   },
-  'instances.start': power('start', ['TERMINATED', 'RUNNING', 'STAGING'], wake),
-  'instances.stop': power('stop', ['RUNNING', 'STAGING', 'STOPPING', 'TERMINATED'], (world, one) =>
+  'instances.start': powerMethod('start', ['TERMINATED', 'RUNNING', 'STAGING'], wake),
+  'instances.stop': powerMethod('stop', ['RUNNING', 'STAGING', 'STOPPING', 'TERMINATED'], (world, one) =>
     halt(world, one, 'STOPPING', 'TERMINATED'),
   ),
-  'instances.suspend': power('suspend', ['RUNNING'], (world, one) => halt(world, one, 'SUSPENDING', 'SUSPENDED')),
-  'instances.resume': power('resume', ['SUSPENDED'], wake),
-  'instances.setMetadata': setting(
+  'instances.suspend': powerMethod('suspend', ['RUNNING'], (world, one) => halt(world, one, 'SUSPENDING', 'SUSPENDED')),
+  'instances.resume': powerMethod('resume', ['SUSPENDED'], wake),
+  'instances.setMetadata': setterMethod(
     'setMetadata',
     ({ metadata }) => fingerprintOf(metadata),
     (one, { items = [] }: { items?: readonly MetadataItem[] }) => void (one.metadata = items),
   ),
-  'instances.setTags': setting(
+  'instances.setTags': setterMethod(
     'setTags',
     ({ tags }) => fingerprintOf(tags),
     (one, { items = [] }: { items?: readonly string[] }) => void (one.tags = items),
   ),
   'instances.setMachineType'(world, params, body, call) {
-    const one = changeable(world, params);
+    const one = requireChangeable(world, params);
     const { machineType = '' } = body as { machineType?: string };
-    return begin(
+    return startOperation(
       world,
       () => {
         if (one.status !== 'TERMINATED')
@@ -174,7 +165,7 @@ export const instanceMethods: Methods = {
       params.requestId,
     );
   },
-  'instances.setLabels': setting(
+  'instances.setLabels': setterMethod(
     'setLabels',
     ({ labels }) => fingerprintOf(labels),
     (one, { labels = {} }: { labels?: Labels }) => {
@@ -191,25 +182,25 @@ export const instanceMethods: Methods = {
   },
 };
 
-/** Get is consistent as soon as the insert is done, and knows nothing before. */
+/** Returns an instance. It shows as soon as its insert is done, and before that only when it is old enough. */
 function instanceAt(world: GceWorld, { instance, zone = '' }: RequestParams): GceInstance {
   const found = world.instances.find((one) => one.name === instance && one.place === zone);
-  if (!found || (!found.there && Date.now() < found.made + world.cloud.lateness))
+  if (!found || (!found.isReady && Date.now() < found.made + world.cloud.lateness))
     throw notFoundError(`projects/${PROJECT}/zones/${zone}/instances/${instance}`);
   return found;
 }
 
-/** What is still being made can't be changed. */
-function changeable(world: GceWorld, params: RequestParams): GceInstance {
+/** Returns an instance whose insert is done: until then it can't be changed. */
+function requireChangeable(world: GceWorld, params: RequestParams): GceInstance {
   const found = instanceAt(world, params);
-  if (found.there) return found;
+  if (found.isReady) return found;
   throw new ApiError(400, 'resourceNotReady', `The resource '${found.place}/instances/${found.name}' is not ready`);
 }
 
-function shownInstance(world: GceWorld, one: GceInstance): object {
+function instanceDocument(world: GceWorld, one: GceInstance): object {
   const { name, place, properties, status, labels, tags, metadata, made, address, internalIp } = one;
-  const [card] = properties.networkInterfaces ?? [];
-  const [access] = card?.accessConfigs ?? [];
+  const [networkInterface] = properties.networkInterfaces ?? [];
+  const [access] = networkInterface?.accessConfigs ?? [];
   const zone = linkTo(`zones/${place}`);
   return {
     kind: 'compute#instance',
@@ -238,7 +229,9 @@ function shownInstance(world: GceWorld, one: GceInstance): object {
       {
         name: 'nic0',
         network: linkTo(`global/networks/${networkOf(one)}`),
-        subnetwork: linkTo(`regions/${regionOf(place)}/subnetworks/${lastPathSegment(card?.subnetwork ?? 'default')}`),
+        subnetwork: linkTo(
+          `regions/${regionOf(place)}/subnetworks/${lastPathSegment(networkInterface?.subnetwork ?? 'default')}`,
+        ),
         ...(status === 'PROVISIONING' ? {} : { networkIP: internalIp }),
         ...(access ? { accessConfigs: [{ ...access, ...(address === undefined ? {} : { natIP: address }) }] } : {}),
       },
@@ -248,8 +241,8 @@ function shownInstance(world: GceWorld, one: GceInstance): object {
 }
 
 export function networkOf({ place, properties }: GceInstance): string {
-  const [card] = properties.networkInterfaces ?? [];
-  if (card?.network !== undefined) return networkFromLink(card.network);
-  const wanted = lastPathSegment(card?.subnetwork ?? 'default');
+  const [networkInterface] = properties.networkInterfaces ?? [];
+  if (networkInterface?.network !== undefined) return networkFromLink(networkInterface.network);
+  const wanted = lastPathSegment(networkInterface?.subnetwork ?? 'default');
   return SUBNETWORKS.find(({ name, region }) => name === wanted && region === regionOf(place))?.network ?? 'default';
 }

@@ -1,7 +1,7 @@
 import { parseListFilter } from './compute-catalog.ts';
-import type { GceWorld, Labels, ListedResource, RequestParams } from './gce-world.ts';
+import type { GceWorld, Labels, ListedResource, Methods, RequestParams } from './gce-world.ts';
 
-/** So few that all code that turns pages runs. */
+/** A small page, so that all code that reads several pages runs. */
 const PAGE_SIZE = 2;
 
 function paged<T>(
@@ -13,41 +13,47 @@ function paged<T>(
   return { items: all.slice(from, to), ...(to < all.length ? { nextPageToken: String(to) } : {}) };
 }
 
-/** A page of what is shown of these resources and matches the filter. */
+/** Returns a page of the resources that show and match the filter; an emulator ignores filters. */
+function matchingPage<T extends ListedResource>(
+  world: GceWorld,
+  all: readonly T[],
+  params: RequestParams,
+  labels: (one: T) => Labels,
+): ReturnType<typeof paged<T>> {
+  const matches = world.cloud.isEmulator ? () => true : parseListFilter(params.filter);
+  return paged(
+    all.filter((one) => world.cloud.isShown(one)).filter((one) => matches(labels(one))),
+    params,
+  );
+}
+
+/** Returns a page of the resources that show and match the filter. */
 export function list<T extends ListedResource>(
   world: GceWorld,
   all: readonly T[],
   params: RequestParams,
   labels: (one: T) => Labels,
-  shown: (one: T) => object,
+  toDocument: (one: T) => object,
 ): object {
-  const matches = world.cloud.isEmulator ? () => true : parseListFilter(params.filter);
-  const { items, nextPageToken } = paged(
-    all.filter((one) => world.cloud.isShown(one)).filter((one) => matches(labels(one))),
-    params,
-  );
+  const { items, nextPageToken } = matchingPage(world, all, params, labels);
   return {
-    ...(items.length > 0 ? { items: items.map(shown) } : {}),
+    ...(items.length > 0 ? { items: items.map(toDocument) } : {}),
     ...(nextPageToken === undefined ? {} : { nextPageToken }),
   };
 }
 
-/** As `list`, by zone or region. */
-export function aggregated<T extends ListedResource>(
+/** Returns a page as `list` does, grouped by zone or region. */
+function aggregated<T extends ListedResource>(
   world: GceWorld,
   [kind, scope, places]: readonly [string, string, readonly string[]],
   all: readonly T[],
   params: RequestParams,
   labels: (one: T) => Labels,
-  shown: (one: T) => object,
+  toDocument: (one: T) => object,
 ): object {
-  const matches = world.cloud.isEmulator ? () => true : parseListFilter(params.filter);
-  const { items, nextPageToken } = paged(
-    all.filter((one) => world.cloud.isShown(one)).filter((one) => matches(labels(one))),
-    params,
-  );
+  const { items, nextPageToken } = matchingPage(world, all, params, labels);
   const scoped = places.map((place) => {
-    const here = items.filter((one) => one.place === place).map(shown);
+    const here = items.filter((one) => one.place === place).map(toDocument);
     const empty = {
       warning: {
         code: 'NO_RESULTS_ON_PAGE',
@@ -58,6 +64,34 @@ export function aggregated<T extends ListedResource>(
     return [`${scope}/${place}`, here.length > 0 ? { [kind]: here } : empty] as const;
   });
   return { items: Object.fromEntries(scoped), ...(nextPageToken === undefined ? {} : { nextPageToken }) };
+}
+
+type ListedKind<T> = {
+  readonly kind: string;
+  readonly scope: 'zones' | 'regions';
+  readonly places: readonly string[];
+  readonly all: (world: GceWorld) => readonly T[];
+  readonly toDocument: (world: GceWorld, one: T) => object;
+};
+
+/** Returns the two methods that list a kind of labelled resources: in one zone or region, and in all of them. */
+export function listMethods<T extends ListedResource & { readonly labels: Labels }>({
+  kind,
+  scope,
+  places,
+  all,
+  toDocument,
+}: ListedKind<T>): Methods {
+  const labels = (one: T): Labels => one.labels;
+  return {
+    [`${kind}.list`](world, params) {
+      const place = scope === 'zones' ? params.zone : params.region;
+      const here = all(world).filter((one) => one.place === place);
+      return list(world, here, params, labels, (one) => toDocument(world, one));
+    },
+    [`${kind}.aggregatedList`]: (world, params) =>
+      aggregated(world, [kind, scope, places], all(world), params, labels, (one) => toDocument(world, one)),
+  };
 }
 
 export const noLabels = (): Labels => ({});

@@ -11,7 +11,7 @@ import {
   type RequestParams,
 } from './gce-world.ts';
 
-/** Google answers a wait after two minutes at the latest; we sooner, so that waiting again is seen. */
+/** Google answers a wait after at most two minutes; the double sooner, so that tests cover a second wait. */
 const MAX_WAIT_MS = 400;
 const REQUEST_ID_TTL_MS = 60 * 60_000;
 
@@ -21,15 +21,15 @@ export type Change = {
   readonly type: string;
   readonly target: string;
   readonly work: () => Promise<void>;
-  /** Undoes what was begun, when the operation is to fail. */
+  /** Undoes the change if the operation has to fail. */
   readonly undo?: () => Promise<void>;
 };
 
 /**
- * Begins a change that goes on by itself. With a known id of a request, what that one began is handed out, however it
- * ended.
+ * Starts a change that continues in the background, and returns its operation. For the id of an earlier request,
+ * returns the operation of that request, however it ended.
  */
-export function begin(
+export function startOperation(
   world: GceWorld,
   change: () => Change,
   call: CloudCall,
@@ -39,7 +39,7 @@ export function begin(
   const known = requestId === undefined ? undefined : world.requests.get(requestId);
   if (known && Date.now() - known.at < REQUEST_ID_TTL_MS) {
     if (known.what !== what) throw invalidFieldError('requestId', requestId, 'This id was used for another request.');
-    return shownOperation(world, known.operation);
+    return operationDocument(world, known.operation);
   }
   const { scope, place, type, target, work, undo } = change();
   const error = world.cloud.onOperation(call);
@@ -67,14 +67,14 @@ export function begin(
   if (requestId !== undefined) world.requests.set(requestId, { what, operation, at: Date.now() });
   world.cloud.runInBackground(operation.done);
   return world.cloud.isEmulator
-    ? operation.done.then(() => shownOperation(world, operation))
-    : shownOperation(world, operation);
+    ? operation.done.then(() => operationDocument(world, operation))
+    : operationDocument(world, operation);
 }
 
 const placeFields = ({ scope, place }: Pick<Operation, 'scope' | 'place'>): object =>
   scope === 'global' ? {} : { [scope.slice(0, -1)]: linkTo(`${scope}/${place}`) };
 
-function shownOperation(world: GceWorld, one: Operation): object {
+function operationDocument(world: GceWorld, one: Operation): object {
   const { name, status, error, type, target, made, scope, place } = one;
   if (world.cloud.isEmulator) return { kind: 'compute#operation', name, status, ...placeFields(one), ...failed(error) };
   return {
@@ -112,10 +112,10 @@ async function waitFor(world: GceWorld, params: RequestParams): Promise<object> 
   if (!world.cloud.supportsWait) throw new ApiError(501, 'notImplemented', 'wait is not implemented');
   const found = operationAt(world, params);
   await Promise.race([found.done.catch(() => {}), sleep(MAX_WAIT_MS)]);
-  return shownOperation(world, found);
+  return operationDocument(world, found);
 }
 
-/** A change of something in a zone. */
+/** Returns a change of a resource in a zone. */
 export const inZone = (zone: string, type: string, target: string, work: () => Promise<void>): Change => ({
   scope: 'zones',
   place: zone,
@@ -124,7 +124,7 @@ export const inZone = (zone: string, type: string, target: string, work: () => P
   work,
 });
 
-const get = (world: GceWorld, params: RequestParams): object => shownOperation(world, operationAt(world, params));
+const get = (world: GceWorld, params: RequestParams): object => operationDocument(world, operationAt(world, params));
 
 export const operationMethods: Methods = {
   'zoneOperations.get': get,

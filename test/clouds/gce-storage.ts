@@ -8,8 +8,8 @@ import {
   requireValidLabels,
   ZONES,
 } from './compute-catalog.ts';
-import { aggregated, list } from './gce-lists.ts';
-import { begin, inZone } from './gce-operations.ts';
+import { listMethods } from './gce-lists.ts';
+import { startOperation, inZone } from './gce-operations.ts';
 import {
   linkTo,
   removeFrom,
@@ -22,26 +22,23 @@ import {
   type Methods,
 } from './gce-world.ts';
 
-/** Disks and addresses. */
+/** Methods for disks and addresses. */
 export const storageMethods: Methods = {
-  'disks.list': (world, params) =>
-    list(
-      world,
-      world.disks.filter(({ place }) => place === params.zone),
-      params,
-      ({ labels }) => labels,
-      shownDisk,
-    ),
-  'disks.aggregatedList': (world, params) =>
-    aggregated(world, ['disks', 'zones', ZONES], world.disks, params, ({ labels }) => labels, shownDisk),
-  'disks.get': (world, { zone = '', disk }) => shownDisk(requireResource(world.disks, disk, zone, 'disks')),
+  ...listMethods<Disk>({
+    kind: 'disks',
+    scope: 'zones',
+    places: ZONES,
+    all: ({ disks }) => disks,
+    toDocument: (_world, one) => diskDocument(one),
+  }),
+  'disks.get': (world, { zone = '', disk }) => diskDocument(requireResource(world.disks, disk, zone, 'disks')),
   'disks.setLabels'(world, { zone = '', resource, requestId }, body, call) {
     const one = requireResource(world.disks, resource, zone, 'disks');
     const { labels = {}, labelFingerprint } = body as { labels?: Labels; labelFingerprint?: string };
     requireValidLabels(labels, 'resource.labels');
     if (labelFingerprint !== fingerprintOf(one.labels))
       throw new ApiError(412, 'conditionNotMet', 'Labels fingerprint either invalid or resource labels have changed');
-    return begin(
+    return startOperation(
       world,
       () => inZone(zone, 'setLabels', `disks/${resource}`, async () => void (one.labels = labels)),
       call,
@@ -53,7 +50,7 @@ export const storageMethods: Methods = {
     const { sizeGb = '0' } = body as { sizeGb?: string };
     if (Number(sizeGb) <= Number(one.sizeGb))
       throw invalidFieldError('sizeGb', sizeGb, 'It must be larger than the disk is.');
-    return begin(
+    return startOperation(
       world,
       () => inZone(zone, 'resizeDisk', `disks/${disk}`, async () => void (one.sizeGb = sizeGb)),
       call,
@@ -68,7 +65,7 @@ export const storageMethods: Methods = {
         'resourceInUseByAnotherResource',
         `The disk resource '${disk}' is already being used by '${one.attachedInstance}'`,
       );
-    return begin(
+    return startOperation(
       world,
       () => inZone(zone, 'delete', `disks/${disk}`, async () => removeFrom(world.disks, one)),
       call,
@@ -76,34 +73,24 @@ export const storageMethods: Methods = {
     );
   },
   'addresses.get': (world, { region = '', address }) =>
-    shownAddress(world, requireResource(world.addresses, address, region, 'addresses')),
-  'addresses.list': (world, params) =>
-    list(
-      world,
-      world.addresses.filter(({ place }) => place === params.region),
-      params,
-      ({ labels }) => labels,
-      (one) => shownAddress(world, one),
-    ),
-  'addresses.aggregatedList': (world, params) =>
-    aggregated(
-      world,
-      ['addresses', 'regions', REGIONS],
-      world.addresses,
-      params,
-      ({ labels }) => labels,
-      (one) => shownAddress(world, one),
-    ),
+    addressDocument(world, requireResource(world.addresses, address, region, 'addresses')),
+  ...listMethods<Address>({
+    kind: 'addresses',
+    scope: 'regions',
+    places: REGIONS,
+    all: ({ addresses }) => addresses,
+    toDocument: (world, one) => addressDocument(world, one),
+  }),
   'addresses.insert'(world, { region = '', requestId }, body, call) {
     const { name, description = '', labels = {} } = body as { name: string; description?: string; labels?: Labels };
-    return begin(
+    return startOperation(
       world,
       () => {
         if (world.addresses.some((one) => one.name === name && one.place === region))
           throw alreadyExistsError(`projects/${PROJECT}/regions/${region}/addresses/${name}`);
         requireValidLabels(labels, 'resource.labels');
         const ip = `203.0.113.${world.nextNumber() % 250}`;
-        const one = { name, place: region, made: Date.now(), ip, description, labels, there: false };
+        const one = { name, place: region, made: Date.now(), ip, description, labels, isReady: false };
         world.addresses.push(one);
         const undo = async (): Promise<void> => removeFrom(world.addresses, one);
         return {
@@ -111,7 +98,7 @@ export const storageMethods: Methods = {
           place: region,
           type: 'insert',
           target: `regions/${region}/addresses/${name}`,
-          work: async () => void (one.there = true),
+          work: async () => void (one.isReady = true),
           undo,
         };
       },
@@ -129,7 +116,7 @@ export const storageMethods: Methods = {
         `The address resource '${address}' is already being used by '${user.name}'`,
       );
     const work = async (): Promise<void> => removeFrom(world.addresses, one);
-    return begin(
+    return startOperation(
       world,
       () => ({
         scope: 'regions',
@@ -144,7 +131,7 @@ export const storageMethods: Methods = {
   },
 };
 
-const shownDisk = (one: Disk): object => ({
+const diskDocument = (one: Disk): object => ({
   kind: 'compute#disk',
   name: one.name,
   zone: linkTo(`zones/${one.place}`),
@@ -159,7 +146,7 @@ const shownDisk = (one: Disk): object => ({
     : { users: [linkTo(`zones/${one.place}/instances/${one.attachedInstance}`)] }),
 });
 
-const shownAddress = (world: GceWorld, one: Address): object => ({
+const addressDocument = (world: GceWorld, one: Address): object => ({
   kind: 'compute#address',
   name: one.name,
   address: one.ip,

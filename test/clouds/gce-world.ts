@@ -5,7 +5,7 @@ import { API_PATH, notFoundError, PROJECT } from './compute-catalog.ts';
 
 export type Labels = Readonly<Record<string, string>>;
 export type MetadataItem = { readonly key: string; readonly value: string };
-/** As far as we read it; the validator has seen all of it. */
+/** The fields of a request that the double reads; the schema checks all of them. */
 export type InstanceProperties = {
   readonly description?: string;
   readonly machineType: string;
@@ -39,8 +39,8 @@ export type GceInstance = ListedResource & {
   tags: readonly string[];
   metadata: readonly MetadataItem[];
   guestAttributes: readonly (MetadataItem & { readonly namespace: string })[] | undefined;
-  /** Its insert has ended: until then nobody gets it, and it can't be changed. */
-  there: boolean;
+  /** Whether its insert is done: until then it does not show, and can't be changed. */
+  isReady: boolean;
   guest: Guest | undefined;
   address: string | undefined;
   readonly internalIp: string;
@@ -56,14 +56,14 @@ export type Address = ListedResource & {
   readonly ip: string;
   readonly description: string;
   readonly labels: Labels;
-  there: boolean;
+  isReady: boolean;
 };
 export type ComputeFirewallRule = ListedResource &
   Omit<FirewallRule, 'sourceRanges' | 'priority'> & {
     readonly description: string;
     priority: number;
     sourceRanges: readonly string[];
-    there: boolean;
+    isReady: boolean;
   };
 export type OperationError = { readonly code: string; readonly message: string };
 export type Operation = ListedResource & {
@@ -78,14 +78,14 @@ export type RequestParams = Readonly<Record<string, string>>;
 
 export type Gce = Cloud & {
   readonly instances: readonly GceInstance[];
-  /** Those that somebody made; Google's own of the network `default` are listed beside them. */
+  /** The rules that somebody created. Lists also show Google's own rules of the network `default`. */
   readonly rules: readonly ComputeFirewallRule[];
-  /** Whether all rules together let this address connect to that port of the instance. */
+  /** Returns whether all rules together allow this address to connect to the port of the instance. */
   isConnectionAllowed(address: string, port: number, instance: string): boolean;
-  /** Takes a rule away, as somebody might by hand. */
+  /** Removes a rule, as somebody might in the console. */
   removeRule(name: string): void;
   readonly addresses: readonly Address[];
-  /** Somebody else's, made behind everybody's back. */
+  /** Adds an instance of somebody else, without a request. */
   addInstance(how: {
     readonly name: string;
     readonly zone: string;
@@ -95,21 +95,21 @@ export type Gce = Cloud & {
   addRule(name: string): void;
   addAddress(name: string, region: string, ip: string): void;
   addDisk(name: string, zone: string, labels: Labels): void;
-  /** What becomes of the next operations: undefined lets them be. */
+  /** Returns the error with which an operation fails; undefined if it succeeds. */
   onOperation: (call: CloudCall) => OperationError | undefined;
   quotas: Readonly<Record<string, { readonly limit: number; readonly usage: number }>>;
-  /** Public keys, in PEM, of service accounts that may come in; by email. */
+  /** The public keys, in PEM, of the service accounts that may sign in, by email. */
   readonly serviceAccountKeys: Map<string, string>;
-  /** Whether operations can be waited for, or asked for only. */
+  /** Whether operations have the method `wait`, and not only `get`. */
   supportsWait: boolean;
   /**
-   * Whether it is an emulator: an operation is done as soon as it is answered, with few fields, and lists know no
+   * Whether it is an emulator: an operation is done as soon as it is answered, with few fields, and lists ignore
    * filters.
    */
   isEmulator: boolean;
 };
 
-/** Everything that the methods of one Compute Engine see and change. */
+/** Everything that the methods of one double of Compute Engine read and change. */
 export type GceWorld = {
   readonly cloud: Gce & CloudServer;
   readonly guests: Guests;
@@ -117,10 +117,10 @@ export type GceWorld = {
   readonly disks: Disk[];
   readonly addresses: Address[];
   readonly rules: ComputeFirewallRule[];
-  /** Google's own of the network `default`. */
-  readonly googles: readonly ComputeFirewallRule[];
+  /** Google's own rules of the network `default`. */
+  readonly defaultRules: readonly ComputeFirewallRule[];
   readonly operations: Operation[];
-  /** What each id of a request was used for, and the operation that it began. */
+  /** The request and the operation of each request id. */
   readonly requests: Map<string, { readonly what: string; readonly operation: Operation; readonly at: number }>;
   readonly tokens: Set<string>;
   nextNumber(): number;
@@ -139,19 +139,19 @@ export const linkTo = (path: string): string => `https://www.googleapis.com${API
 
 export const removeFrom = <T>(all: T[], one: T): void => void (all.includes(one) && all.splice(all.indexOf(one), 1));
 
-/** The resource of this name; what is still being made is not there yet. */
-export function requireResource<T extends ListedResource & { readonly there?: boolean }>(
+/** Returns the resource with this name, once its insert is done. */
+export function requireResource<T extends ListedResource & { readonly isReady?: boolean }>(
   all: readonly T[],
   name: string | undefined,
   place: string,
   kind: string,
 ): T {
-  const found = all.find((one) => one.name === name && one.place === place && one.there !== false);
+  const found = all.find((one) => one.name === name && one.place === place && one.isReady !== false);
   if (!found) throw notFoundError(`projects/${PROJECT}/${place}/${kind}/${name}`);
   return found;
 }
 
-/** The instance whose address this is, where one has it. */
+/** Returns the instance that uses an address, if any. */
 export function userOf({ instances }: GceWorld, { ip }: Address): GceInstance | undefined {
   return instances.find(({ properties }) => properties.networkInterfaces?.[0]?.accessConfigs?.[0]?.natIP === ip);
 }

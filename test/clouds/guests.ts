@@ -5,7 +5,7 @@ import type { Guest, Guests } from './cloud.ts';
 
 const execFileAsync = promisify(execFile);
 
-/** Addresses with nothing behind them, for tests that never connect. */
+/** Returns guests that are only addresses, for tests that never connect. */
 export function noGuests(): Guests {
   let last = 0;
   const next = (): string => `203.0.113.${(last++ % 250) + 1}`;
@@ -22,9 +22,7 @@ export function noGuests(): Guests {
   };
 }
 
-/**
- * A host of the test bed behind each instance, which takes its user data as the provider's own agent would have it do.
- */
+/** Returns guests that are hosts of the test bed, and apply their user data as the provider's own agent would. */
 export function containerGuests(how: { readonly engine: boolean } = { engine: true }): Guests {
   return {
     async start({ userData }) {
@@ -37,7 +35,7 @@ export function containerGuests(how: { readonly engine: boolean } = { engine: tr
   };
 }
 
-/** So many boot at once: more would only take each other's time, until one gives up. */
+/** The number of hosts that boot at the same time: more would slow each other down until one times out. */
 const MAX_CONCURRENT_BOOTS = 4;
 let bootingCount = 0;
 const waitingForSlot: (() => void)[] = [];
@@ -107,7 +105,7 @@ async function runDocker(...argv: readonly string[]): Promise<{ stdout: string }
   );
 }
 
-/** EC2's user data are cloud-init's; Compute Engine's metadata are its guest agent's. */
+/** Applies EC2's user data as cloud-init does, and Compute Engine's metadata as its guest agent does. */
 async function simulateFirstBoot(host: BedHost, userData: Readonly<Record<string, string>>): Promise<void> {
   const cloudConfig = userData['user-data'];
   if (cloudConfig !== undefined) await applyCloudConfig(host, cloudConfig);
@@ -121,16 +119,16 @@ async function simulateFirstBoot(host: BedHost, userData: Readonly<Record<string
 async function runStartupScript(host: BedHost, userData: Readonly<Record<string, string>>): Promise<void> {
   const script = userData['startup-script'];
   if (script === undefined) return;
-  // Nothing may be run from /run.
+  // The host does not allow programs in /run.
   const path = '/tmp/startup-script';
   await runOnHost(host, `cat > ${path} && chmod 700 ${path} && ${path}`, script);
 }
 
-/** The few keys of a cloud-config that Slipway writes; cloud-init itself reads them in a test of their own. */
+/** Applies the few keys of a cloud-config that Slipway writes. Another test passes them to cloud-init itself. */
 async function applyCloudConfig(host: BedHost, text: string): Promise<void> {
   const key = /^ {2}ed25519_private: \|\n((?: {4}.*\n)+)/m.exec(text)?.[1]?.replaceAll(/^ {4}/gm, '');
   const login = /^ssh_authorized_keys:\n {2}- (".*")$/m.exec(text)?.[1];
-  if (key === undefined || login === undefined) throw new Error(`these user data bring no keys:\n${text}`);
+  if (key === undefined || login === undefined) throw new Error(`this user data has no keys:\n${text}`);
   await addUser(host, 'admin', JSON.parse(login) as string);
   await runOnHost(
     host,

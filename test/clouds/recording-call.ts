@@ -1,13 +1,13 @@
 import type { Computer } from '../../src/computer/computer.ts';
 import type { CreateCall } from '../../src/drivers/contract.ts';
 
-/** A call of a driver that remembers its notes, and the requests that it wrote to the record. */
+/** A call of a driver that collects its notes and its recorded requests. */
 export type RecordingCall = CreateCall & {
   readonly notes: string[];
   readonly recordedRequests: string[];
 };
 
-/** Makes a call on this computer. Several calls may remember into the same lists. */
+/** Creates a call on this computer. Several calls may share the same lists. */
 export function createRecordingCall(
   computer: Computer,
   {

@@ -290,7 +290,7 @@ describe('an invalid call', () => {
       (2)
 
       $ slipway create web --generic-ip-address a;b --generic-ssh-port 99999 --generic-host-key x
-      ✗ --generic-ip-address must be an IP address or host name alone (--generic-ssh-port and --generic-ssh-user say the rest), got "a;b"; --generic-ssh-port must be at most 65535, got 99999; --generic-host-key must be a fingerprint like SHA256:… or a public key, got "x"
+      ✗ --generic-ip-address must be an IP address or host name (use --generic-ssh-user and --generic-ssh-port for the rest), got "a;b"; --generic-ssh-port must be at most 65535, got 99999; --generic-host-key must be a fingerprint like SHA256:… or a public key, got "x"
       → All options: slipway help generic
       (2)
 
@@ -344,7 +344,7 @@ describe('an invalid call', () => {
       (2)
 
       $ slipway create web --none-url tcp://192.0.2.1:2376 --none-tls-ca /none
-      ✗ TLS takes all three files; --none-tls-cert and --none-tls-key are missing
+      ✗ TLS requires three files: --none-tls-cert and --none-tls-key are missing
       → Add --none-tls-cert <file> --none-tls-key <file>
       (2)
 
@@ -418,7 +418,7 @@ describe('an invalid call', () => {
 
       $ slipway image pull --url https://x.example/d.qcow2
       ✗ An image from a URL needs its digest: https://x.example/d.qcow2
-      → Add --digest sha512:… (it stands in the SHA512SUMS file beside the image)
+      → Add --digest sha512:… (from the SHA512SUMS file beside the image)
       (2)
 
       $ slipway image pull --url d.qcow2

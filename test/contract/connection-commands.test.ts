@@ -166,7 +166,7 @@ describe('slipway events', () => {
     const { code, stdout, stderr } = await home.slipway(['events', '--until', '1s']);
     expect([code, stdout]).toEqual([9, '']);
     expect(stderr.trimEnd().split('\n').toSorted()).toEqual(
-      names.map((name) => `${name}: its engine can't be reached: the socket does not exist`).toSorted(),
+      names.map((name) => `The engine of machine "${name}" can't be reached: the socket does not exist`).toSorted(),
     );
   });
 

@@ -16,7 +16,7 @@ beforeAll(async () => {
 
 type DoctorRow = { readonly what: string; readonly state: string; readonly detail: string };
 
-/** Creates a user with these programs, an empty home, and a separate folder for plugins of the docker CLI. */
+/** Creates a user with these programs, an empty home, and a folder for plugins of the docker CLI. */
 async function createUser(...programs: readonly string[]) {
   const folder = await createTemporaryFolder();
   const at = (...parts: readonly string[]): string => join(folder.path, ...parts);
@@ -39,7 +39,7 @@ async function createUser(...programs: readonly string[]) {
   };
 }
 
-/** All programs that a driver can need, so that doctor has nothing to install. */
+/** Every program that a check may look for, so that nothing has to be installed. */
 const computer = { platform: process.platform, arch: process.arch, env: {}, templates: '/nowhere', home: '' };
 const allPrograms = [
   'docker',
@@ -48,7 +48,7 @@ const allPrograms = [
 ];
 
 describe('docker machine', () => {
-  test('is reported as not linked, and is not linked without --yes', async () => {
+  test('is reported as not linked, and is not linked without consent', async () => {
     await using user = await createUser(...allPrograms);
     expect(await user.readRow()).toEqual({
       what: 'docker machine',
@@ -73,7 +73,7 @@ describe('docker machine', () => {
     expect((await user.doctor('--fix', '--yes')).stderr).not.toContain('works now');
   });
 
-  test('stays unchanged when the file belongs to another program', async () => {
+  test('is left unchanged if it belongs to another program', async () => {
     await using user = await createUser(...allPrograms);
     await mkdir(user.at('settings', 'cli-plugins'), { recursive: true });
     await writeFile(user.link, 'theirs', { mode: 0o755 });
@@ -81,11 +81,11 @@ describe('docker machine', () => {
     expect(await readFile(user.link, 'utf8')).toBe('theirs');
     expect(await user.readRow()).toMatchObject({
       state: 'note',
-      detail: `${user.link} is another program's, and is left unchanged`,
+      detail: `${user.link} belongs to another program, so it is left unchanged`,
     });
   });
 
-  test("stays unchanged when the broken link is not Slipway's", async () => {
+  test("is left unchanged if it is a broken link that is not Slipway's", async () => {
     await using user = await createUser(...allPrograms);
     await mkdir(user.at('settings', 'cli-plugins'), { recursive: true });
     await symlink('/nowhere/docker-machine', user.link);
@@ -94,7 +94,7 @@ describe('docker machine', () => {
     expect(await user.readRow()).toMatchObject({ state: 'note' });
   });
 
-  test('is linked again when the installation has moved', async () => {
+  test('is linked again after the installation was moved', async () => {
     await using user = await createUser(...allPrograms);
     await mkdir(user.at('settings', 'cli-plugins'), { recursive: true });
     await symlink('/old/lib/node_modules/slipway/dist/docker-machine.js', user.link);
@@ -104,6 +104,18 @@ describe('docker machine', () => {
     });
     await user.doctor('--fix', '--yes');
     expect(await readlink(user.link)).toBe(await realpath(distPath('docker-machine')));
+  });
+
+  test('is reported with the reason if its folder is unreadable, and the other checks go ahead', async () => {
+    await using user = await createUser(...allPrograms);
+    await mkdir(user.at('settings'));
+    // A link to itself: root, as which tests may run, can read every other folder.
+    await symlink('cli-plugins', user.at('settings', 'cli-plugins'));
+    expect(await user.readRow()).toMatchObject({
+      state: 'optional',
+      detail: expect.stringMatching(/^ELOOP: .*; to fix it, check the folder .*\/settings\/cli-plugins$/),
+    });
+    expect((await user.doctor()).stdout).toMatch(/^ssh client +✔ ok/m);
   });
 
   test('is not mentioned without a docker CLI', async () => {

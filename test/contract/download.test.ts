@@ -185,7 +185,7 @@ describe('a partial file', () => {
     const lines: string[] = [];
     const path = await download(server.url, downloadTo(folder.path, { log: (line) => lines.push(line) }));
     expect((await readFile(path)).equals(fileContent)).toBe(true);
-    expect(lines).toContainEqual(expect.stringMatching(/^the server sent another part than was asked for; retrying/));
+    expect(lines).toContainEqual(expect.stringMatching(/^the server sent a different range than requested; retrying/));
   });
 });
 
@@ -194,7 +194,7 @@ test('refuses a file with another digest, removes it, and prints both digests', 
   await using server = await startFileServer(otherContent);
   expect(await catchRejection(download(server.url, downloadTo(folder.path)))).toMatchObject({
     code: 'DOWNLOAD',
-    message: `${server.url} is not what its digest says`,
+    message: `${server.url} does not match its digest`,
     detail: [`expected sha512:${hexDigest(fileContent)}`, `actual   sha512:${hexDigest(otherContent)}`],
   });
   expect(await readdir(folder.path)).toEqual([]);
@@ -213,7 +213,7 @@ test('retries a silent server, gives up when it stays silent, and keeps the part
     download(silent.url, downloadTo(join(folder.path, 'always'), { retryPolicy: soon })),
   );
   expect(error).toMatchObject({ code: 'DOWNLOAD' });
-  expect(error?.message).toBe(`${silent.url} could not be downloaded: nothing came for 0.3 s (3 attempts)`);
+  expect(error?.message).toBe(`${silent.url} could not be downloaded: no data arrived for 0.3 s (3 attempts)`);
   expect((await stat(join(folder.path, 'always', `${hexDigest(fileContent)}.part`))).size).toBeGreaterThan(0);
 });
 
@@ -317,7 +317,7 @@ test('verifies a local file and uses it in place', async () => {
 describe("a vendor's list of digests", () => {
   const toBytes = (text: string): Buffer => Buffer.from(text);
   const fetchDigest = (url: string, name: string): Promise<string> =>
-    fetchPublishedDigest(url, name, { signal, log: () => {}, patience: retryPolicy });
+    fetchPublishedDigest(url, name, { signal, log: () => {}, retryPolicy });
 
   test('provides the digest of exactly this file', async () => {
     const [a, b, c] = ['a', 'b', 'c'].map((digit) => digit.repeat(128));
@@ -350,10 +350,10 @@ describe("a vendor's list of digests", () => {
 
   test('is refused when it is not a list of digests', async () => {
     await using digits = await startFileServer(toBytes('abc  disk.qcow2\n'));
-    expect((await catchRejection(fetchDigest(digits.url, 'disk.qcow2')))?.message).toMatch(/holds no digest$/);
+    expect((await catchRejection(fetchDigest(digits.url, 'disk.qcow2')))?.message).toMatch(/has no valid digest$/);
     await using server = await startFileServer(fileContent);
     expect((await catchRejection(fetchDigest(server.url, 'disk.qcow2')))?.message).toMatch(
-      /too long for a list of digests/,
+      /too large for a list of digests/,
     );
   });
 });

@@ -416,7 +416,7 @@ describe('an instance with a lifetime', () => {
   test("reports what a stopped instance costs, and that a spot instance can't stop", () => {
     expect(ec2Manifest.shutdownBehavior?.(targetWithLifetime({ idleStop: '30m' }, ['--ec2-root-size', '20']))).toEqual({
       byItself: 'stopped',
-      costs: 'its disk goes on costing about $1.60 a month',
+      costs: 'its disk still costs about $1.60 a month',
     });
     expect(targetWithLifetime({ idleStop: '30m' }, ['--ec2-spot']).onShutdown).toBe('removed');
   });

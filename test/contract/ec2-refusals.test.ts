@@ -144,7 +144,7 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     title: 'credentials of another account than --ec2-account',
     argv: ['--ec2-account', '999999999999'],
     code: 'CREDENTIALS',
-    message: new RegExp(`^Your AWS credentials are of the account ${ACCOUNT}, and this machine is in 999999999999$`),
+    message: new RegExp(`^Your AWS credentials belong to the account ${ACCOUNT}, and this machine is in 999999999999$`),
     hint: /Use the credentials of 999999999999/,
   },
   {
@@ -237,7 +237,7 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     title: 'user data that is too large',
     argv: ['--ec2-user-data', 'HOME/large.sh'],
     code: 'USAGE',
-    message: /^The user data are 1\d{4} bytes together with Slipway's own, and EC2 takes at most 16384$/,
+    message: /^The user data is 1\d{4} bytes together with Slipway's own, and EC2 accepts at most 16384$/,
     hint: /--ec2-user-data/,
   },
   {
@@ -574,7 +574,7 @@ describe('create of one machine after its bulk call was killed', () => {
     await ec2.machines.create({ ...first, lastRequest: requestedAgo(1) }, BOOT, call);
     expect(countCalls('RunInstances')).toBe(1);
     expect(countCalls('CreateSecurityGroup')).toBe(1);
-    expect(call.notes.join()).toMatch(/asked for its instances a moment ago .+ for up to 5\d s/);
+    expect(call.notes.join()).toMatch(/late to show the requested instances; .+ for up to 5\d s/);
   });
 
   test.each([
@@ -678,7 +678,7 @@ describe('with credentials of another account', () => {
     const error = await catchRejection(removeInstance(target, call));
     expect(error).toMatchObject({
       code: 'CREDENTIALS',
-      message: `Your AWS credentials are of the account ${OTHER_ACCOUNT}, and this machine is in ${ACCOUNT}`,
+      message: `Your AWS credentials belong to the account ${OTHER_ACCOUNT}, and this machine is in ${ACCOUNT}`,
       hint: expect.stringContaining(`Use the credentials of ${ACCOUNT}`),
     });
     expect(mutatingCalls()).toEqual(before);
@@ -707,7 +707,7 @@ describe('with credentials of another account', () => {
       };
       expect(await catchRejection(actions[action]())).toMatchObject({
         code: 'CREDENTIALS',
-        message: `Your AWS credentials are of the account ${OTHER_ACCOUNT}, and this machine is in ${ACCOUNT}`,
+        message: `Your AWS credentials belong to the account ${OTHER_ACCOUNT}, and this machine is in ${ACCOUNT}`,
       });
       expect(mutatingCalls()).toEqual(before);
     },

@@ -175,8 +175,8 @@ describe("following a machine's events", () => {
     expect(names).toEqual(['web: a', 'web: b', 'web: c', 'web: d']);
     expect(docker.state.requests.map((url) => url.searchParams.get('since'))).toEqual([null, '1700000000.123456789']);
     expect(notices).toEqual([
-      expect.stringMatching(/^web: its engine can't be reached, and is tried again: /),
-      'web: it answers again',
+      expect.stringMatching(/^The engine of machine "web" can't be reached: .*\. Trying again$/),
+      'Machine "web" answers again',
     ]);
     expect(reason).toBe('stopped');
   });
@@ -202,8 +202,8 @@ describe("following a machine's events", () => {
     const { names, notices } = await work;
     expect(names).toEqual(['web: late']);
     expect(notices).toEqual([
-      "web: its engine can't be reached, and is tried again: nothing listens there",
-      'web: it answers again',
+      'The engine of machine "web" can\'t be reached: nothing listens there. Trying again',
+      'Machine "web" answers again',
     ]);
   });
 
@@ -220,7 +220,7 @@ describe("following a machine's events", () => {
     expect(await listenUntil(docker.endpoint.url, 9, { until: past })).toEqual({
       names: ['web: a'],
       notices: [],
-      reason: 'over',
+      reason: 'finished',
     });
     const future = String(Date.now() / 1000 + 3600);
     const stopped = listenUntil(docker.endpoint.url, 1, { until: future });
@@ -233,8 +233,8 @@ describe("following a machine's events", () => {
     const unheard = await listenUntil(docker.endpoint.url, 1, { until: past });
     expect(unheard).toEqual({
       names: [],
-      notices: ["web: its engine can't be reached: nothing listens there"],
-      reason: 'unheard',
+      notices: ['The engine of machine "web" can\'t be reached: nothing listens there'],
+      reason: 'unreachable',
     });
   });
 });

@@ -45,7 +45,7 @@ describe('plan', () => {
       code: 0,
       stderr: '',
       stdout: `machines.yaml: planned changes
-  ± replace  web  generic: the host itself and its engine stay as they are; this file did not make it
+  ± replace  web  generic: the host itself and its engine stay as they are; it was not created from this file
       generic.ipAddress: 192.0.2.10 -> 192.0.2.12  (replaces the machine)
   + create   db   generic
 `,
@@ -97,9 +97,9 @@ describe('plan', () => {
 
 describe('an invalid call', () => {
   const CALLS: readonly (readonly [string, readonly string[], RegExp])[] = [
-    ['names a file that does not exist', ['plan', '-f', 'none.yaml'], /none.yaml is not there\n→ Make it/],
+    ['names a file that does not exist', ['plan', '-f', 'none.yaml'], /none.yaml does not exist\n→ Create it/],
     ['names a folder', ['plan', '--file', '/tmp'], /\/tmp is a folder\n→ Name the file in it: -f \/tmp\/machines.yaml/],
-    ['names a device', ['plan', '-f', '/dev/zero'], /\/dev\/zero is no file/],
+    ['names a device', ['plan', '-f', '/dev/zero'], /\/dev\/zero is not a file/],
     ['misspells a machine', ['plan', 'wbe'], /defines no machine "wbe"\n→ Did you mean web\?/],
     ['sets the concurrency to 0', ['apply', '--concurrency', '0'], /--concurrency must be at least 1, got 0/],
   ];
@@ -116,8 +116,8 @@ describe('an invalid call', () => {
     expect([code, stderr.split('\n').slice(0, 3)]).toEqual([
       2,
       [
-        '✗ machines.yaml has 2 mistakes',
-        '  │ machines.yaml:2:10: "drivr" is no key of machines.web (did you mean driver?)',
+        '✗ machines.yaml has 2 errors',
+        '  │ machines.yaml:2:10: unknown key "drivr" in machines.web (did you mean driver?)',
         '  │ machines.yaml:3:7: machines.db.generic.ipAddress is missing',
       ],
     ]);
@@ -126,7 +126,7 @@ describe('an invalid call', () => {
 
   test('with a file that is not text says so', async () => {
     await using fixture = await createFleetHome(new Uint8Array([0x6d, 0xff, 0xfe, 0x00]));
-    expect((await fixture.runSlipway('plan')).stderr).toContain('machines.yaml is not a text in UTF-8');
+    expect((await fixture.runSlipway('plan')).stderr).toContain('machines.yaml is not UTF-8 text');
   });
 });
 

@@ -404,10 +404,10 @@ test('a machine that powers itself off is stopped, with the remaining cost', () 
     });
   expect(shutdownBehavior({ diskSize: 20, diskType: 'pd-balanced' })).toEqual({
     byItself: 'stopped',
-    costs: 'its disk goes on costing about $2.00 a month',
+    costs: 'its disk still costs about $2.00 a month',
   });
   expect(shutdownBehavior({ address: 'static', diskType: 'hyperdisk-balanced' })).toEqual({
     byItself: 'stopped',
-    costs: 'its disk goes on costing, and so does its address',
+    costs: 'its disk still costs money, and so does its address',
   });
 });

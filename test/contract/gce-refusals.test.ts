@@ -79,7 +79,7 @@ describe('before anything costs money', () => {
   test('refuses missing credentials without a request', async () => {
     await expectRefusal(resolveTarget(fixture.newTarget({ project: PROJECT }), fixture.callWith({})), {
       code: 'CREDENTIALS',
-      messages: [/no Google credentials in your environment nor in gcloud's folder/],
+      messages: [/no Google credentials in your environment or in gcloud's folder/],
       hint: /gcloud auth application-default login.*GOOGLE_APPLICATION_CREDENTIALS/,
     });
     expect(fixture.cloud.calls).toEqual([]);
@@ -591,7 +591,7 @@ test('create after a killed bulk call waits for the instances of that call and c
   await gce.machines.create({ ...first, lastRequest }, BOOT, call);
   await bulk;
   expect(cloud.instances.map(({ name }) => name)).toEqual(['web-0-0-3f9a2c41', 'web-1-1-3f9a2c41']);
-  expect(fixture.notes.join('\n')).toMatch(/asked for its instances a moment ago/);
+  expect(fixture.notes.join('\n')).toMatch(/late to show the requested instances/);
   // A request from long ago never reached the cloud, so create does not wait for it.
   await gce.machines.remove(first, call);
   await gce.machines.create({ ...first, lastRequest: { ...lastRequest, at: '2026-01-01T00:00:00Z' } }, BOOT, call);

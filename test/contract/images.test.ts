@@ -86,7 +86,7 @@ test('image rm accepts names and digests, removes broken images, and removes not
   });
   expect((await images.list()).map(({ key }) => key.name)).toEqual(['debian-13']);
   expect((await runImageCommand(home.path, 'rm', 'nothing')).stderr).toBe(
-    '✗ Image "nothing" does not exist\n→ You have: debian-13\n',
+    '✗ Image "nothing" does not exist\n→ Existing images: debian-13. For details: slipway image ls\n',
   );
   await rm(join(home.path, 'vms'), { recursive: true });
   expect(await runImageCommand(home.path, 'rm', 'debian-13')).toMatchObject({ code: 0 });

@@ -271,17 +271,17 @@ test('invalid filters and formats are reported with a hint', async () => {
     (2)
 
     $ slipway ls --format {{.Nmae}}
-    ✗ --format can't be used: there is no field .Nmae (at ".Nmae}}")
+    ✗ --format can't be used: unknown field .Nmae (at ".Nmae}}")
     → Did you mean .Name? Known: .Name .Current .Driver .State .URL .Engine .CertificateDays .Deadline .IdleStop .Trouble
     (2)
 
     $ slipway ls --format {{.Name
-    ✗ --format can't be used: an action does not end: }} is missing (at "{{.Name")
+    ✗ --format can't be used: an action is not closed: }} is missing (at "{{.Name")
     → A format is a Go template: --format "{{.field}} {{json .}}"
     (2)
 
     $ slipway ls --format {{uper .Name}}
-    ✗ --format can't be used: there is no function uper (at "uper .Name}}")
+    ✗ --format can't be used: unknown function uper (at "uper .Name}}")
     → Did you mean upper? Known: json prettyjson join split lower upper pad truncate and or not len index slice print println printf html js urlquery eq ne lt le gt ge
     (2)
 
@@ -296,17 +296,17 @@ test('invalid filters and formats are reported with a hint', async () => {
     (2)
 
     $ slipway inspect m-2 --format {{.spec.name.x}}
-    ✗ --format can't be used: there is no field x in a string (at ".spec.name.x}}")
+    ✗ --format can't be used: a string has no field x (at ".spec.name.x}}")
     → A format is a Go template: --format "{{.field}} {{json .}}"
     (2)
 
     $ slipway inspect m-2 --format {{template "x"}}
-    ✗ --format can't be used: template is left out here (at "template \\"x\\"}}")
+    ✗ --format can't be used: template is not supported (at "template \\"x\\"}}")
     → Known: break continue else end if range with json prettyjson join split lower upper pad truncate and or not len index slice print println printf html js urlquery eq ne lt le gt ge
     (2)
 
     $ slipway status m-2 --format {{.State}}
-    ✗ --format can't be used: there is no field .State (at ".State}}")
+    ✗ --format can't be used: unknown field .State (at ".State}}")
     → Did you mean .state? Known: .name .state .engine .days .trouble .driver .address .ssh .url .context .deadline .idleStop .containers .images .host .unasked
     (2)
 

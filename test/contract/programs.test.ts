@@ -282,7 +282,7 @@ describe('the programs of a driver', () => {
     await using computer = await createComputer('apt-get', 'sudo', 'docker', 'ssh', 'boat-hull');
     const before = await computer.doctor();
     expect(before.status).toBe(1);
-    expect(before.text).toMatch(/^driver boat +✗ missing +missing: boat-sail$/m);
+    expect(before.text).toMatch(/^driver boat +✗ missing +requires boat-sail$/m);
     expect(before.text).toContain(`To fix it: ${manualInstallCommand('boat-sail-bin')}`);
     expect(before.text).not.toContain('from the west');
     const after = await computer.doctor({ fix: true, yes: true });

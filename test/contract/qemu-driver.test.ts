@@ -128,9 +128,9 @@ describe('validate', () => {
     expect(await catchRejection(qemu.validate(target({ memory: available }), call))).toBeUndefined();
     const error = await catchRejection(qemu.validate(target({ memory: available + 1 }), call));
     expect(`${error?.code}: ${error?.message}`).toBe(
-      `USAGE: web would have ${available + 1} MB of memory, but this computer has ${available} MB`,
+      `USAGE: Machine "web" would have ${available + 1} MB of memory, but this computer has ${available} MB`,
     );
-    expect(error?.hint).toMatch(/^Type less, such as: --qemu-memory \d+$/);
+    expect(error?.hint).toMatch(/^Use less memory, such as: --qemu-memory \d+$/);
   });
 
   test('refuses the same port for SSH and for the engine', async () => {
@@ -162,7 +162,7 @@ describe('create', () => {
       'echo first; echo "qemu: no such machine" >&2; exit 7',
     );
     const error = await catchRejection(qemu.create(target(), bootConfig(), call));
-    expect(`${error?.code}: ${error?.message}`).toBe('DRIVER_FAILED: QEMU could not start web');
+    expect(`${error?.code}: ${error?.message}`).toBe('DRIVER_FAILED: QEMU could not start "web"');
     expect(error?.detail).toEqual(['first', 'qemu: no such machine', 'QEMU exited with status 7']);
     expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped' });
     await qemu.remove(target(), call);
@@ -205,7 +205,7 @@ describe('create', () => {
     expect(await catchRejection(qemu.create(target({ disk: 2 }), bootConfig(), call))).toMatchObject({
       code: 'USAGE',
       message: '--qemu-disk must be at least 3 for the image debian-13, got 2',
-      hint: 'Type: --qemu-disk 3',
+      hint: 'Use a larger disk: --qemu-disk 3',
     });
     expect(await qemu.inspect(target(), call)).toEqual({ state: 'missing' });
     await qemu.remove(target(), call);
@@ -218,7 +218,7 @@ describe('create', () => {
     await using _taken = await occupyPort(port);
     const error = await catchRejection(qemu.create(target({ enginePort: port }), bootConfig(), call));
     expect(`${error?.code}: ${error?.message}`).toBe(
-      `PORT_TAKEN: Port ${port} of 127.0.0.1, which web needs (--qemu-engine-port), is in use by another program`,
+      `PORT_TAKEN: Port ${port} of 127.0.0.1, which "web" needs (--qemu-engine-port), is in use by another program`,
     );
     expect(error?.hint).toContain('slipway create web --qemu-engine-port PORT');
     expect(await readdir(vms)).not.toContain('started');
@@ -405,7 +405,7 @@ describe.runIf(hasQemu)('a VM', () => {
     await using vm = await createEmptyVm('Linux\\nslipway: failed: no root disk\\n');
     await qemu.create(vm.target(), bootConfig(), vm.call);
     const error = await catchRejection(qemu.waitUntilBooted(vm.target(), vm.call));
-    expect(`${error?.code}: ${error?.message}`).toBe('BOOT_FAILED: web did not start: no root disk');
+    expect(`${error?.code}: ${error?.message}`).toBe('BOOT_FAILED: Machine "web" did not start: no root disk');
     expect(error?.detail).toEqual(['Linux', 'slipway: failed: no root disk']);
   });
 
@@ -416,7 +416,7 @@ describe.runIf(hasQemu)('a VM', () => {
     process.kill(await vm.pid(), 'SIGKILL');
     expect(await boot).toMatchObject({
       code: 'BOOT_FAILED',
-      message: 'web exited while it was starting',
+      message: 'Machine "web" exited while it was starting',
       detail: ['Kernel panic'],
     });
   });
@@ -435,7 +435,7 @@ describe.runIf(hasQemu)('a VM', () => {
     await using vm = await createEmptyVm();
     await qemu.create(vm.target(), bootConfig(), vm.call);
     await qemu.stop(vm.target(), { seconds: 0.2 }, vm.call);
-    expect(vm.notes).toEqual(['web did not shut down within 0.2 seconds, so it was killed']);
+    expect(vm.notes).toEqual(['Machine "web" did not shut down within 0.2 seconds, so it was killed']);
     expect(await qemu.inspect(vm.target(), vm.call)).toEqual({ state: 'stopped' });
   });
 
@@ -452,7 +452,7 @@ describe.runIf(hasQemu)('a VM', () => {
     expect(now.ssh).toBe(ports.ssh);
     expect([ports.ssh, ports.engine]).not.toContain(now.engine);
     expect(vm.notes).toEqual([
-      `Port ${ports.engine} of 127.0.0.1 is in use by another program, so web uses port ${now.engine} now`,
+      `Port ${ports.engine} of 127.0.0.1 is in use by another program, so "web" uses port ${now.engine} now`,
     ]);
     expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running', host: { enginePort: now.engine } });
   });
@@ -502,7 +502,9 @@ fi`;
     await qemu.create(vm.target(), bootConfig(), vm.call);
     await qemu.kill(vm.target(), vm.call);
     await rm(join(vm.vms, 'disk.qcow2'));
-    expect((await catchRejection(qemu.start(vm.target(), vm.call)))?.message).toMatch(/^The disk of web is missing: /);
+    expect((await catchRejection(qemu.start(vm.target(), vm.call)))?.message).toMatch(
+      /^The disk of "web" is missing: /,
+    );
     await writeVm(vm.vms, { ...((await readVm(vm.vms)) as Vm), imageDigest: 'sha256:3' });
     expect((await catchRejection(qemu.start(vm.target(), vm.call)))?.code).toBe('IMAGE_MISSING');
   });
@@ -564,15 +566,27 @@ fi`;
         /its disk has changed/,
       ],
       ['a byte of its memory has changed', (folder) => flipByte(join(folder, 'memory')), {}, /its memory is damaged$/],
-      ['its options say more memory', async () => {}, { memory: 3000 }, /its options now say 3000 MB of memory/],
-      ['its options say another accelerator', async () => {}, { accelerator: 'kvm' }, /now say the accelerator kvm/],
+      [
+        'its options specify more memory',
+        async () => {},
+        { memory: 3000 },
+        /its options now specify 3000 MB of memory/,
+      ],
+      [
+        'its options specify another accelerator',
+        async () => {},
+        { accelerator: 'kvm' },
+        /now specify the accelerator kvm/,
+      ],
     ])('starts from its disk when %s, and says why', async (_what, damage, more, reason) => {
       await using vm = await createSuspendedVm();
       const { call, target, vms } = vm;
       await damage(vms);
       await qemu.start(target({ disk: 2, ...more }), call);
       await qemu.waitUntilBooted(target(), call);
-      expect(vm.notes).toEqual([expect.stringMatching(/^web could not be resumed, so it starts from its disk: /)]);
+      expect(vm.notes).toEqual([
+        expect.stringMatching(/^Machine "web" could not be resumed, so it starts from its disk: /),
+      ]);
       expect(vm.notes[0]).toMatch(reason);
       expect((await vm.starts()).at(-1)).not.toContain('-incoming');
       expect(await readdir(vms)).not.toContain('memory');
@@ -644,8 +658,8 @@ fi`;
         await repair();
         expect(error).toMatchObject({
           code: 'DRIVER_FAILED',
-          message: expect.stringMatching(/^web could not be resumed: /) as string,
-          hint: 'Fix that, then run the same command again. To give up what is in its memory: slipway kill web',
+          message: expect.stringMatching(/^Machine "web" could not be resumed: /) as string,
+          hint: 'Fix that, then run the same command again. To discard its memory: slipway kill web',
         });
         expect(error?.message).toMatch(reason);
         expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped', suspended: true });
@@ -758,7 +772,7 @@ fi`;
       await qemu.waitUntilBooted(target(), call);
       await writeScript(bin(vm, 'zstd'), body);
       const error = await catchRejection(qemu.suspend(target(), call));
-      expect(error?.message).toMatch(/^Could not write the memory of web: /);
+      expect(error?.message).toMatch(/^Could not write the memory of "web": /);
       expect(error?.message).toContain(reason);
       expect(error?.hint).toMatch(/^It is still running. /);
       expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
@@ -848,7 +862,7 @@ fi`;
       const other = { ...target(), id: '22222222-2222-4222-8222-222222222222', name: 'other' };
       const taken = await Promise.all([qemu.warmPool.take(target(), call), qemu.warmPool.take(other, call)]);
       expect(taken.filter(Boolean)).toEqual(['the keys']);
-      expect(vm.notes).toEqual([expect.stringMatching(/^No spare is ready for (web|other), so it starts cold$/)]);
+      expect(vm.notes).toEqual([expect.stringMatching(/^No spare is ready for "(web|other)", so it starts cold$/)]);
       await qemu.remove(other, call);
     });
 
@@ -870,7 +884,7 @@ fi`;
       await vm.call.recordRequest('');
       expect(await qemu.create(target(), bootConfig(), call)).toEqual({ bootApplied: true });
       expect(vm.notes).toEqual([
-        expect.stringMatching(/^The spare for web can't be used, so it starts cold: .*memory/),
+        expect.stringMatching(/^The spare for "web" can't be used, so it starts cold: .*memory/),
       ]);
       expect(await readVm(vms)).not.toHaveProperty('spareFiles');
       expect((await vm.starts()).at(-1)).toContain('slipway.seed=');
@@ -883,7 +897,7 @@ fi`;
       await writeFile(join(vms, 'refused'), 'no room');
       expect(await qemu.create(target(), bootConfig(), call)).toEqual({ bootApplied: true });
       expect(vm.notes).toEqual([
-        "The spare for web can't be used, so it starts cold: QEMU could not start (QEMU exited with status 1)",
+        `The spare for "web" can't be used, so it starts cold: QEMU could not start (QEMU exited with status 1)`,
       ]);
     });
 
@@ -929,14 +943,14 @@ fi`;
     });
 
     test.each<[string, Partial<Options>, string]>([
-      ['another user', { sshUser: 'alice' }, 'its options now say the user alice'],
-      ['another image', { image: 'debian-12' }, 'its options now say the image debian-12 (2)'],
+      ['another user', { sshUser: 'alice' }, 'its options now specify the user alice'],
+      ['another image', { image: 'debian-12' }, 'its options now specify the image debian-12 (2)'],
     ])('is replaced by a cold start when it was taken for a machine with %s', async (_what, more, reason) => {
       await using vm = await createVmWithSpare();
       const { call, target, vms } = vm;
       await qemu.warmPool.take(target(), call);
       expect(await qemu.create(target(more), bootConfig(), call)).toEqual({ bootApplied: true });
-      expect(vm.notes).toEqual([`The spare for web can't be used, so it starts cold: ${reason}`]);
+      expect(vm.notes).toEqual([`The spare for "web" can't be used, so it starts cold: ${reason}`]);
       expect(await readVm(vms)).toMatchObject(
         more.sshUser === undefined ? { imageDigest: 'sha256:2' } : { imageDigest: 'sha256:1', user: 'alice' },
       );
@@ -949,7 +963,7 @@ fi`;
       await rm(join(computer.home, 'vms'), { recursive: true, force: true });
       await symlink(other.path, join(computer.home, 'vms'));
       expect(await qemu.warmPool.take(target(), call)).toBeUndefined();
-      expect(vm.notes).toEqual(['No spare is ready for web, so it starts cold']);
+      expect(vm.notes).toEqual(['No spare is ready for "web", so it starts cold']);
       expect(await qemu.warmPool.findObstacle(target(), call)).toMatch(/spares and .*vms are on two disks$/);
     });
 

@@ -28,7 +28,7 @@ describeOnBed('a machine with a lifetime', { timeout: 360_000 }, () => {
     const last = Date.parse((await readRecord(user, 'web')).deadline ?? '');
     expect(last - first).toBe(30_000);
     expect((await expectSuccess(user.slipway('ls'))).stdout).toMatch(
-      /ends in \d+ (s|min).*more time: slipway extend web 2h/,
+      /ends in \d+ (s|min).*for more time: slipway extend web 2h/,
     );
     await sleep(last - Date.now() - 5000);
     expect(await host.isRunning()).toBe(true);

@@ -225,7 +225,8 @@ describeOnBed('commands', () => {
     const incomplete = await createWithDriverNone(url, ...tlsFlags().slice(0, 4));
     expect([incomplete.code, incomplete.stderr]).toEqual([2, expect.stringContaining('--none-tls-key is missing')]);
     const socket = await createWithDriverNone('unix:///var/run/docker.sock', ...tlsFlags());
-    expect([socket.code, socket.stderr]).toEqual([2, expect.stringContaining('takes no TLS files')]);
+    const unsupported = 'TLS files are not supported with a unix:// URL';
+    expect([socket.code, socket.stderr]).toEqual([2, expect.stringContaining(unsupported)]);
     const missing = await createWithDriverNone(
       url,
       '--none-tls-ca',

@@ -47,7 +47,7 @@ describeOnBed('a full disk on this computer', () => {
     const refusedChange = await expectFailure(slipway('provision', 'first', '--engine-label', 'round=1'));
     expect(refusedChange.status).toBe(10);
     expect(refusedChange.sentence).toContain('could not be written: the disk is full');
-    expect(refusedChange.hint).toBe('Nothing was lost: fix that, then run the same command again');
+    expect(refusedChange.hint).toBe('No data was lost: fix the cause, then run the same command again');
     expect((await expectSuccess(slipway('inspect', 'first'))).stdout).toBe(record);
     expect(JSON.parse((await expectSuccess(slipway('ls', '--json'))).stdout)).toMatchObject([
       { name: 'first', state: 'running' },

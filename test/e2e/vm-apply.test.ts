@@ -46,7 +46,7 @@ describeOnVm('a local VM in machines.yaml', { timeout: VM_TIMEOUT_SECONDS * 1000
     const file = join(user.home, 'machines.yaml');
     await writeFile(file, 'machines: { dev: { driver: qemu, qemu: { memory: 1200, disk: 11, warm: false } } }\n');
     const refused = await user.slipway('apply', '-f', file);
-    expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('what is on its disk is lost')]);
+    expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('all data on its disk is lost')]);
     expect(await listQemuPids(user)).toHaveLength(1);
   });
 });

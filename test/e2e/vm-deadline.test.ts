@@ -28,7 +28,9 @@ describeOnVm('a local VM with a deadline', { timeout: VM_TIMEOUT_SECONDS * 1000 
 
   test('has the timer of its deadline from its first boot on, without an SSH connection', async () => {
     const { stderr } = await expectSuccess(user.slipway('create', 'dev', '--ttl', '10m', '--idle-stop', '8m'));
-    expect(stderr).toMatch(/dev stops at .* UTC, or once it has been idle for 8m: its disk stays on this computer/);
+    expect(stderr).toMatch(
+      /Machine "dev" stops at .* UTC, or once it has been idle for 8m: its disk stays on this computer/,
+    );
     expect(await runInVmOrThrow(user, 'dev', 'systemctl is-active slipway-deadline.timer slipway-idle.timer')).toBe(
       'active\nactive',
     );

@@ -194,7 +194,7 @@ describeOnVm('spares', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
     await memory.write(Buffer.from('damage'), 0, 6, Math.floor(size / 2));
     await memory.close();
     const { stderr } = await expectSuccess(slipwayWithSpares('create', 'dev', ...small));
-    expect(stderr).toMatch(/The spare for dev can't be used, so it starts cold: .*memory/);
+    expect(stderr).toMatch(/The spare for "dev" can't be used, so it starts cold: .*memory/);
     await expectSuccess(user.slipway('image', 'prune'));
     expect(await docker('dev', 'info', '--format', '{{.Name}}')).toBe('dev');
     expect((await expectSuccess(user.slipway('provision', 'dev', '--dry-run'))).stdout.trim()).toBe(

@@ -12,7 +12,7 @@ export const boatPrograms: readonly Program[] = [
   hullProgram,
   { ...hullProgram, command: 'boat-sail', packages: { apt: ['boat-sail-bin'] } },
 ];
-/** How often the driver was asked about a machine. */
+/** How often the driver has inspected a machine. */
 export const inspections = { times: 0 };
 
 /** A local driver that needs two programs; its engine listens on a socket. */

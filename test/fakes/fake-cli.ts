@@ -2,7 +2,7 @@ import type { Cli } from '../../src/cli/command.ts';
 import { openImageStore } from '../../src/images/image-store.ts';
 import type { World } from '../../src/operations/world.ts';
 
-/** What a command sees of its process: no terminal, no image that could be built. A test overrides what it looks at. */
+/** Returns what a command sees of its process: no terminal, and no images. A test overrides what it needs. */
 export function createFakeCli(world: World, overrides: Partial<Cli> = {}): Cli {
   return {
     world,

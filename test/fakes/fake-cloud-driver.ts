@@ -13,8 +13,8 @@ type CreatedHost = {
 };
 
 /**
- * A cloud in memory, whose driver creates hosts in memory: each shows the host key of its user data until it gets
- * another.
+ * A cloud in memory, whose driver creates hosts in memory. Each host shows the host key of its user data until it gets
+ * another one.
  */
 export type FakeCloud = AsyncDisposable & {
   readonly driver: CloudDriver;
@@ -23,7 +23,7 @@ export type FakeCloud = AsyncDisposable & {
   readonly calls: readonly string[];
   readonly targets: Target<unknown>[];
   readonly createdHosts: readonly CreatedHost[];
-  /** What the next connections get instead of a host. */
+  /** The errors of the next connections, which then reach no host. */
   readonly connectErrors: SlipwayError[];
   /** The key that new hosts show instead of their own. */
   wrongHostKey: string | undefined;
@@ -42,14 +42,14 @@ export function fakeCloud(): FakeCloud {
   const createdHosts: CreatedHost[] = [];
   const connectErrors: SlipwayError[] = [];
   const deletedResources: CloudResource[] = [];
-  const spare: FakeHost[] = [];
+  const preparedHosts: FakeHost[] = [];
   const find = ({ id, batch }: Target<unknown>): CreatedHost | undefined =>
     createdHosts.find(
       (one) => one.id === id || (batch !== undefined && one.id === batch.id && one.index === batch.index),
     );
-  async function make(id: string, index: number | undefined, boot: FirstBootConfig): Promise<void> {
-    const at = spare.findIndex(({ port }) => port === boot.enginePort);
-    const host = at >= 0 ? spare.splice(at, 1)[0] : spare.shift();
+  async function createHost(id: string, index: number | undefined, boot: FirstBootConfig): Promise<void> {
+    const at = preparedHosts.findIndex(({ port }) => port === boot.enginePort);
+    const host = at >= 0 ? preparedHosts.splice(at, 1)[0] : preparedHosts.shift();
     createdHosts.push({
       id,
       index,
@@ -71,7 +71,7 @@ export function fakeCloud(): FakeCloud {
         boots.push(boot);
         if (!find(target)) {
           await call.recordRequest('instance');
-          await make(target.id, undefined, boot);
+          await createHost(target.id, undefined, boot);
         }
         return { bootApplied: false };
       },
@@ -91,7 +91,7 @@ export function fakeCloud(): FakeCloud {
     },
     cloud: {
       async resolveOptions({ options }) {
-        calls.push('settle');
+        calls.push('resolveOptions');
         return { region: options.region ?? 'north' };
       },
       async createMany(many, boot, call) {
@@ -102,10 +102,10 @@ export function fakeCloud(): FakeCloud {
         await call.recordRequest('instances');
         for (const { batch } of many)
           if (batch && !createdHosts.some(({ id, index }) => id === batch.id && index === batch.index))
-            await make(batch.id, batch.index, boot);
+            await createHost(batch.id, batch.index, boot);
       },
       async allowCallerIp() {
-        calls.push('admit');
+        calls.push('allowCallerIp');
       },
       async listResources({ home }) {
         return cloud.resources.filter((resource) => home === undefined || resource.home === home);
@@ -129,14 +129,14 @@ export function fakeCloud(): FakeCloud {
     deletedResources,
     async prepareHost() {
       const host = await startFakeHost({ engine: true });
-      spare.push(host);
+      preparedHosts.push(host);
       return host.port;
     },
     async connect(target, side, onHostKey) {
-      const met = connectErrors.shift();
-      if (met) throw met;
+      const connectError = connectErrors.shift();
+      if (connectError) throw connectError;
       const one = createdHosts[target.port - 10_000];
-      if (!one) throw new Error('nobody is there');
+      if (!one) throw new Error('no host has this port');
       if (one.shownHostKey !== target.hostKey && one.shownHostKey !== target.bootstrapHostKey)
         throw new SlipwayError('HOST_KEY', `${target.address} showed another key`);
       one.host.hostKey = one.shownHostKey;
@@ -155,7 +155,7 @@ export function fakeCloud(): FakeCloud {
       };
     },
     async [Symbol.asyncDispose]() {
-      for (const host of [...spare, ...createdHosts.map((one) => one.host)]) await host[Symbol.asyncDispose]();
+      for (const host of [...preparedHosts, ...createdHosts.map((one) => one.host)]) await host[Symbol.asyncDispose]();
     },
   };
   return cloud;

@@ -11,8 +11,8 @@ const VITALS = 'disk 4 2 /\nmemory_total 8\nmemory_free 6\nload 0.10 0.20 0.30\n
 const DROP_IN = '/etc/systemd/system/docker.service.d/50-slipway.conf';
 
 /**
- * A Debian host in memory on 127.0.0.1: it answers the templates' questions, keeps the files that they lay, and its
- * "engine" is an HTTPS server that is started with what lies there.
+ * A Debian host in memory on 127.0.0.1: it answers the templates' scripts and keeps the files that they write. Its
+ * "engine" is an HTTPS server that starts with the certificates among these files.
  */
 export type FakeHost = AsyncDisposable & {
   readonly address: string;
@@ -26,12 +26,12 @@ export type FakeHost = AsyncDisposable & {
   /** The host keys that clients required, one per connection. */
   readonly expectedHostKeys: (string | undefined)[];
   readonly engineStarts: () => number;
-  /** Starts what its init system would start at boot. */
+  /** Starts the engine, if it is installed, as the init system does at boot. */
   boot(): Promise<void>;
   halt(): Promise<void>;
   /** If set, dockerd accepts every client. */
   acceptsAnyClient: boolean;
-  /** If set, its clock, in seconds since 1970. */
+  /** Its clock, in seconds since 1970, if it reports one. */
   clockSeconds: number | undefined;
   /** How often it has booted; a requested reboot counts only if it `obeys`. */
   bootCount: number;

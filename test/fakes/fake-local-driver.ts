@@ -9,15 +9,15 @@ export type FakeLocalMachine = {
   /** The arguments of each `create`. */
   readonly boots: readonly FirstBootConfig[];
   readonly calls: readonly string[];
-  /** Where the machine is after its next start. */
+  /** The address of the machine after its next start. */
   address: string;
-  /** What keeps the machine from running, if anything. */
+  /** Why the machine is paused, if it is. */
   pausedReason: string | undefined;
   /** What happens when the machine shuts itself down. */
   onShutdown: 'removed' | 'stopped';
   /** Removes the machine, as a provider does after its own shutdown. */
   vanish(): void;
-  /** What the machine reports instead of a successful boot. */
+  /** The error of the machine's boot, if it fails. */
   bootError: Error | undefined;
 };
 
@@ -63,7 +63,7 @@ export function fakeLocalMachine(host: FakeHost, name = 'local'): FakeLocalMachi
         return { bootApplied: JSON.stringify(boots[0]) === JSON.stringify(boot) };
       },
       async waitUntilBooted() {
-        calls.push('booted');
+        calls.push('waitUntilBooted');
         if (local.bootError) throw local.bootError;
       },
       inspect,

@@ -26,20 +26,20 @@ export type FileServer = AsyncDisposable & {
 };
 
 /** Serves one file with the given answers. */
-export function startFileServer(body: Buffer, ...manners: readonly ResponseBehavior[]): Promise<FileServer> {
-  return startFileServerOn('127.0.0.1', body, ...manners);
+export function startFileServer(body: Buffer, ...behaviors: readonly ResponseBehavior[]): Promise<FileServer> {
+  return startFileServerOn('127.0.0.1', body, ...behaviors);
 }
 
 export async function startFileServerOn(
   host: string,
   body: Buffer,
-  ...manners: readonly ResponseBehavior[]
+  ...behaviors: readonly ResponseBehavior[]
 ): Promise<FileServer> {
   const requests: { path: string; headers: IncomingHttpHeaders }[] = [];
   const server = createServer((request, response) => {
-    const manner = manners[Math.min(requests.length, manners.length - 1)] ?? {};
+    const behavior = behaviors[Math.min(requests.length, behaviors.length - 1)] ?? {};
     requests.push({ path: request.url ?? '', headers: request.headers });
-    sendResponse(manner.body ?? body, request.headers, response, manner);
+    sendResponse(behavior.body ?? body, request.headers, response, behavior);
   });
   server.listen(0, host);
   await once(server, 'listening');
@@ -56,36 +56,36 @@ export async function startFileServerOn(
 
 function sendResponse(
   file: Buffer,
-  asked: IncomingHttpHeaders,
+  requestHeaders: IncomingHttpHeaders,
   response: ServerResponse,
-  manner: ResponseBehavior,
+  behavior: ResponseBehavior,
 ): void {
   const headers: Record<string, string> = {
-    ...(manner.etag === undefined ? {} : { etag: manner.etag }),
-    ...(manner.lastModified === undefined ? {} : { 'last-modified': manner.lastModified }),
-    ...(manner.location === undefined ? {} : { location: manner.location }),
+    ...(behavior.etag === undefined ? {} : { etag: behavior.etag }),
+    ...(behavior.lastModified === undefined ? {} : { 'last-modified': behavior.lastModified }),
+    ...(behavior.location === undefined ? {} : { location: behavior.location }),
   };
-  if (manner.status !== undefined) {
-    response.writeHead(manner.status, headers).end('no');
+  if (behavior.status !== undefined) {
+    response.writeHead(behavior.status, headers).end('no');
     return;
   }
-  const condition = asked['if-range'];
-  const same = condition === undefined || condition === manner.etag || condition === manner.lastModified;
-  const wanted = Number(/^bytes=(\d+)-$/.exec(asked.range ?? '')?.[1] ?? 'NaN');
-  const ranged = !Number.isNaN(wanted) && same && !manner.ignoresRange;
+  const condition = requestHeaders['if-range'];
+  const same = condition === undefined || condition === behavior.etag || condition === behavior.lastModified;
+  const wanted = Number(/^bytes=(\d+)-$/.exec(requestHeaders.range ?? '')?.[1] ?? 'NaN');
+  const ranged = !Number.isNaN(wanted) && same && !behavior.ignoresRange;
   if (ranged && wanted >= file.length) {
     response.writeHead(416, { 'content-range': `bytes */${file.length}` }).end();
     return;
   }
-  const from = ranged ? (manner.wrongRange ?? wanted) : 0;
-  const length = manner.chunked ? {} : { 'content-length': String(file.length - from) };
+  const from = ranged ? (behavior.wrongRange ?? wanted) : 0;
+  const length = behavior.chunked ? {} : { 'content-length': String(file.length - from) };
   const range = ranged ? { 'content-range': `bytes ${from}-${file.length - 1}/${file.length}` } : {};
   response.writeHead(ranged ? 206 : 200, { ...headers, ...length, ...range });
-  const part = file.subarray(from, manner.stopAtByte);
-  if (manner.stopAtByte === undefined) response.end(part);
+  const part = file.subarray(from, behavior.stopAtByte);
+  if (behavior.stopAtByte === undefined) response.end(part);
   else {
     response.write(part, () => {
-      if (manner.onStop !== 'silence') response.destroy();
+      if (behavior.onStop !== 'silence') response.destroy();
     });
   }
 }

@@ -19,7 +19,7 @@ export function runProgram(
       if (error !== null && typeof error.code !== 'number') reject(error);
       else resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
     });
-    // A program can end without having read its input.
+    // A program can exit without having read its input.
     child.stdin?.on('error', () => {});
     child.stdin?.end(how.stdin ?? '');
   });

@@ -27,7 +27,7 @@ export type SshServer = AsyncDisposable & {
 export type OnExec = (command: string, channel: ServerChannel, connection: Connection) => void;
 
 /**
- * Starts ssh2's own server on 127.0.0.1: it accepts these users' keys, executes what the test defines, and forwards
+ * Starts ssh2's own server on 127.0.0.1: it accepts the `authorized` keys, executes what the test defines, and forwards
  * ports.
  */
 export async function startSshServer({

@@ -8,11 +8,11 @@ import { clientPlacesIn } from './client-paths.ts';
 
 export type RecordingProgress = Progress & { readonly ids: readonly string[]; readonly notes: readonly string[] };
 
-/** Ends the code like a kill would: it is no SlipwayError, so nothing may catch it. */
+/** Ends the code as a kill would: it is not a SlipwayError, so no code may catch it. */
 export const KILLED = new Error('killed by the test');
 
-/** A progress that records its calls, and can end the code before or after a step. */
-export function recordingProgress(dies?: {
+/** Returns a progress that records its calls, and can end the code before or after a step. */
+export function recordingProgress(kill?: {
   readonly when: 'before' | 'after';
   readonly id: string;
 }): RecordingProgress {
@@ -23,9 +23,9 @@ export function recordingProgress(dies?: {
     notes,
     async step(id, _title, work) {
       ids.push(id);
-      if (dies?.id === id && dies.when === 'before') throw KILLED;
+      if (kill?.id === id && kill.when === 'before') throw KILLED;
       const result = await work(() => {});
-      if (dies?.id === id && dies.when === 'after') throw KILLED;
+      if (kill?.id === id && kill.when === 'after') throw KILLED;
       return result;
     },
     lastStepId: () => ids.at(-1) ?? '',

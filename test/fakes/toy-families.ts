@@ -26,7 +26,7 @@ export const toyLinux: Distro = {
   }),
 };
 
-/** A service manager that differs from systemd in its name, its scripts and the place of the engine's command line. */
+/** A service manager that differs from systemd in its name, its scripts and the path of the engine's drop-in. */
 export const toyInit: ServiceManager = {
   ...systemd,
   name: 'toyinit',

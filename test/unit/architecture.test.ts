@@ -24,10 +24,10 @@ const isInFolder = (folder: string, file: string): boolean => file.startsWith(`$
 
 type ImportRule = {
   readonly description: string;
-  readonly isBrokenBy: (arrow: ImportEdge) => boolean;
+  readonly isBrokenBy: (edge: ImportEdge) => boolean;
 };
 
-/** A driver is a folder of drivers/; what lies beside those folders, and in drivers/cloud/, belongs to all drivers. */
+/** Each folder of drivers/ is a driver, except drivers/cloud/. It and the files beside the folders belong to all. */
 const driverNameOf = (file: string): string | undefined => /^drivers\/(?!cloud\/)([^/]+)\//.exec(file)?.[1];
 
 type Folder = {
@@ -40,7 +40,7 @@ type Folder = {
 /** From the bottom of the tree to its top. */
 const FOLDERS: Readonly<Record<string, Folder>> = {
   computer: {
-    description: 'computer/ is this computer (files, locks, programs, child processes): it imports nothing but errors',
+    description: 'computer/ is this computer (files, locks, programs, child processes): it imports only errors',
     may: /^$/,
   },
   machine: {
@@ -52,7 +52,7 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
     may: /^(computer|machine)\//,
   },
   'go-template': {
-    description: "go-template/ is Go's text/template as pure functions: it imports errors at most",
+    description: "go-template/ is Go's text/template as pure functions: it imports only errors",
     may: /^$/,
   },
   images: {
@@ -79,22 +79,22 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
   },
   fleet: {
     description:
-      'fleet/ makes machines.yaml into specs and changes: it imports operations/ and what drivers, images and profiles declare',
+      'fleet/ turns machines.yaml into specs and changes: it imports operations/ and declarations of drivers, images, profiles',
     may: /^(computer|machine|operations)\/|^drivers\/(contract|registry)\.ts$|^images\/image-reference\.ts$|^profiles\/registry\.ts$/,
   },
   terminal: {
     description:
-      'terminal/ is how both programs show, ask and run programs: it imports no operation, but for the type of the world',
+      'terminal/ is how both programs print, ask and run programs: of operations/ it imports only the type of the world',
     may: /^(computer|machine|go-template|ssh)\/|^operations\/world\.ts$/,
   },
   completion: {
     description:
-      'completion/ is what both programs complete: it imports names of machines, images and drivers, and no command',
+      'completion/ is what both programs complete: it imports names of machines, images and drivers, but no command',
     may: /^machine\/(model|options)\.ts$|^images\/(image|catalog)\.ts$|^drivers\/registry\.ts$/,
   },
   'machine-options': {
     description:
-      'machine-options/ makes flags and variables into specs for both programs: it imports what declares options',
+      'machine-options/ turns flags and variables into specs for both programs: it imports declarations of options',
     may: /^machine\/|^drivers\/(contract|registry)\.ts$|^images\/image-reference\.ts$/,
   },
   openssh: {
@@ -107,17 +107,16 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
     may: /^$/,
   },
   cli: {
-    description:
-      'cli/ is the command line: it imports operations, registries and what is made to be shown, and no driver',
+    description: 'cli/ is the command line: it imports operations, registries and output formats, but no driver',
     may: /^(computer|machine|machine-options|images|operations|fleet|profiles|openssh|terminal|completion|manual)\/|^drivers\/(contract|registry|availability)\.ts$|^provision\/step\.ts$|^ssh\/shell\.ts$|^docker-machine\/(config-json\/|(machine-authority|docker-machine-store)\.ts$)/,
   },
   'docker-machine': {
     description:
-      'docker-machine/ is the drop-in, another command line of the same machines: it imports what cli/ may, and nothing of cli/',
+      'docker-machine/ is the drop-in, another command line for the same machines: it imports what cli/ may, but not cli/',
     may: /^(computer|machine|machine-options|operations|profiles|openssh|terminal|completion|manual|go-template)\/|^drivers\/(contract|registry|availability|names)\.ts$|^ssh\/shell\.ts$/,
   },
   bin: {
-    description: 'bin/ is the files that Node starts: both programs, and the commands that answer from files alone',
+    description: 'bin/ is the files that Node starts: both programs, and commands that only read files',
     may: /^(computer|machine|operations|cli|docker-machine|completion|terminal)\//,
   },
 };
@@ -131,7 +130,7 @@ const folderRules: readonly ImportRule[] = Object.entries(FOLDERS).map(([folder,
 
 const rules: readonly ImportRule[] = [
   {
-    description: 'Files at the top of src/ are what every folder needs: they import each other only',
+    description: 'Files at the top of src/ are for every folder: they import only each other',
     isBrokenBy: ({ from, to }) => folderOf(from) === '' && folderOf(to) !== '',
   },
   ...folderRules,
@@ -144,7 +143,7 @@ const rules: readonly ImportRule[] = [
       !/^drivers\/(registry|all)\.ts$/.test(from),
   },
   {
-    description: 'drivers/cloud/ is what clouds have in common: it knows no cloud, and of drivers/ the contract alone',
+    description: 'drivers/cloud/ is what clouds have in common: it imports no cloud, and of drivers/ only the contract',
     isBrokenBy: ({ from, to }) =>
       isInFolder('drivers/cloud', from) &&
       isInFolder('drivers', to) &&
@@ -152,21 +151,19 @@ const rules: readonly ImportRule[] = [
       to !== 'drivers/contract.ts',
   },
   {
-    description:
-      'Only cli/ and docker-machine/ show templates: go-template/ is imported by its index, by way of terminal/ or the drop-in',
+    description: 'Only terminal/ and docker-machine/ import go-template/, and only its index',
     isBrokenBy: ({ from, to }) =>
       isInFolder('go-template', to) &&
       !isInFolder('go-template', from) &&
       (to !== 'go-template/index.ts' || !(isInFolder('terminal', from) || isInFolder('docker-machine', from))),
   },
   {
-    description:
-      'The provisioner gets its connection handed in: it imports types of ssh/connection.ts, nothing that runs',
+    description: 'The provisioner receives its connection as an argument: of ssh/connection.ts it imports only types',
     isBrokenBy: ({ from, to, kind }) => isInFolder('provision', from) && to === 'ssh/connection.ts' && kind !== 'type',
   },
   {
     description:
-      'Deciding what a file changes is pure: of fleet/, apply-fleet.ts alone imports what operations/ does; diff-specs.ts is pure too',
+      'Planning is pure: in fleet/, only apply-fleet.ts imports operations that act; all may import diff-specs.ts',
     isBrokenBy: ({ from, to, kind }) =>
       isInFolder('fleet', from) &&
       from !== 'fleet/apply-fleet.ts' &&
@@ -176,15 +173,15 @@ const rules: readonly ImportRule[] = [
   },
   {
     description:
-      "docker-machine/config-json/ is a file format as pure functions: it imports machine/ and the drivers' declarations",
+      "docker-machine/config-json/ is a file format as pure functions: it imports machine/ and drivers' declarations",
     isBrokenBy: ({ from, to }) =>
       isInFolder('docker-machine/config-json', from) &&
       !isInFolder('docker-machine/config-json', to) &&
-      !/^(machine\/|drivers\/registry\.ts$|errors\.ts$|node:)/.test(to),
+      !/^(machine\/|drivers\/registry\.ts$|(errors|parse-json)\.ts$|node:)/.test(to),
   },
   {
     description:
-      "Nobody imports the drop-in's command line: profiles/, operations/ and import read config.json, and import opens the store",
+      "No folder imports the drop-in's command line: profiles/, operations/ and import read config.json; import opens the store",
     isBrokenBy: ({ from, to }) =>
       isInFolder('docker-machine', to) &&
       !isInFolder('docker-machine', from) &&
@@ -197,7 +194,7 @@ const rules: readonly ImportRule[] = [
   },
   {
     description:
-      'The SSH library is loaded when a connection is opened: terminal/process-world.ts alone imports ssh/connection.ts to run it',
+      'The SSH library is loaded when a connection is opened: only terminal/process-world.ts imports ssh/connection.ts as code',
     isBrokenBy: ({ from, to, kind }) =>
       to === 'ssh/connection.ts' && kind !== 'type' && from !== 'terminal/process-world.ts',
   },
@@ -207,7 +204,7 @@ test.each(rules)('$description', ({ description, isBrokenBy }) => {
   expect(internalEdges.filter(isBrokenBy).map(formatEdge), description).toEqual([]);
 });
 
-test('arrows point one way: no file imports itself through others, types included', () => {
+test('no file imports itself through others, types included', () => {
   const cycle = findCycle(internalEdges);
   expect(cycle?.join(' → ')).toBeUndefined();
 });
@@ -222,14 +219,14 @@ const PACKAGE_IMPORTERS: Readonly<Record<string, readonly string[]>> = {
   'cli-table3': ['terminal/text-output.ts'],
   'jsonc-parser': ['provision/daemon-json.ts'],
   'ssh-config': ['ssh/openssh-files.ts'],
-  // A seed is a tar that a guest unpacks, and a baked image comes out of its guest as one.
+  // A seed is a tar that a guest unpacks; a guest returns a baked image as a tar.
   nanotar: ['provision/run-step.ts', 'drivers/qemu/seed.ts', 'drivers/qemu/bake-image.ts'],
   picocolors: ['terminal/text-output.ts', 'terminal/progress/live.ts'],
-  // Its calls are named in one file, so that the bundle holds no others; its types say what they take and give.
+  // Only sdk.ts imports calls, so that the bundle contains no others. The other files import types.
   '@aws-sdk/client-ec2': files.filter((file) => file.startsWith('drivers/ec2/')),
-  // It keeps lines and columns, and is read where a file of machines is.
+  // It keeps lines and columns for messages about machines.yaml.
   yaml: ['fleet/yaml.ts'],
-  // The language of declarations: options, drivers and commands are written in it.
+  // Options, drivers and commands are declared with it.
   zod: files.filter((file) =>
     /^machine\/(options|spec)\.ts$|^drivers\/|^cli\/(command|fleet-output\.ts$)|^terminal\/event-schema\.ts$|^fleet\/(file-schema|check-file)\.ts$/.test(
       file,
@@ -237,7 +234,7 @@ const PACKAGE_IMPORTERS: Readonly<Record<string, readonly string[]>> = {
   ),
 };
 
-/** Clouds' own libraries, which are read from one file of their driver: others know their types at most. */
+/** The SDKs of clouds. One file of the driver imports each; other files import only types. */
 const SDK_IMPORTERS: Readonly<Record<string, string>> = {
   '@aws-sdk/client-ec2': 'drivers/ec2/sdk.ts',
   '@google-cloud/compute': 'drivers/gce/sdk.ts',
@@ -245,23 +242,23 @@ const SDK_IMPORTERS: Readonly<Record<string, string>> = {
 };
 const sdkNameOf = (to: string): string | undefined => Object.keys(SDK_IMPORTERS).find((name) => to.startsWith(name));
 
-test('one package, one file: a library is used where it is wrapped, and nowhere else', () => {
-  const strays = importEdges
+test('each package is imported only by the file that wraps it', () => {
+  const misplaced = importEdges
     .filter(({ to }) => !sources.has(to) && !to.startsWith('node:'))
     .filter(({ from, to }) => !PACKAGE_IMPORTERS[to]?.includes(from) && SDK_IMPORTERS[sdkNameOf(to) ?? ''] !== from);
-  expect(strays.map(formatEdge)).toEqual([]);
+  expect(misplaced.map(formatEdge)).toEqual([]);
 });
 
-test("a cloud's library is read by one file, and that file when a machine of the cloud is meant", () => {
-  const readers = importEdges.filter(({ to, kind }) => sdkNameOf(to) !== undefined && kind !== 'type');
-  expect(readers.filter(({ from, to }) => SDK_IMPORTERS[sdkNameOf(to) ?? ''] !== from).map(formatEdge)).toEqual([]);
-  const doors = importEdges.filter(({ to }) => Object.values(SDK_IMPORTERS).includes(to));
-  expect(doors.filter(({ kind }) => kind === 'value').map(formatEdge)).toEqual([]);
+test("a cloud's SDK is imported by one file, which is loaded only for machines of that cloud", () => {
+  const sdkImports = importEdges.filter(({ to, kind }) => sdkNameOf(to) !== undefined && kind !== 'type');
+  expect(sdkImports.filter(({ from, to }) => SDK_IMPORTERS[sdkNameOf(to) ?? ''] !== from).map(formatEdge)).toEqual([]);
+  const sdkFileImports = importEdges.filter(({ to }) => Object.values(SDK_IMPORTERS).includes(to));
+  expect(sdkFileImports.filter(({ kind }) => kind === 'value').map(formatEdge)).toEqual([]);
 });
 
 const HEAVY_PACKAGES = ['ssh2', 'inquirer', 'listr2', 'yaml', '@peculiar/x509', 'reflect-metadata'];
 
-test('starting up reads no library that only some commands need', () => {
+test('start-up loads no package that only some commands need', () => {
   const reached = loadedWith('cli/main.ts');
   expect([...HEAVY_PACKAGES, 'cli-table3', 'commander'].filter((name) => reached.has(name))).toEqual([]);
 });
@@ -276,14 +273,14 @@ test('no command loads SSH, prompts, live lists or X.509 before it uses them', (
   }
 });
 
-test('a quick answer knows neither drivers nor what is done over the network, nor any library but declarations', () => {
+test('a fast command loads no drivers, no network code and no package except zod', () => {
   const reached = [...loadedWith('bin/slipway.ts')];
-  const rooms = /^(drivers|provision|operations|fleet|go-template|ssh\/connection|machine\/spec|computer\/child)/;
-  expect(reached.filter((file) => rooms.test(file))).toEqual([]);
+  const slowFolders = /^(drivers|provision|operations|fleet|go-template|ssh\/connection|machine\/spec|computer\/child)/;
+  expect(reached.filter((file) => slowFolders.test(file))).toEqual([]);
   expect(reached.filter((name) => !sources.has(name) && !name.startsWith('node:'))).toEqual(['zod']);
 });
 
-test('what clients ask of the drop-in loads no driver and no declaration before an engine is silent', () => {
+test('frequent commands of the drop-in load no driver and no declaration before an engine fails to answer', () => {
   for (const name of ['active', 'config', 'env', 'inspect', 'ls', 'values']) {
     const reached = loadedWith(`docker-machine/commands/${name}.ts`);
     expect(
@@ -293,7 +290,7 @@ test('what clients ask of the drop-in loads no driver and no declaration before 
   }
 });
 
-/** The two programs, and what both of them are to the world. */
+/** The two programs, and the file that gives them the process. */
 const ENTRY_FILES = [
   'bin/slipway.ts',
   'cli/main.ts',
@@ -302,20 +299,20 @@ const ENTRY_FILES = [
   'terminal/process-world.ts',
 ];
 
-test('the process is read and written where the programs begin: everything else gets what it needs handed in', () => {
-  // A guest has a console too: the names of files are no calls.
+test('only entry files use the process: all others receive what they need as arguments', () => {
+  // File names such as console.log are no calls.
   const touches =
     /\bprocess\.(env|argv|exit|exitCode|stdout|stderr|stdin|platform|on|once|cwd|chdir)\b|(?<!['/])\bconsole\./g;
   const found = [...sources]
     .filter(([file]) => !ENTRY_FILES.includes(file))
     .flatMap(([file, text]) => [...text.matchAll(touches)].map(([what]) => `${file}: ${what}`));
-  // inquirer writes questions to stderr itself, and reads the keyboard; Escape is read beside it.
+  // inquirer writes questions to stderr and reads the keyboard itself; questions.ts also reads Escape.
   expect(found).toEqual(['terminal/questions.ts: process.stdin', 'terminal/questions.ts: process.stderr']);
 });
 
-/** Words of one package manager or one service manager: what a host of another family would not understand. */
+/** Words of one package manager or service manager, which hosts of other families do not have. */
 const FAMILY_WORDS = /\b(apt(-\w+)?|dpkg(-\w+)?|debs?|systemctl|systemd(-\w+)?|journalctl|logind)\b/i;
-/** Files that may use these words, and what they are about. */
+/** Files that may use these words, by their subject. */
 const FAMILY_FILES: Readonly<Record<string, RegExp>> = {
   'a family of hosts': /^(src\/provision|templates)\/(distros|init)\//,
   "the user's own computer and its package manager": /^src\/(computer\/programs|cli\/install-programs)\.ts$/,
@@ -323,7 +320,7 @@ const FAMILY_FILES: Readonly<Record<string, RegExp>> = {
   'the first boot of an image that a cloud offers': /^templates\/cloud\//,
 };
 
-test('a distribution and a service manager are known to their own files: no other names apt, dpkg or systemctl', () => {
+test('only the files of a distribution or service manager name apt, dpkg or systemctl', () => {
   const templates = readdirSync(join(root, '../templates'), { recursive: true, encoding: 'utf8' })
     .map((file) => `templates/${file.replaceAll('\\', '/')}`)
     .filter((file) => /\.\w+$/.test(file));
@@ -337,7 +334,7 @@ test('a distribution and a service manager are known to their own files: no othe
   expect(found).toEqual([]);
 });
 
-test('no folder is a drawer: each is named for what it is about', () => {
+test('no folder is named utils, helpers or the like', () => {
   const folders = new Set(files.flatMap((file) => file.split('/').slice(0, -1)));
   expect([...folders].filter((name) => /^(utils?|helpers?|common|core|shared|libs?|misc)$/.test(name))).toEqual([]);
 });
@@ -359,14 +356,14 @@ function importEdgesOf(file: string): readonly ImportEdge[] {
     to: target(name),
     kind: 'dynamic',
   }));
-  return [...statements, ...calls].map((arrow) => ({ ...arrow, to: arrow.to.replaceAll('\\', '/') }));
+  return [...statements, ...calls].map((edge) => ({ ...edge, to: edge.to.replaceAll('\\', '/') }));
 }
 
 function stripComments(text: string): string {
   return text.replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$|\s\/\/ .*$/gm, '');
 }
 
-/** Files and packages that are read as soon as this file is. */
+/** Returns the files and packages that are loaded together with this file. */
 function loadedWith(start: string): ReadonlySet<string> {
   const found = new Set([start]);
   for (const file of found) {

@@ -9,32 +9,32 @@ import { readyMachine } from '../fakes/sample-machine.ts';
 
 const DAY = 24 * 60 * 60 * 1000;
 
-test('creates one authority for a store, and keeps it', async () => {
+test('creates one CA for a store, and keeps it', async () => {
   await using folder = await createTemporaryFolder();
   const root = folder.path;
-  const said: string[] = [];
-  const made = await ensureAuthority(root, {}, (line) => said.push(line));
+  const messages: string[] = [];
+  const authority = await ensureAuthority(root, {}, (line) => messages.push(line));
   const file = (name: string): string => join(root, 'certs', name);
-  expect(said).toEqual([`Creating CA: ${file('ca.pem')}`, `Creating client certificate: ${file('cert.pem')}`]);
+  expect(messages).toEqual([`Creating CA: ${file('ca.pem')}`, `Creating client certificate: ${file('cert.pem')}`]);
   const modes = await Promise.all(
     ['', 'ca-key.pem', 'key.pem', 'ca.pem'].map(async (name) => (await stat(file(name))).mode),
   );
   expect(modes.map((mode) => (mode & 0o777).toString(8))).toEqual(['700', '600', '600', '644']);
-  const ca = new X509Certificate(made.ca);
+  const ca = new X509Certificate(authority.ca);
   expect(ca.ca).toBe(true);
-  expect(new X509Certificate(made.client.cert).verify(ca.publicKey)).toBe(true);
-  expect(await ensureAuthority(root, {}, (line) => said.push(line))).toEqual(made);
-  expect(said).toHaveLength(2);
+  expect(new X509Certificate(authority.client.cert).verify(ca.publicKey)).toBe(true);
+  expect(await ensureAuthority(root, {}, (line) => messages.push(line))).toEqual(authority);
+  expect(messages).toHaveLength(2);
 });
 
-test("renews an authority that expires soon, with the client's certificate", async () => {
+test("renews a CA that expires soon, and the client's certificate with it", async () => {
   await using folder = await createTemporaryFolder();
   const root = folder.path;
   const before = await ensureAuthority(root, {}, () => {});
-  const said: string[] = [];
+  const messages: string[] = [];
   const now = (): Date => new Date(Date.now() + 3649 * DAY);
-  const after = await ensureAuthority(root, {}, (line) => said.push(line), { now });
-  expect(said[0]).toBe('CA certificate is outdated and needs to be regenerated');
+  const after = await ensureAuthority(root, {}, (line) => messages.push(line), { now });
+  expect(messages[0]).toBe('CA certificate is outdated and needs to be regenerated');
   expect(after.ca).not.toBe(before.ca);
   expect(new X509Certificate(after.client.cert).verify(new X509Certificate(after.ca).publicKey)).toBe(true);
 });
@@ -43,10 +43,10 @@ test("renews only the client's certificate if the CA stays valid", async () => {
   await using folder = await createTemporaryFolder();
   const root = folder.path;
   const before = await ensureAuthority(root, {}, () => {});
-  const said: string[] = [];
+  const messages: string[] = [];
   const now = (): Date => new Date(Date.now() + 729 * DAY);
-  const after = await ensureAuthority(root, {}, (line) => said.push(line), { now });
-  expect(said).toEqual([`Creating client certificate: ${join(root, 'certs', 'cert.pem')}`]);
+  const after = await ensureAuthority(root, {}, (line) => messages.push(line), { now });
+  expect(messages).toEqual([`Creating client certificate: ${join(root, 'certs', 'cert.pem')}`]);
   expect(after.ca).toBe(before.ca);
   expect(after.client.cert).not.toBe(before.client.cert);
 });
@@ -62,22 +62,22 @@ test('keeps a key without its certificate under another name, and refuses a cert
   await expect(ensureAuthority(root, {}, () => {})).rejects.toThrow(/key of the CA .*ca\.pem is missing/);
 });
 
-test("the store's authority signs a machine's certificates", async () => {
+test("gives a machine the store's CA and client certificate", async () => {
   await using folder = await createTemporaryFolder();
   const root = folder.path;
-  const made = await ensureAuthority(root, {}, () => {});
+  const authority = await ensureAuthority(root, {}, () => {});
   const store = openDockerMachineStore(root);
   await seedMachineAuthority('web', store, root);
   const { tls, ca } = store.paths('web');
-  const there = await Promise.all(
+  const written = await Promise.all(
     [join(ca, 'ca-key.pem'), ...['ca', 'cert', 'key'].map((name) => join(tls, `${name}.pem`))].map((path) =>
       readFile(path, 'utf8'),
     ),
   );
-  expect(there).toEqual([made.caKey, made.ca, made.client.cert, made.client.key]);
+  expect(written).toEqual([authority.caKey, authority.ca, authority.client.cert, authority.client.key]);
 });
 
-test('a shared authority signs for the machines that were created with it, also later', async () => {
+test('keeps a shared CA for machines that were created with it, even after the store has its own', async () => {
   await using folder = await createTemporaryFolder();
   const root = join(folder.path, 'store');
   const file = (name: string): string => join(folder.path, 'team', name);
@@ -86,7 +86,7 @@ test('a shared authority signs for the machines that were created with it, also 
   const shared = await ensureAuthority(root, team, () => {});
   const store = openDockerMachineStore(root, { authority: team });
   await store.write(readyMachine('web'));
-  // One of the store's own is made since, for others.
+  // Then the store gets a CA of its own, for other machines.
   const own = await ensureAuthority(root, {}, () => {});
   await seedMachineAuthority('web', openDockerMachineStore(root), root);
   const ca = await readFile(join(store.paths('web').tls, 'ca.pem'), 'utf8');

@@ -36,7 +36,7 @@ const AWKWARD_WORDS = [
   '&|;<>()',
 ];
 
-/** Any text that an argv can hold, with what shells and parsers stumble over thrown in often. */
+/** Generates any text that an argv can contain, often with words that shells and parsers get wrong. */
 export const anyWord: fc.Arbitrary<string> = fc
   .oneof(
     fc.constantFrom(...AWKWARD_WORDS),
@@ -47,9 +47,9 @@ export const anyWord: fc.Arbitrary<string> = fc
 
 export const anyWords: fc.Arbitrary<readonly string[]> = fc.array(anyWord, { maxLength: 100, size: 'max' });
 
-/** Words that a pattern allows: the awkward ones among them, and others made from it. */
+/** Generates words that match a pattern: awkward words that do, and words made from the pattern. */
 export function anyWordMatching(pattern: RegExp): fc.Arbitrary<string> {
-  const fitting = AWKWARD_WORDS.filter((text) => pattern.test(text));
-  const made = fc.stringMatching(pattern).filter((text) => !text.includes('\0'));
-  return fitting.length > 0 ? fc.oneof(fc.constantFrom(...fitting), made) : made;
+  const matching = AWKWARD_WORDS.filter((text) => pattern.test(text));
+  const generated = fc.stringMatching(pattern).filter((text) => !text.includes('\0'));
+  return matching.length > 0 ? fc.oneof(fc.constantFrom(...matching), generated) : generated;
 }

@@ -15,7 +15,7 @@ const neverAborted = new AbortController().signal;
 const quietCall = { computer, log: () => {}, signal: neverAborted };
 
 describe('the environment of a program', () => {
-  test('is what it needs and what it is given, and holds nothing that may be a secret', () => {
+  test('has the variables that it needs and those of the call, and no secrets', () => {
     const env = {
       PATH: '/bin',
       HOME: '/home/a',
@@ -46,7 +46,7 @@ describe('the environment of a program', () => {
     });
   });
 
-  test('reaches it so', async () => {
+  test('is passed to the program', async () => {
     const env = { PATH: process.env.PATH, SECRET: 'x' };
     const { lines } = await runChild('env', [], { ...quietCall, computer: { ...computer, env }, env: { ONE: '1' } });
     expect(lines.filter((line) => !/^(PWD|SHLVL|_)=/.test(line)).toSorted()).toEqual(['ONE=1', `PATH=${env.PATH}`]);
@@ -54,41 +54,41 @@ describe('the environment of a program', () => {
 });
 
 describe('a program of this computer', () => {
-  test('is told apart by its exit status, and its lines come as they are written', async () => {
+  test('returns its exit status, and logs its lines as it writes them', async () => {
     const logged: string[] = [];
     const code = 'echo one; echo two >&2; echo; printf "Zoë  "; exit 3';
-    const ended = await runChild('sh', ['-c', code], { ...quietCall, log: (line) => logged.push(line) });
-    expect(ended.code).toBe(3);
-    expect(ended.lines.toSorted()).toEqual(['Zoë', 'one', 'two']);
-    expect(logged).toEqual(ended.lines);
+    const outcome = await runChild('sh', ['-c', code], { ...quietCall, log: (line) => logged.push(line) });
+    expect(outcome.code).toBe(3);
+    expect(outcome.lines.toSorted()).toEqual(['Zoë', 'one', 'two']);
+    expect(logged).toEqual(outcome.lines);
   });
 
   test('that ended by a signal has failed', async () => {
     expect((await runChild('sh', ['-c', 'kill -9 $$'], quietCall)).code).toBe(1);
   });
 
-  test('hands on each line, and the last of them stay', async () => {
+  test('logs each line, and returns only the last ones', async () => {
     let count = 0;
     const { lines } = await runChild('seq', ['1', '1000'], { ...quietCall, log: () => (count += 1) });
     expect(count).toBe(1000);
     expect([lines.length, lines[0], lines.at(-1)]).toEqual([200, '801', '1000']);
   });
 
-  test('has nothing to read, so it waits for no one', async () => {
+  test('has an empty stdin, so it never waits for input', async () => {
     expect(await runChild('cat', [], quietCall)).toEqual({ code: 0, lines: [] });
   });
 
-  test('works where it is told to', async () => {
+  test('runs in the given folder', async () => {
     await using folder = await createTemporaryFolder();
     expect((await runChild('pwd', [], { ...quietCall, cwd: folder.path })).lines).toEqual([folder.path]);
   });
 
-  test('that is missing, or may not be run, is an error and no exit status', async () => {
+  test('that is missing or not executable is an error, not an exit status', async () => {
     await expect(runChild('/no/such/program', [], quietCall)).rejects.toMatchObject({ code: 'ENOENT' });
     await expect(runChild('/etc/passwd', [], quietCall)).rejects.toMatchObject({ code: 'EACCES' });
   });
 
-  test('ends by an abort with all that it started', async () => {
+  test('is ended by an abort, together with all processes that it started', async () => {
     await using folder = await createTemporaryFolder();
     const file = await writeScript(
       join(folder.path, 'nested'),
@@ -104,7 +104,7 @@ describe('a program of this computer', () => {
     expect(error?.code).toBe('CANCELED');
     const pid = Number(await readFile(join(folder.path, 'pid'), 'utf8'));
     while (await isProcessAlive(pid)) await sleep(10);
-    // It was asked to end, so it could take away what it had half made.
+    // SIGTERM lets it clean up before it ends.
     expect(await readFile(join(folder.path, 'end'), 'utf8')).toBe('ended\n');
   });
 
@@ -115,7 +115,7 @@ describe('a program of this computer', () => {
     await expect(readFile(join(folder.path, 'made'))).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
-  test('that has ended is not signalled by a later abort', async () => {
+  test('that has ended gets no signal from a later abort', async () => {
     const stop = new AbortController();
     expect((await runChild('true', [], { ...quietCall, signal: stop.signal })).code).toBe(0);
     stop.abort();
@@ -123,7 +123,7 @@ describe('a program of this computer', () => {
 });
 
 test.runIf(process.platform === 'linux')(
-  'a process that gives way has the lowest priority, and so has its session',
+  'lowerPriority gives a process and its session the lowest priority',
   async () => {
     const child = spawn('sleep', ['60'], { detached: true, stdio: 'ignore' });
     try {

@@ -146,11 +146,11 @@ describe('a machine whose user data is public', () => {
     await expect(
       createMachine(spec, sky.world({ progress: recordingProgress({ when: 'before', id: 'connect' }) })),
     ).rejects.toBe(KILLED);
-    expect(sky.cloud.calls).not.toContain('admit');
+    expect(sky.cloud.calls).not.toContain('allowCallerIp');
     await createMachine(spec, sky.world());
-    expect(sky.cloud.calls.filter((call) => call === 'admit')).toHaveLength(1);
+    expect(sky.cloud.calls.filter((call) => call === 'allowCallerIp')).toHaveLength(1);
     await provisionMachine('web', (same) => same, sky.world());
-    expect(sky.cloud.calls.filter((call) => call === 'admit')).toHaveLength(2);
+    expect(sky.cloud.calls.filter((call) => call === 'allowCallerIp')).toHaveLength(2);
   });
 });
 

@@ -45,7 +45,7 @@ describe('a distribution that is added to the registry', () => {
     });
   });
 
-  test('refuses what it can not do in its own words', () => {
+  test("refuses what it can't do with a message of its own", () => {
     const error = catchError(() => planProvision(planInput(toyHost, { source: 'docker' })));
     expect(`${error?.code}: ${error?.message}`).toBe(
       "OS_UNSUPPORTED: 192.0.2.10: Docker's repository has no packages for Toy Linux",

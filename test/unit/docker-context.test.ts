@@ -145,7 +145,7 @@ describe('planContextSwitch', () => {
     for (const read of [() => readCurrentContextName(here), () => planContextSwitch('web', here)]) {
       expect(await catchRejection(read())).toMatchObject({
         code: 'LOCAL_FILES',
-        message: expect.stringContaining(`${join(here.dockerConfig, 'config.json')} is not JSON`),
+        message: expect.stringContaining(`${join(here.dockerConfig, 'config.json')} is not valid JSON`),
       });
     }
   });

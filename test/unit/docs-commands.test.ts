@@ -11,7 +11,7 @@ import { driverFlags } from '../../src/docker-machine/commands/create.ts';
 import { parseFlags as parseOld } from '../../src/docker-machine/go-flags.ts';
 import { globalFlags as oldGlobals } from '../../src/docker-machine/help.ts';
 
-// Whoever copies a command line out of the documentation gets one that this very version understands.
+// Each command line in the documentation must be valid in this version, because users copy them.
 
 const repository = fileURLToPath(new URL('../..', import.meta.url));
 const pages = ['README.md', ...readdirSync(join(repository, 'docs')).filter((name) => name.endsWith('.md'))].map(
@@ -21,7 +21,7 @@ const readPage = (page: string): string => readFileSync(join(repository, page), 
 
 type CodeSample = { readonly text: string; readonly isInline: boolean };
 
-/** Fenced blocks, and what stands between backticks outside of them. */
+/** Returns fenced blocks, and the texts between backticks outside of them. */
 function codeSamplesIn(markdown: string): readonly CodeSample[] {
   const found: CodeSample[] = [];
   const prose = markdown.replaceAll(/^ *```[^\n]*\n([\s\S]*?)^ *```$/gm, (_whole, body: string) => {
@@ -33,7 +33,7 @@ function codeSamplesIn(markdown: string): readonly CodeSample[] {
   return found;
 }
 
-/** Simple commands as a shell would see them, those of command substitutions too. */
+/** Splits a text into simple commands as a shell would, including those in command substitutions. */
 function commandsIn(text: string): readonly (readonly string[])[] {
   const inner: string[] = [];
   let outer = text.replaceAll('\\\n', ' ');
@@ -64,7 +64,7 @@ function unquote(token: string): string {
   );
 }
 
-/** Without what may stand before a command: assignments, words of the shell, and the keys of CI's files. */
+/** Removes what can precede a command: assignments, shell keywords, and keys of CI files. */
 function stripCommandPrefix(words: readonly string[]): readonly string[] {
   const at = words.findIndex(
     (word) => !/^([A-Z_]+=.*|-|run:|if|then|do|while|until|!|exec|time|sudo|\$|%|always|script:)$/.test(word),
@@ -76,7 +76,7 @@ const isPlaceholder = (word: string): boolean => /^(…|\.\.\.|\[.*\]|SUBSTITUTE
 
 const isRedirection = (word: string): boolean => /^\d?>/.test(word);
 
-/** What is wrong with a command line of either program; undefined where nothing is, or where it is of neither. */
+/** Returns the problem of a command line of either program, or undefined if it is valid or of another program. */
 async function findMistake(words: readonly string[], inline: boolean): Promise<string | undefined> {
   const given = words.filter(
     (word, at) => !isPlaceholder(word) && !isRedirection(word) && !/^\d?>>?$/.test(words[at - 1] ?? ''),
@@ -107,7 +107,7 @@ async function findSlipwayMistake(words: readonly string[], lenient: boolean): P
     return undefined;
   } catch (error) {
     if (!(error instanceof SlipwayError)) throw error;
-    // In a sentence a command stands for itself.
+    // In a sentence, a command can be named without its arguments.
     return lenient && error.message.startsWith('Missing required argument') ? undefined : error.message;
   }
 }
@@ -158,7 +158,7 @@ async function findMistakes(markdown: string): Promise<readonly string[]> {
   return mistakes.flat();
 }
 
-test.each(pages)('each command line of %s is one that the program takes', async (page) => {
+test.each(pages)('each command line of %s is valid', async (page) => {
   expect(await findMistakes(readPage(page))).toEqual([]);
 });
 
@@ -171,11 +171,11 @@ test.each([
   ['or `true && docker-machine ls --filtr a=b`', 'flag provided but not defined: -filtr'],
   ['or `docker machine bogus`', 'no command: bogus'],
   ['```sh\ndocker-machine create -d generic --amazonec2-region x web\n```', 'not defined: -amazonec2-region'],
-])('a mistake in %j is seen', async (markdown, mistake) => {
+])('the mistake in %j is found', async (markdown, mistake) => {
   expect((await findMistakes(markdown)).join()).toContain(mistake);
 });
 
-/** As GitHub names headings. */
+/** Returns the anchors that GitHub gives to headings. */
 function anchorsIn(markdown: string): readonly string[] {
   return [...markdown.matchAll(/^#+ (.+)$/gm)].map(([, title = '']) =>
     title
@@ -186,7 +186,7 @@ function anchorsIn(markdown: string): readonly string[] {
   );
 }
 
-test.each(pages)('each link of %s leads somewhere', (page) => {
+test.each(pages)('each link of %s has a target', (page) => {
   const prose = readPage(page).replaceAll(/^ *```[\s\S]*?^ *```$/gm, '');
   const broken = [...prose.matchAll(/\]\(([^)\s]+)\)/g)]
     .map(([, target = '']) => target)
@@ -210,12 +210,12 @@ const templateText = readdirSync(join(repository, 'templates'), { withFileTypes:
   .map(({ name }) => readFileSync(join(repository, 'templates', name), 'utf8'))
   .join('\n');
 
-/** The sentences that a reader looks for; … is what varies in them. */
+/** The messages that readers search for; … is the part that varies. */
 const symptomHeadings = existsSync(join(repository, 'docs/troubleshooting.md'))
   ? [...readPage('docs/troubleshooting.md').matchAll(/^### `(.+)`$/gm)].map(([, sentence = '']) => sentence)
   : [];
 
-test.each(symptomHeadings)('the program can say: %s', (sentence) => {
-  const strange = sentence.split('…').filter((part) => !sourceText.includes(part) && !templateText.includes(part));
-  expect(strange).toEqual([]);
+test.each(symptomHeadings)('a message of the program is: %s', (sentence) => {
+  const unknownParts = sentence.split('…').filter((part) => !sourceText.includes(part) && !templateText.includes(part));
+  expect(unknownParts).toEqual([]);
 });

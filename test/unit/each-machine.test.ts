@@ -9,31 +9,31 @@ import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
 import { worldIn } from '../fakes/test-world.ts';
 
-/** A user with machines of these names. */
+/** Creates a home with machines of these names, and a command line that records what it prints. */
 async function openUserWith(...names: readonly string[]) {
   const folder = await createTemporaryFolder();
   const stop = new AbortController();
   const connect = async (): Promise<never> => {
-    throw new SlipwayError('SSH_UNREACHABLE', 'nobody is there', { hint: 'Look for it' });
+    throw new SlipwayError('SSH_UNREACHABLE', 'nothing listens there', { hint: 'Look for it' });
   };
   const world = worldIn(folder.path, { connect, signal: stop.signal });
   for (const name of names) await world.store.write(readyMachine(name, { spec: specNamed(name) }));
-  const said: string[] = [];
+  const messages: string[] = [];
   const rows: string[] = [];
-  const asked: string[] = [];
+  const listedNames: string[] = [];
   const cli = createFakeCli(world, {
     progressOf(name) {
-      asked.push(name);
+      listedNames.push(name);
       return { ...world.progress, end: (error) => rows.push(`${name} ${error ? 'failed' : 'done'}`) };
     },
-    say: (line) => said.push(line),
+    say: (line) => messages.push(line),
   });
   return {
     cli,
     world,
-    said,
+    messages,
     rows,
-    asked,
+    listedNames,
     stop: () => stop.abort(),
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   };
@@ -45,10 +45,10 @@ const resultFor = (name: string): { json: object; text: string } => ({
   text: `${name} is so`,
 });
 const hintedError = (code: ErrorCode, message: string): SlipwayError =>
-  new SlipwayError(code, message, { hint: `Mend: ${message}` });
+  new SlipwayError(code, message, { hint: `Fix: ${message}` });
 
-describe('many machines', () => {
-  test('are told of in the order of their names, whichever ended first', async () => {
+describe('runForEach', () => {
+  test('returns results in the order of the names, whichever machine finished first', async () => {
     await using user = await openUserWith();
     const waiting = new Map<string, () => void>();
     const result = runForEach(['a', 'b', 'c'], user.cli, async (name) => {
@@ -56,8 +56,8 @@ describe('many machines', () => {
       return resultFor(name);
     });
     await waitForTick();
-    // All are at work at once, and stood in the list before any of them was.
-    expect([[...waiting.keys()], user.asked]).toEqual([
+    // All run at once, and were listed before any of them started.
+    expect([[...waiting.keys()], user.listedNames]).toEqual([
       ['a', 'b', 'c'],
       ['a', 'b', 'c'],
     ]);
@@ -72,21 +72,21 @@ describe('many machines', () => {
     expect(user.rows).toEqual(['c done', 'a done', 'b done']);
   });
 
-  test('are worked on eight at a time', async () => {
+  test('works on at most eight machines at a time', async () => {
     await using user = await openUserWith();
     const names = Array.from({ length: 20 }, (_, at) => `m${at}`);
-    let [atWork, most] = [0, 0];
+    let [running, maximum] = [0, 0];
     await runForEach(names, user.cli, async (name) => {
-      atWork += 1;
-      most = Math.max(most, atWork);
+      running += 1;
+      maximum = Math.max(maximum, running);
       await waitForTick();
-      atWork -= 1;
+      running -= 1;
       return resultFor(name);
     });
-    expect(most).toBe(8);
+    expect(maximum).toBe(8);
   });
 
-  test("go on where one fails: each failure is told with its hint, and the first by name is the command's", async () => {
+  test('continues after failures, prints each with its hint, and returns the exit status of the first by name', async () => {
     await using user = await openUserWith();
     const result = await runForEach(['a', 'b', 'c'], user.cli, async (name) => {
       if (name === 'a') await waitForTick();
@@ -96,30 +96,36 @@ describe('many machines', () => {
     });
     expect(result).toEqual({
       json: [
-        { name: 'a', error: { code: 'REMOTE_COMMAND', message: 'the disk of a', hint: 'Mend: the disk of a' } },
-        { name: 'b', error: { code: 'SSH_UNREACHABLE', message: 'the way to b', hint: 'Mend: the way to b' } },
+        { name: 'a', error: { code: 'REMOTE_COMMAND', message: 'the disk of a', hint: 'Fix: the disk of a' } },
+        { name: 'b', error: { code: 'SSH_UNREACHABLE', message: 'the way to b', hint: 'Fix: the way to b' } },
         { name: 'c', so: true },
       ],
       text: 'c is so',
       status: 7,
     });
-    expect(user.said).toEqual(['a: ✗ the disk of a\n→ Mend: the disk of a', 'b: ✗ the way to b\n→ Mend: the way to b']);
+    expect(user.messages).toEqual([
+      'a: ✗ the disk of a\n→ Fix: the disk of a',
+      'b: ✗ the way to b\n→ Fix: the way to b',
+    ]);
     expect(user.rows.toSorted()).toEqual(['a failed', 'b failed', 'c done']);
   });
 
-  test('of which none is begun any more after a Ctrl-C are named in one line', async () => {
+  test('names machines that were not started after Ctrl-C in one line', async () => {
     await using user = await openUserWith();
     const names = Array.from({ length: 11 }, (_, at) => `m${at}`);
-    const begun: string[] = [];
+    const started: string[] = [];
     const result = await runForEach(names, user.cli, async (name) => {
-      begun.push(name);
+      started.push(name);
       if (name === 'm7') user.stop();
       await waitForTick();
       if (name === 'm1') throw new SlipwayError('CANCELED', 'Canceled');
       return resultFor(name);
     });
-    expect(begun).toEqual(names.slice(0, 8));
-    expect(user.said).toEqual(['m1: ✗ Canceled', 'Not started: m8, m9, m10. To continue, run the same command again']);
+    expect(started).toEqual(names.slice(0, 8));
+    expect(user.messages).toEqual([
+      'm1: ✗ Canceled',
+      'Not started: m8, m9, m10. To continue, run the same command again',
+    ]);
     expect(result.status).toBe(130);
     expect((result.json as object[])[10]).toEqual({
       name: 'm10',
@@ -127,7 +133,7 @@ describe('many machines', () => {
     });
   });
 
-  test("share a bug: it is everyone's", async () => {
+  test('throws a bug of any machine', async () => {
     await using user = await openUserWith();
     const bug = new Error('a bug');
     await expect(
@@ -138,7 +144,7 @@ describe('many machines', () => {
     ).rejects.toBe(bug);
   });
 
-  test('that are one have the command, its errors and its progress to themselves', async () => {
+  test('runs for one machine without a list, and throws its error', async () => {
     await using user = await openUserWith();
     expect(await runForEach(['a'], user.cli, async (name) => resultFor(name))).toEqual({
       json: [{ name: 'a', so: true }],
@@ -150,12 +156,12 @@ describe('many machines', () => {
         throw error;
       }),
     ).rejects.toBe(error);
-    expect([user.asked, user.said]).toEqual([[], []]);
+    expect([user.listedNames, user.messages]).toEqual([[], []]);
   });
 });
 
-describe('names', () => {
-  test('that are wrong, or given twice, stop a command before anything is done', async () => {
+describe('machine names', () => {
+  test('that are unknown, invalid or given twice stop a command before it changes anything', async () => {
     await using user = await openUserWith('a', 'b');
     expect((await catchRejection(requireMachines(['a', 'nobody'], user.cli)))?.code).toBe('MACHINE_NOT_FOUND');
     expect((await catchRejection(requireMachines(['a', 'b', 'a'], user.cli)))?.message).toBe(
@@ -169,7 +175,7 @@ describe('names', () => {
     expect(await user.world.store.listNames()).toEqual(['a', 'b']);
   });
 
-  test("of broken records are fine for rm --force, and those that are nobody's are not", async () => {
+  test('of broken records are accepted by rm --force, unknown names are not', async () => {
     await using user = await openUserWith('a', 'b');
     const { folder, record } = user.world.store.paths('broken');
     await mkdir(folder);

@@ -8,20 +8,20 @@ import type { Ec2Options } from '../../src/drivers/ec2/options.ts';
 import type { MachineSpec } from '../../src/machine/model.ts';
 import { parseTags } from '../../src/drivers/ec2/tags.ts';
 
-type OldFlag = {
+type DockerMachineFlag = {
   readonly flag: string;
-  /** What is typed after it; nothing for a switch. */
+  /** The argument of the flag; undefined for a switch. */
   readonly argument?: string;
   readonly option: keyof Ec2Options;
   readonly value: unknown;
-  /** The old tool's variable; where it is a switch, it is set to 1. */
+  /** Docker Machine's variable. For a switch it is set to 1. */
   readonly variable?: string;
-  /** Where the variable means more than one value. */
+  /** The value if the variable means more than one. */
   readonly valueFromVariable?: unknown;
 };
 
-/** The flags and variables of the old tool's driver, and where they lead. */
-const OLD_FLAGS: readonly OldFlag[] = [
+/** The flags and variables of Docker Machine's driver, and the options that they set. */
+const DOCKER_MACHINE_FLAGS: readonly DockerMachineFlag[] = [
   { flag: 'ami', argument: 'ami-0123', option: 'ami', value: 'ami-0123', variable: 'AWS_AMI' },
   { flag: 'block-duration-minutes', argument: '60', option: 'blockDurationMinutes', value: 60 },
   { flag: 'device-name', argument: '/dev/sda1', option: 'deviceName', value: '/dev/sda1', variable: 'AWS_DEVICE_NAME' },
@@ -91,8 +91,8 @@ const OLD_FLAGS: readonly OldFlag[] = [
 
 function specFromArgv(env: Readonly<Record<string, string>>, argv: readonly string[]): MachineSpec {
   const { flags } = parseFlags(create as unknown as Command, ['web', '--driver', 'amazonec2', ...argv]);
-  const { driver, ...given } = flags;
-  return resolveSpec({ name: 'web', driver: String(driver), flags: given, env, before: undefined, profiles: [] });
+  const { driver, ...driverFlags } = flags;
+  return resolveSpec({ name: 'web', driver: String(driver), flags: driverFlags, env, before: undefined, profiles: [] });
 }
 
 function optionsFromArgv(
@@ -102,8 +102,8 @@ function optionsFromArgv(
   return specFromArgv(env, argv).options;
 }
 
-test.each(OLD_FLAGS.map((old) => [old.flag, old.option, old] as const))(
-  '--amazonec2-%s is taken for %s',
+test.each(DOCKER_MACHINE_FLAGS.map((old) => [old.flag, old.option, old] as const))(
+  '--amazonec2-%s sets the option %s',
   (...[, , { flag, argument, option, value }]) => {
     expect(optionsFromArgv([])[option], 'without it').not.toEqual(value);
     const words = argument === undefined ? [`--amazonec2-${flag}`] : [`--amazonec2-${flag}`, argument];
@@ -111,60 +111,62 @@ test.each(OLD_FLAGS.map((old) => [old.flag, old.option, old] as const))(
   },
 );
 
-test.each(OLD_FLAGS.flatMap((old) => (old.variable === undefined ? [] : [[old.variable, old.option, old] as const])))(
-  'the variable %s is taken for %s',
+test.each(
+  DOCKER_MACHINE_FLAGS.flatMap((old) => (old.variable === undefined ? [] : [[old.variable, old.option, old] as const])),
+)(
+  'the variable %s sets the option %s',
   (...[, , { variable = '', argument = '1', option, value, valueFromVariable = value }]) => {
     expect(optionsFromArgv([], { [variable]: argument })[option]).toEqual(valueFromVariable);
   },
 );
 
-test('tags of the old form mean the same by flag and by variable', () => {
-  const wanted = [
+test("tags in Docker Machine's form mean the same as flag and as variable", () => {
+  const expected = [
     ['team', 'web'],
     ['cost', '42'],
   ];
-  expect(parseTags(['team,web,cost,42'])).toEqual(wanted);
-  expect(parseTags(optionsFromArgv([], { AWS_TAGS: 'team,web,cost,42' }).tags as string[])).toEqual(wanted);
-  expect(parseTags(optionsFromArgv([], { AWS_TAGS: 'team=web,cost=42' }).tags as string[])).toEqual(wanted);
+  expect(parseTags(['team,web,cost,42'])).toEqual(expected);
+  expect(parseTags(optionsFromArgv([], { AWS_TAGS: 'team,web,cost,42' }).tags as string[])).toEqual(expected);
+  expect(parseTags(optionsFromArgv([], { AWS_TAGS: 'team=web,cost=42' }).tags as string[])).toEqual(expected);
   expect(parseTags(optionsFromArgv(['--ec2-tags', 'team=a=b', '--ec2-tags', 'empty=']).tags as string[])).toEqual([
     ['team', 'a=b'],
     ['empty', ''],
   ]);
 });
 
-test("credentials that are typed stand in the variables that AWS's own tools read, and in no option", () => {
+test("credential flags set the variables that AWS's tools read, and no option", () => {
   const argv = ['--amazonec2-access-key', 'AKIA1', '--amazonec2-secret-key', 's3', '--amazonec2-session-token', 't1'];
   const { flags } = parseFlags(create as unknown as Command, ['web', '--driver', 'amazonec2', ...argv]);
-  const lent: Record<string, string | undefined> = {};
-  const said: string[] = [];
+  const environment: Record<string, string | undefined> = {};
+  const messages: string[] = [];
   setCredentialsForRun(flags, {
-    setEnvForRun: (name, value) => void (lent[name] = value),
-    say: (line) => void said.push(line),
+    setEnvForRun: (name, value) => void (environment[name] = value),
+    say: (line) => void messages.push(line),
   });
-  expect(lent).toStrictEqual({
+  expect(environment).toStrictEqual({
     AWS_PROFILE: undefined,
     AWS_ACCESS_KEY_ID: 'AKIA1',
     AWS_SECRET_ACCESS_KEY: 's3',
     AWS_SESSION_TOKEN: 't1',
   });
-  expect(said.join()).toContain('Every process on this computer can read');
-  expect(said.join()).not.toMatch(/AKIA1|s3\b|t1\b/);
+  expect(messages.join()).toContain('Every process on this computer can read');
+  expect(messages.join()).not.toMatch(/AKIA1|s3\b|t1\b/);
   expect(JSON.stringify(optionsFromArgv(argv))).not.toMatch(/AKIA1/);
 });
 
-test('credentials that are typed are not mixed with a profile', () => {
+test("credential flags can't be combined with a profile, and replace a recorded one", () => {
   const argv = ['web', '--driver', 'ec2', '--amazonec2-access-key', 'AKIA1'];
   const flagsOf = (...more: readonly string[]) => parseFlags(create as unknown as Command, [...argv, ...more]).flags;
-  const lent: string[] = [];
-  const cli = { setEnvForRun: (name: string) => void lent.push(name), say: () => {} };
+  const environment: string[] = [];
+  const cli = { setEnvForRun: (name: string) => void environment.push(name), say: () => {} };
   expect(() => setCredentialsForRun(flagsOf('--ec2-profile', 'work'), cli)).toThrow(
     "--amazonec2-access-key and --ec2-profile can't be used together",
   );
-  expect(lent).toEqual([]);
-  // One that an earlier try of this machine wrote down.
+  expect(environment).toEqual([]);
+  // An earlier create of this machine recorded a profile.
   const before = { ...specFromArgv({}, ['--ec2-profile', 'work']), id: '0b6f0d2c-1f3a-4e0e-9d53-000000000001' };
   expect(before.options.profile).toBe('work');
   const { driver, ...flags } = flagsOf();
-  const again = resolveSpec({ name: 'web', driver: String(driver), flags, env: {}, before, profiles: [] });
-  expect(again.options.profile).toBeUndefined();
+  const resolved = resolveSpec({ name: 'web', driver: String(driver), flags, env: {}, before, profiles: [] });
+  expect(resolved.options.profile).toBeUndefined();
 });

@@ -8,7 +8,7 @@ test.each([
   ['ubuntu-22.04', 'us-gov-west-1', '513442679011'],
   ['debian-13', 'us-east-1', '136693071363'],
   ['debian-13', 'us-gov-east-1', undefined],
-] as const)('images of %s in %s are those of the account %s', (image, region, owner) => {
+] as const)('images of %s in %s belong to the account %s', (image, region, owner) => {
   expect(imageOwnerOf(image, region)).toBe(owner);
 });
 
@@ -19,10 +19,10 @@ test.each([
   [{ OwnerId: '123456789012', Name: 'our-debian' }, 'admin'],
   [{ OwnerId: '137112412989', Name: 'al2023-ami-2023', ImageOwnerAlias: 'amazon' }, 'ec2-user'],
   [{}, 'admin'],
-] as const)('on an image like %j one logs in as %s', (image, user) => {
+] as const)('the default SSH user of the image %j is %s', (image, user) => {
   expect(defaultSshUserOf(image, optionsSchema.parse({ ami: 'ami-0123' }))).toBe(user);
 });
 
-test('the user that an image by name has does not depend on who made it', () => {
+test('the default SSH user of a known image does not depend on its owner', () => {
   expect(defaultSshUserOf({ OwnerId: '123456789012' }, optionsSchema.parse({ image: 'ubuntu-24.04' }))).toBe('ubuntu');
 });

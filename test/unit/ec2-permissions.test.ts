@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 const readRepositoryFile = async (file: string): Promise<string> =>
   readFile(new URL(`../../${file}`, import.meta.url), 'utf8');
 
-test('docs/clouds.md lists what the driver asks EC2 for: no less, or it stops half-way; no more, or nobody would allow it', async () => {
+test('docs/clouds.md lists exactly the permissions that the EC2 driver needs', async () => {
   const sent = [...(await readRepositoryFile('src/drivers/ec2/sdk.ts')).matchAll(/^ {2}(\w+)Command,$/gm)].map(
     ([, name = '']) => name,
   );

@@ -5,7 +5,7 @@ import { parseEventTime } from '../../src/operations/follow-events.ts';
 const now = new Date('2026-11-24T10:00:00Z');
 const toUnixSeconds = (date: string): string => (Date.parse(date) / 1000).toFixed(3);
 
-test('an event is one line, whatever is in it', () => {
+test('an event is printed as one line, whatever it contains', () => {
   const id = 'ab'.repeat(32);
   const Actor = { ID: id, Attributes: { name: 'db', image: 'postgres' } };
   expect(
@@ -38,6 +38,6 @@ test.each([
   ['10', '10'],
   ['2026-13-41', undefined],
   ['', undefined],
-])('%j is the instant %s', (text, instant) => {
+])('the time %j is parsed as %s', (text, instant) => {
   expect(parseEventTime(text, now)).toBe(instant);
 });

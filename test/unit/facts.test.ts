@@ -43,13 +43,13 @@ describe('gatherFacts', () => {
     ['{"live-restore": true}', '{}'],
   ])('leaves out the temporary setting of an interrupted run: %j', async (text, without) => {
     const lines = [`become root`, `daemon_json ${toBase64(text)}`];
-    const lent = [...lines, 'file 644 root /etc/docker/slipway/live-restore-lent'];
-    const daemonJson = async (answer: readonly string[]): Promise<string | undefined> =>
+    const linesWithMarker = [...lines, 'file 644 root /etc/docker/slipway/live-restore-lent'];
+    const readDaemonJson = async (answer: readonly string[]): Promise<string | undefined> =>
       (await gatherFacts(fakeSession({ 'facts.sh': { stdout: answer.join('\n') } }), 'the script', connection))
         .daemonJson;
-    expect(await daemonJson(lent)).toBe(without);
-    // Whoever says it without our mark means it.
-    expect(await daemonJson(lines)).toBe(text);
+    expect(await readDaemonJson(linesWithMarker)).toBe(without);
+    // Without Slipway's marker file, the user has set it.
+    expect(await readDaemonJson(lines)).toBe(text);
   });
 
   test('reads all facts from one answer', async () => {
@@ -156,35 +156,35 @@ describe('gatherFacts', () => {
 });
 
 describe("gatherFacts, for a user who can't become root,", () => {
-  const told = async (stdout: string, sudoPassword?: string): Promise<string> => {
+  const describeError = async (stdout: string, sudoPassword?: string): Promise<string> => {
     const error = await catchRejection(
       gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', { ...connection, sudoPassword }),
     );
     return `${error?.code}: ${error?.message} → ${error?.hint}`;
   };
 
-  test('says what is missing and what to do', async () => {
-    expect(await told('become missing\n')).toMatchInlineSnapshot(
+  test('reports what is missing and what to do', async () => {
+    expect(await describeError('become missing\n')).toMatchInlineSnapshot(
       `"SUDO: ops on 192.0.2.10 is not root, and sudo is not installed there → Log in as root (--generic-ssh-user root), or install sudo there and allow ops to use it"`,
     );
-    expect(await told('become none\n')).toMatchInlineSnapshot(
+    expect(await describeError('become none\n')).toMatchInlineSnapshot(
       `"SUDO: ops on 192.0.2.10 can't become root without a password → Set SLIPWAY_SUDO_PASSWORD, allow ops to use sudo there, or log in as root (--generic-ssh-user root)"`,
     );
-    expect(await told('become none\n', 'wrong')).toMatchInlineSnapshot(
+    expect(await describeError('become none\n', 'wrong')).toMatchInlineSnapshot(
       `"SUDO: ops on 192.0.2.10 can't become root with the specified sudo password → Set SLIPWAY_SUDO_PASSWORD, allow ops to use sudo there, or log in as root (--generic-ssh-user root)"`,
     );
   });
 
   test('does not print the password that was wrong', async () => {
-    expect(await told('become none\n', 'hunter2')).not.toContain('hunter2');
+    expect(await describeError('become none\n', 'hunter2')).not.toContain('hunter2');
   });
 });
 
 test.each([
   ['no answer', '', 0],
-  ['a greeting alone', 'Welcome!\n', 0],
+  ['only a greeting', 'Welcome!\n', 0],
   ['a shell that ended', 'become root\n', 1],
-  ['another word', 'become king\n', 0],
+  ['an unknown answer', 'become king\n', 0],
 ])('gatherFacts fails for a host with %s', async (_kind, stdout, code) => {
   const session = fakeSession({ 'facts.sh': { stdout, stderr: 'sh: not found\n', code } });
   expect(await catchRejection(gatherFacts(session, '', connection))).toMatchObject({

@@ -30,7 +30,7 @@ test('files get their mode and missing folders 0700, whatever the umask', async 
   }
 });
 
-test('changes happen in their order; deleting what is not there is nothing, deleting a folder takes all in it', async () => {
+test('changes are applied in order; deleting a missing file does nothing, deleting a folder deletes its content', async () => {
   await using folder = await createTemporaryFolder();
   const path = join(folder.path, 'deep', 'file');
   await applyFileChanges([
@@ -45,15 +45,15 @@ test('changes happen in their order; deleting what is not there is nothing, dele
 
 test('a failed write leaves the old content and nothing beside it', async () => {
   await using folder = await createTemporaryFolder();
-  const taken = join(folder.path, 'taken');
-  await mkdir(taken);
-  await writeFile(join(taken, 'inside'), 'x');
-  await expect(writeFileAtomic(taken, 'new', 0o600)).rejects.toThrow();
+  const folderAtPath = join(folder.path, 'taken');
+  await mkdir(folderAtPath);
+  await writeFile(join(folderAtPath, 'inside'), 'x');
+  await expect(writeFileAtomic(folderAtPath, 'new', 0o600)).rejects.toThrow();
   expect(await readdir(folder.path)).toEqual(['taken']);
-  expect(await readFile(join(taken, 'inside'), 'utf8')).toBe('x');
+  expect(await readFile(join(folderAtPath, 'inside'), 'utf8')).toBe('x');
 });
 
-test("a path that can't be written is named with the reason", async () => {
+test("the error names the path that can't be written, and the reason", async () => {
   await using folder = await createTemporaryFolder();
   await writeFile(join(folder.path, 'file'), '');
   const path = join(folder.path, 'file', 'below');
@@ -63,13 +63,13 @@ test("a path that can't be written is named with the reason", async () => {
   });
 });
 
-test('a file that is missing is undefined, any other trouble is not hidden', async () => {
+test('a missing file is read as undefined, any other error is thrown', async () => {
   await using folder = await createTemporaryFolder();
   expect(await readFileIfExists(join(folder.path, 'none'))).toBeUndefined();
   await expect(readFileIfExists(folder.path)).rejects.toThrow(/EISDIR/);
 });
 
-test('a reader sees the old content or the new, and so does whoever comes after a kill', async () => {
+test('a reader sees the old or the new content, even after a kill', async () => {
   await using folder = await createTemporaryFolder();
   const module = await bundleModule('computer/files.ts', folder.path);
   const path = join(folder.path, 'record');
@@ -79,15 +79,15 @@ test('a reader sees the old content or the new, and so does whoever comes after 
       await writeFileAtomic(${JSON.stringify(path)}, String(round % 10).repeat(300_000), 0o600);
       process.stdout.write('written\\n');
     }`;
-  const whole = async (): Promise<boolean> => /^(\d)\1{299999}$/.test(await readFile(path, 'utf8'));
+  const isComplete = async (): Promise<boolean> => /^(\d)\1{299999}$/.test(await readFile(path, 'utf8'));
   for (let round = 0; round < 4; round += 1) {
     const writer = await startChild(script, folder.path);
     for (let line = 0; line < 3 + round; line += 1) {
       expect(await writer.readLine()).toBe('written');
-      expect(await whole()).toBe(true);
+      expect(await isComplete()).toBe(true);
     }
     writer.process.kill('SIGKILL');
     expect(await writer.ended).toBe('SIGKILL');
-    expect(await whole()).toBe(true);
+    expect(await isComplete()).toBe(true);
   }
 });

@@ -1,9 +1,9 @@
-import { describe, expect, test, beforeEach, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { applyFileChanges } from '../../src/computer/files.ts';
-import type { CloudDriver, Driver, DriverManifest } from '../../src/drivers/contract.ts';
+import type { CloudDriver, Driver } from '../../src/drivers/contract.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { applyFleetPlan, type FleetItemResult } from '../../src/fleet/apply-fleet.ts';
 import { planFleet, type FleetPlan } from '../../src/fleet/plan-fleet.ts';
@@ -16,31 +16,16 @@ import { profilesNamed } from '../../src/profiles/registry.ts';
 import { readContextOwner } from '../../src/profiles/docker-context.ts';
 import { z } from 'zod';
 import { fakeCloud } from '../fakes/fake-cloud-driver.ts';
+import { registeredDrivers } from '../fakes/registered-drivers.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { startFakeHost, type FakeHost } from '../fakes/fake-host.ts';
 import { fakeLocalMachine } from '../fakes/fake-local-driver.ts';
 import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
 import { KILLED, recordingProgress, worldIn } from '../fakes/test-world.ts';
 
-const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
-vi.mock('../../src/drivers/registry.ts', async (original) => {
-  const index = await original<typeof import('../../src/drivers/registry.ts')>();
-  const all = (): readonly DriverManifest[] => [...index.drivers, ...registered.drivers];
-  return {
-    ...index,
-    get drivers() {
-      return all();
-    },
-    getDriver: (name: string): DriverManifest =>
-      registered.drivers.find((driver) => driver.name === name) ?? index.getDriver(name),
-    loadDriver: async (name: string): Promise<Driver> =>
-      registered.drivers.find((driver) => driver.name === name) ?? (await index.loadDriver(name)),
-  };
-});
-
-beforeEach(() => {
-  registered.drivers.length = 0;
-});
+vi.mock('../../src/drivers/registry.ts', async (importOriginal) =>
+  (await import('../fakes/registered-drivers.ts')).mockDriverRegistry(importOriginal, 'all drivers'),
+);
 
 type FleetBench = AsyncDisposable & {
   readonly path: string;
@@ -53,7 +38,7 @@ type FleetBench = AsyncDisposable & {
   plan(text: string, prune?: boolean): Promise<FleetPlan>;
 };
 
-/** A home with a file of machines, for which these connections are made. */
+/** Creates a home folder for a machines.yaml, whose machines are reached over these connections. */
 async function openFleetBench(connect: World['connect']): Promise<FleetBench> {
   const home = await createTemporaryFolder();
   let pairs = 0;
@@ -76,11 +61,11 @@ async function openFleetBench(connect: World['connect']): Promise<FleetBench> {
     path: home.path,
     world,
     plan,
-    async apply(text, { prune = false, world: given = world(), concurrency = 2 } = {}) {
+    async apply(text, { prune = false, world: applyWorld = world(), concurrency = 2 } = {}) {
       const planned = await plan(text, prune);
       return await applyFleetPlan(planned, {
-        world: given,
-        worldFor: () => given,
+        world: applyWorld,
+        worldFor: () => applyWorld,
         onMachineDone: () => {},
         concurrency,
       });
@@ -89,14 +74,14 @@ async function openFleetBench(connect: World['connect']): Promise<FleetBench> {
   };
 }
 
-/** Hosts in memory, told apart by their addresses; each connection is counted. */
+/** Starts hosts in memory, which differ in their SSH ports, and counts connections. */
 async function startHosts(count: number) {
   const all = await Promise.all(Array.from({ length: count }, () => startFakeHost({ engine: true })));
   let connections = 0;
   const connect: World['connect'] = async (target, side, onHostKey) => {
     connections += 1;
     const host = all[target.port - 1];
-    if (!host) throw new SlipwayError('SSH_UNREACHABLE', `nobody is at ${target.port}`);
+    if (!host) throw new SlipwayError('SSH_UNREACHABLE', `nothing listens on ${target.port}`);
     return host.connect(target, side, onHostKey);
   };
   return {
@@ -111,55 +96,55 @@ async function startHosts(count: number) {
 
 const yamlEntry = (name: string, host: FakeHost | undefined, at: number, engine = ''): string =>
   `  ${name}: { driver: generic, generic: { ipAddress: 127.0.0.1, sshPort: ${at} }, engine: { port: ${host?.port ?? 1}${engine} } }\n`;
-const outcomeLines = (ends: readonly FleetItemResult[]): readonly string[] =>
-  ends.map(({ item, error }) => `${item.action} ${item.name}${error ? ` ${error.code}` : ''}`);
+const outcomeLines = (results: readonly FleetItemResult[]): readonly string[] =>
+  results.map(({ item, error }) => `${item.action} ${item.name}${error ? ` ${error.code}` : ''}`);
 
 describe('apply on hosts that answer SSH', () => {
-  test('makes what is not there, and the second time meets nobody and writes nothing', async () => {
-    await using some = await startHosts(3);
-    await using here = await openFleetBench(some.connect);
-    const text = `machines:\n${some.all.map((host, at) => yamlEntry(`web-${at + 1}`, host, at + 1)).join('')}`;
+  test('creates what is missing, and a second apply makes no connection and writes nothing', async () => {
+    await using hosts = await startHosts(3);
+    await using here = await openFleetBench(hosts.connect);
+    const text = `machines:\n${hosts.all.map((host, at) => yamlEntry(`web-${at + 1}`, host, at + 1)).join('')}`;
     expect(outcomeLines(await here.apply(text))).toEqual(['create web-1', 'create web-2', 'create web-3']);
-    expect(some.connections()).toBe(3);
+    expect(hosts.connections()).toBe(3);
     const records = await here.world().store.list();
-    const again = await here.apply(text, { world: here.world({ connect: failOnConnect }) });
-    expect(again).toEqual([]);
+    const secondApply = await here.apply(text, { world: here.world({ connect: failOnConnect }) });
+    expect(secondApply).toEqual([]);
     expect(await here.world().store.list()).toEqual(records);
   });
 
-  test('changes the one whose label is another, by one restart of its engine', async () => {
-    await using some = await startHosts(2);
-    await using here = await openFleetBench(some.connect);
-    const [one, two] = some.all;
+  test('changes only the machine whose label differs, with one restart of its engine', async () => {
+    await using hosts = await startHosts(2);
+    await using here = await openFleetBench(hosts.connect);
+    const [one, two] = hosts.all;
     const text = (label: string): string =>
       `machines:\n${yamlEntry('one', one, 1, `, label: [${label}]`)}${yamlEntry('two', two, 2)}`;
     await here.apply(text('a=1'));
     expect(outcomeLines(await here.apply(text('a=2')))).toEqual(['change one']);
-    expect([one?.engineStarts(), two?.engineStarts(), some.connections()]).toEqual([2, 1, 3]);
+    expect([one?.engineStarts(), two?.engineStarts(), hosts.connections()]).toEqual([2, 1, 3]);
     expect(one?.files.get('/etc/docker/daemon.json')?.content).toContain('a=2');
     expect((await here.plan(text('a=2'))).items.map(({ action }) => action)).toEqual(['nothing', 'nothing']);
   });
 
-  test('goes on past one that fails, and tells it of that one', async () => {
-    await using some = await startHosts(2);
-    await using here = await openFleetBench(some.connect);
-    const text = `machines:\n${yamlEntry('one', some.all[0], 1)}${yamlEntry('gone', undefined, 9)}${yamlEntry('two', some.all[1], 2)}`;
+  test('continues after one machine fails, and reports that one', async () => {
+    await using hosts = await startHosts(2);
+    await using here = await openFleetBench(hosts.connect);
+    const text = `machines:\n${yamlEntry('one', hosts.all[0], 1)}${yamlEntry('gone', undefined, 9)}${yamlEntry('two', hosts.all[1], 2)}`;
     expect(outcomeLines(await here.apply(text))).toEqual(['create one', 'create gone SSH_UNREACHABLE', 'create two']);
     const planned = await here.plan(text);
     expect(planned.items.map(({ action }) => action)).toEqual(['nothing', 'finish', 'nothing']);
   });
 
-  test('that was killed anywhere is finished by the next one', async () => {
+  test('is completed by the next apply after a kill at any step', async () => {
     for (const id of ['connect', 'facts', 'configure-engine', 'verify', 'profiles']) {
-      await using some = await startHosts(2);
-      await using here = await openFleetBench(some.connect);
-      const text = `machines:\n${some.all.map((host, at) => yamlEntry(`web-${at + 1}`, host, at + 1)).join('')}`;
-      const dying = here.world({ progress: recordingProgress({ when: 'after', id }) });
-      // One at a time: what a real kill ends as well would go on here, and hold its lock.
-      await expect(here.apply(text, { world: dying, concurrency: 1 })).rejects.toBe(KILLED);
-      const ends = await here.apply(text);
+      await using hosts = await startHosts(2);
+      await using here = await openFleetBench(hosts.connect);
+      const text = `machines:\n${hosts.all.map((host, at) => yamlEntry(`web-${at + 1}`, host, at + 1)).join('')}`;
+      const killedWorld = here.world({ progress: recordingProgress({ when: 'after', id }) });
+      // One at a time: a real kill would also end the others, but here they would continue and hold their locks.
+      await expect(here.apply(text, { world: killedWorld, concurrency: 1 })).rejects.toBe(KILLED);
+      const results = await here.apply(text);
       expect(
-        ends.filter(({ error }) => error),
+        results.filter(({ error }) => error),
         id,
       ).toEqual([]);
       expect(
@@ -167,64 +152,64 @@ describe('apply on hosts that answer SSH', () => {
         id,
       ).toEqual(['nothing', 'nothing']);
       expect(
-        some.all.map((host) => host.engineStarts()),
+        hosts.all.map((host) => host.engineStarts()),
         id,
       ).toEqual([1, 1]);
     }
   });
 
-  test('is done in place where a kill came in the middle of a change', async () => {
-    await using some = await startHosts(1);
-    await using here = await openFleetBench(some.connect);
-    const text = (label: string): string => `machines:\n${yamlEntry('one', some.all[0], 1, `, label: [${label}]`)}`;
+  test('completes a change that was killed in the middle', async () => {
+    await using hosts = await startHosts(1);
+    await using here = await openFleetBench(hosts.connect);
+    const text = (label: string): string => `machines:\n${yamlEntry('one', hosts.all[0], 1, `, label: [${label}]`)}`;
     await here.apply(text('a=1'));
-    const dying = here.world({ progress: recordingProgress({ when: 'after', id: 'configure-engine' }) });
-    await expect(here.apply(text('a=2'), { world: dying })).rejects.toBe(KILLED);
+    const killedWorld = here.world({ progress: recordingProgress({ when: 'after', id: 'configure-engine' }) });
+    await expect(here.apply(text('a=2'), { world: killedWorld })).rejects.toBe(KILLED);
     expect(outcomeLines(await here.apply(text('a=2')))).toEqual(['change one']);
     expect((await here.plan(text('a=2'))).items.map(({ action }) => action)).toEqual(['nothing']);
-    expect(some.all[0]?.engineStarts()).toBe(2);
+    expect(hosts.all[0]?.engineStarts()).toBe(2);
   });
 
-  test('ends before the next machine when it is stopped, and tells of those that it did not begin', async () => {
-    await using some = await startHosts(4);
-    await using here = await openFleetBench(some.connect);
+  test('starts no further machine after it is canceled', async () => {
+    await using hosts = await startHosts(4);
+    await using here = await openFleetBench(hosts.connect);
     const stop = new AbortController();
-    const text = `machines:\n${some.all.map((host, at) => yamlEntry(`web-${at + 1}`, host, at + 1)).join('')}`;
+    const text = `machines:\n${hosts.all.map((host, at) => yamlEntry(`web-${at + 1}`, host, at + 1)).join('')}`;
     const connect: World['connect'] = async (...call) => {
       stop.abort();
-      return some.connect(...call);
+      return hosts.connect(...call);
     };
-    const ends = await here.apply(text, { world: here.world({ connect, signal: stop.signal }) });
-    // Those that were not begun are no failures, and stay what they are in the list.
-    expect(outcomeLines(ends)).toEqual(['create web-1 CANCELED', 'create web-2 CANCELED']);
+    const results = await here.apply(text, { world: here.world({ connect, signal: stop.signal }) });
+    // Machines that were not started are no failures, and are not among the results.
+    expect(outcomeLines(results)).toEqual(['create web-1 CANCELED', 'create web-2 CANCELED']);
     expect(await here.world().store.find('web-4')).toBeUndefined();
   });
 
-  test('removes last, and nothing where what was to be made is not there', async () => {
-    await using some = await startHosts(2);
-    await using here = await openFleetBench(some.connect);
-    const [one, two] = some.all;
+  test('removes machines last, and only if all others were created', async () => {
+    await using hosts = await startHosts(2);
+    await using here = await openFleetBench(hosts.connect);
+    const [one, two] = hosts.all;
     await here.apply(`machines:\n${yamlEntry('old', one, 1)}`);
-    const held = await here.apply(`machines:\n${yamlEntry('gone', undefined, 9)}`, { prune: true });
-    expect(outcomeLines(held)).toEqual(['create gone SSH_UNREACHABLE']);
+    const failed = await here.apply(`machines:\n${yamlEntry('gone', undefined, 9)}`, { prune: true });
+    expect(outcomeLines(failed)).toEqual(['create gone SSH_UNREACHABLE']);
     expect(await here.world().store.listNames()).toEqual(['gone', 'old']);
     const order: string[] = [];
     const world = here.world();
     const planned = await here.plan(`machines:\n${yamlEntry('gone', two, 2)}`, true);
     const onMachineDone = (name: string): void => void order.push(name);
-    const ends = await applyFleetPlan(planned, { world, worldFor: () => world, onMachineDone, concurrency: 2 });
-    expect([outcomeLines(ends), order]).toEqual([
+    const results = await applyFleetPlan(planned, { world, worldFor: () => world, onMachineDone, concurrency: 2 });
+    expect([outcomeLines(results), order]).toEqual([
       ['finish gone', 'remove old'],
       ['gone', 'old'],
     ]);
     expect(await here.world().store.listNames()).toEqual(['gone']);
   });
 
-  test('does not make a machine anew where another has its context', async () => {
-    await using some = await startHosts(1);
-    await using here = await openFleetBench(some.connect);
+  test('does not replace a machine whose docker context belongs to another', async () => {
+    await using hosts = await startHosts(1);
+    await using here = await openFleetBench(hosts.connect);
     const at = (address: string, profiles: string): string =>
-      `machines: { one: { generic: { ipAddress: ${address}, sshPort: 1 }, engine: { port: ${some.all[0]?.port} }, profiles: ${profiles} } }`;
+      `machines: { one: { generic: { ipAddress: ${address}, sshPort: 1 }, engine: { port: ${hosts.all[0]?.port} }, profiles: ${profiles} } }`;
     await here.apply(at('127.0.0.1', '[]'));
     const stranger = readyMachine('one', { spec: specNamed('one', { id: 'another' }) });
     const tls = { ca: '', cert: '', key: '' };
@@ -235,15 +220,15 @@ describe('apply on hosts that answer SSH', () => {
       ),
     );
     const before = await store.read('one');
-    const ends = await here.apply(at('localhost', '[docker-context]'));
-    expect(outcomeLines(ends)).toEqual(['replace one CONTEXT_TAKEN']);
+    const results = await here.apply(at('localhost', '[docker-context]'));
+    expect(outcomeLines(results)).toEqual(['replace one CONTEXT_TAKEN']);
     expect(await store.read('one')).toEqual(before);
   });
 
-  test('prunes what it made and what has left the file, and nothing that somebody made by hand', async () => {
-    await using some = await startHosts(3);
-    await using here = await openFleetBench(some.connect);
-    const [one, two, three] = some.all;
+  test('prunes machines that it created and that have left the file, but none that were created by hand', async () => {
+    await using hosts = await startHosts(3);
+    await using here = await openFleetBench(hosts.connect);
+    const [one, two, three] = hosts.all;
     await here.apply(`machines:\n${yamlEntry('one', one, 1)}${yamlEntry('two', two, 2)}`);
     const { engine } = specNamed('hand');
     const hand = specNamed('hand', {
@@ -258,11 +243,11 @@ describe('apply on hosts that answer SSH', () => {
     expect(await here.world().store.listNames()).toEqual(['hand']);
   });
 
-  test('takes back client settings that are no longer wanted, and makes another where the address is another', async () => {
-    await using some = await startHosts(1);
-    await using here = await openFleetBench(some.connect);
+  test('removes profiles that are no longer wanted, and replaces a machine whose address changes', async () => {
+    await using hosts = await startHosts(1);
+    await using here = await openFleetBench(hosts.connect);
     const at = (address: string, more = ''): string =>
-      `machines: { one: { generic: { ipAddress: ${address}, sshPort: 1 }, engine: { port: ${some.all[0]?.port} }${more} } }`;
+      `machines: { one: { generic: { ipAddress: ${address}, sshPort: 1 }, engine: { port: ${hosts.all[0]?.port} }${more} } }`;
     await here.apply(at('127.0.0.1'));
     const first = (await here.world().store.read('one')).spec.id;
     expect(await readContextOwner('one', here.world().clientPaths)).toBe(first);
@@ -274,34 +259,34 @@ describe('apply on hosts that answer SSH', () => {
     expect(await readContextOwner('one', here.world().clientPaths)).toBe(spec.id);
     const refused = at('127.0.0.1').replace('sshPort: 1', 'sshPort: 1, sshKey: /none');
     expect(outcomeLines(await here.apply(refused))).toEqual(['replace one USAGE']);
-    expect((await here.world().store.read('one')).spec, "what can't be made anew is not given up").toEqual(spec);
+    expect((await here.world().store.read('one')).spec, "a machine that can't be replaced is kept").toEqual(spec);
   });
 });
 
 describe('apply in a cloud', () => {
-  async function sky() {
+  async function startCloud() {
     const cloud = fakeCloud();
     const provider: Driver = { ...cloud.driver, changeKindOf: (key) => (key === 'tag' ? 'live' : 'replace') };
-    registered.drivers.push(provider);
+    registeredDrivers.push(provider);
     return cloud;
   }
   const text = (ports: readonly number[], more = ''): string =>
     `machines:\n${ports.map((port, at) => `  m${at}: { driver: sky, engine: { port: ${port} }${more} }\n`).join('')}`;
 
-  test('makes all of one count by one call, and asks the provider nothing the second time', async () => {
-    await using cloud = await sky();
+  test('creates all machines of a count in one call', async () => {
+    await using cloud = await startCloud();
     await using here = await openFleetBench(cloud.connect);
     const port = await cloud.prepareHost();
-    const crowd = `machines: { web: { count: 3, driver: sky, engine: { port: ${port} } } }`;
+    const batch = `machines: { web: { count: 3, driver: sky, engine: { port: ${port} } } }`;
     // Hosts in memory share an address, so only the first one's engine can answer at its port.
-    await here.apply(crowd);
-    expect(cloud.calls.filter((call) => /^(settle|create)/.test(call))).toEqual(['settle', 'create 3']);
+    await here.apply(batch);
+    expect(cloud.calls.filter((call) => /^(resolveOptions|create)/.test(call))).toEqual(['resolveOptions', 'create 3']);
     const { spec } = await here.world().store.read('web-2');
     expect(spec).toMatchObject({ options: { region: 'north' }, userOptions: {}, batch: { index: 1, size: 3 } });
   });
 
-  test('leaves what the provider settled as it is, and asks nobody', async () => {
-    await using cloud = await sky();
+  test('keeps options that the provider resolved, without a call or a connection', async () => {
+    await using cloud = await startCloud();
     await using here = await openFleetBench(cloud.connect);
     const ports = [await cloud.prepareHost(), await cloud.prepareHost()];
     expect(outcomeLines(await here.apply(text(ports)))).toEqual(['create m0', 'create m1']);
@@ -315,12 +300,12 @@ describe('apply in a cloud', () => {
     ]);
   });
 
-  test('finishes one that was begun in the place that was settled for it', async () => {
-    await using cloud = await sky();
+  test('completes an interrupted machine in the region that was resolved for it', async () => {
+    await using cloud = await startCloud();
     await using here = await openFleetBench(cloud.connect);
     const ports = [await cloud.prepareHost()];
-    const dying = here.world({ progress: recordingProgress({ when: 'before', id: 'connect' }) });
-    await expect(here.apply(text(ports), { world: dying })).rejects.toBe(KILLED);
+    const killedWorld = here.world({ progress: recordingProgress({ when: 'before', id: 'connect' }) });
+    await expect(here.apply(text(ports), { world: killedWorld })).rejects.toBe(KILLED);
     expect(outcomeLines(await here.apply(text(ports)))).toEqual(['finish m0']);
     expect(cloud.createdHosts).toHaveLength(1);
     expect(cloud.targets.map(({ options }) => options)).toEqual([{ region: 'north' }, { region: 'north' }]);
@@ -330,8 +315,8 @@ describe('apply in a cloud', () => {
     });
   });
 
-  test('begins no more than asked for at the same time, be they made by one call', async () => {
-    await using cloud = await sky();
+  test('limits concurrency, even for machines that one call creates', async () => {
+    await using cloud = await startCloud();
     let most = 0;
     let now = 0;
     const connect: World['connect'] = async () => {
@@ -339,45 +324,45 @@ describe('apply in a cloud', () => {
       most = Math.max(most, now);
       await sleep(200);
       now -= 1;
-      throw new SlipwayError('USAGE', 'nobody is to be met');
+      throw new SlipwayError('USAGE', 'this test must not connect');
     };
     await using here = await openFleetBench(connect);
-    const crowd = `machines:\n  web: { count: 4, driver: sky }\n  db: { count: 3, driver: sky }\n  one: { driver: sky }\n`;
-    expect(await here.apply(crowd, { concurrency: 2 })).toHaveLength(8);
+    const batch = `machines:\n  web: { count: 4, driver: sky }\n  db: { count: 3, driver: sky }\n  one: { driver: sky }\n`;
+    expect(await here.apply(batch, { concurrency: 2 })).toHaveLength(8);
     expect([most, cloud.calls.filter((call) => call.startsWith('create')).toSorted()]).toEqual([
       2,
       ['create', 'create 3', 'create 4'],
     ]);
   });
 
-  test('tells what one call was to make as not begun where it was stopped before', async () => {
-    await using cloud = await sky();
+  test('starts none of a batch if it was canceled before', async () => {
+    await using cloud = await startCloud();
     await using here = await openFleetBench(cloud.connect);
     const stop = new AbortController();
     stop.abort();
-    const crowd = 'machines: { web: { count: 3, driver: sky } }';
-    expect(await here.apply(crowd, { world: here.world({ signal: stop.signal }) })).toEqual([]);
+    const batch = 'machines: { web: { count: 3, driver: sky } }';
+    expect(await here.apply(batch, { world: here.world({ signal: stop.signal }) })).toEqual([]);
     expect([cloud.calls, await here.world().store.listNames()]).toEqual([[], []]);
   });
 
-  test('finishes those of one call with the engine and profiles that are wanted by now', async () => {
-    await using cloud = await sky();
+  test('completes an interrupted batch with the current engine options and profiles', async () => {
+    await using cloud = await startCloud();
     await using here = await openFleetBench(cloud.connect);
     const port = await cloud.prepareHost();
-    const crowd = (more: string, other = ''): string =>
+    const batch = (more: string, other = ''): string =>
       `machines: { web: { count: 2, driver: sky, engine: { port: ${port}${more} }${other} } }`;
-    const dying = here.world({ progress: recordingProgress({ when: 'after', id: 'create' }) });
-    await expect(here.apply(crowd(''), { world: dying })).rejects.toBe(KILLED);
-    const ends = await here.apply(crowd(', label: [a=b]', ', profiles: []'));
-    expect(outcomeLines(ends)[0]).toBe('finish web-1');
+    const killedWorld = here.world({ progress: recordingProgress({ when: 'after', id: 'create' }) });
+    await expect(here.apply(batch(''), { world: killedWorld })).rejects.toBe(KILLED);
+    const results = await here.apply(batch(', label: [a=b]', ', profiles: []'));
+    expect(outcomeLines(results)[0]).toBe('finish web-1');
     expect(cloud.calls.filter((call) => call.startsWith('create'))).toEqual(['create 2', 'create 2']);
     const { spec } = await here.world().store.read('web-1');
     expect(spec).toMatchObject({ options: { region: 'north' }, profiles: [], engine: { label: ['a=b'] } });
     expect(cloud.createdHosts[0]?.host.files.get('/etc/docker/daemon.json')?.content).toContain('a=b');
   });
 
-  test('carries live changes over to the provider, and knows afterwards what was asked', async () => {
-    await using cloud = await sky();
+  test('sends live changes to the provider, and records the options that the user gave', async () => {
+    await using cloud = await startCloud();
     const changes: unknown[] = [];
     const changeable: CloudDriver = {
       ...cloud.driver,
@@ -389,7 +374,7 @@ describe('apply in a cloud', () => {
       changeKindOf: (key) => (key === 'tag' ? 'live' : 'replace'),
       changes: { apply: async ({ options }, before) => void changes.push([before, options]) },
     };
-    registered.drivers[0] = changeable;
+    registeredDrivers[0] = changeable;
     await using here = await openFleetBench(cloud.connect);
     const ports = [await cloud.prepareHost()];
     await here.apply(text(ports));
@@ -409,7 +394,7 @@ describe('apply in a cloud', () => {
   });
 });
 
-describe("a replacement that can't be made leaves the machine that is there", () => {
+describe("a replacement that can't be created keeps the old machine", () => {
   const refusal = new SlipwayError('PROVIDER_REFUSED', 'there is no such thing');
   const REFUSALS: readonly (readonly [string, (driver: CloudDriver) => Partial<CloudDriver>, string])[] = [
     [
@@ -418,43 +403,43 @@ describe("a replacement that can't be made leaves the machine that is there", ()
       'PROVIDER_REFUSED',
     ],
     [
-      'the image is not what its digest says',
+      'the image does not match its digest',
       ({ machines }) => ({ machines: { ...machines, prepare: () => Promise.reject(refusal) } }),
       'PROVIDER_REFUSED',
     ],
     [
-      'it would be removed when it is to stop',
+      'it would be removed at a shutdown instead of stopped',
       () => ({ shutdownBehavior: () => ({ byItself: 'removed', costs: '' }) }),
       'USAGE',
     ],
   ];
-  test.each(REFUSALS)('where %s', async (_why, more, code) => {
+  test.each(REFUSALS)('if %s', async (_why, more, code) => {
     await using cloud = fakeCloud();
     await using here = await openFleetBench(cloud.connect);
     const driver: CloudDriver = { ...cloud.driver, shutdownBehavior: () => ({ byItself: 'stopped', costs: '' }) };
-    registered.drivers.push(driver);
+    registeredDrivers.push(driver);
     const port = await cloud.prepareHost();
     const text = (region: string): string =>
       `machines: { m: { driver: sky, sky: { region: ${region} }, idleStop: 1h, engine: { port: ${port} } } }`;
     await here.apply(text('north'));
     const before = await here.world().store.read('m');
-    registered.drivers[0] = { ...driver, ...more(driver) };
+    registeredDrivers[0] = { ...driver, ...more(driver) };
     expect(outcomeLines(await here.apply(text('south')))).toEqual([`replace m ${code}`]);
     expect(cloud.calls).not.toContain('remove');
     expect(await here.world().store.read('m')).toEqual(before);
   });
 
-  test('and is made of what was settled before, asked for once', async () => {
+  test('and one that can is resolved once, before the old machine is removed', async () => {
     await using cloud = fakeCloud();
     await using here = await openFleetBench(cloud.connect);
-    registered.drivers.push(cloud.driver);
+    registeredDrivers.push(cloud.driver);
     const [one, two] = [await cloud.prepareHost(), await cloud.prepareHost()];
     const text = (port: number, more = ''): string =>
       `machines: { m: { driver: sky, engine: { port: ${port} }${more} } }`;
     await here.apply(text(one));
     const from = cloud.calls.length;
     expect(outcomeLines(await here.apply(text(two, ', sky: { region: south }')))).toEqual(['replace m']);
-    expect(cloud.calls.slice(from)).toEqual(['settle', 'remove', 'create']);
+    expect(cloud.calls.slice(from)).toEqual(['resolveOptions', 'remove', 'create']);
     expect((await here.world().store.read('m')).spec).toMatchObject({
       options: { region: 'south' },
       userOptions: { region: 'south' },
@@ -462,14 +447,14 @@ describe("a replacement that can't be made leaves the machine that is there", ()
   });
 });
 
-describe('apply to a machine that takes options at its start', () => {
-  async function local() {
+describe('apply to a machine whose options change at its start', () => {
+  async function startLocalMachine() {
     const host = await startFakeHost({ engine: true });
     const fake = fakeLocalMachine(host);
     const { power } = fake.driver;
     if (!power) throw new Error('the fake driver has no power');
     const sizes: unknown[] = [];
-    registered.drivers.push({
+    registeredDrivers.push({
       ...fake.driver,
       options: z.object({ memory: z.int().default(1), image: z.string().default('a') }),
       changeKindOf: (key) => (key === 'memory' ? 'restart' : 'replace'),
@@ -497,20 +482,20 @@ describe('apply to a machine that takes options at its start', () => {
     };
   }
 
-  test('stops and starts one that runs, once', async () => {
-    await using all = await local();
-    const { fake, sizes, here, text } = all;
+  test('restarts a running machine once', async () => {
+    await using fixture = await startLocalMachine();
+    const { fake, sizes, here, text } = fixture;
     await here.apply(text(1));
     const before = fake.calls.length;
     expect(outcomeLines(await here.apply(text(2)))).toEqual(['change dev']);
-    expect(fake.calls.slice(before)).toEqual(['stop in 60', 'start', 'booted']);
+    expect(fake.calls.slice(before)).toEqual(['stop in 60', 'start', 'waitUntilBooted']);
     expect(sizes).toEqual([2]);
     expect(await here.apply(text(2))).toEqual([]);
   });
 
-  test('leaves one that is stopped as it is, which takes them when it is started', async () => {
-    await using all = await local();
-    const { fake, sizes, here, text } = all;
+  test('leaves a stopped machine stopped, and the change takes effect at its start', async () => {
+    await using fixture = await startLocalMachine();
+    const { fake, sizes, here, text } = fixture;
     await here.apply(text(1));
     await stopMachine('dev', 1, here.world());
     const before = fake.calls.length;
@@ -522,33 +507,33 @@ describe('apply to a machine that takes options at its start', () => {
 
   test.each(
     ['before', 'after'].flatMap((when) => ['stop', 'start', 'boot', 'verify', 'profiles'].map((id) => ({ when, id }))),
-  )('ends the restart that was killed $when $id', async ({ when, id }) => {
-    await using all = await local();
-    const { fake, sizes, here, text } = all;
+  )('completes a restart that was killed $when $id', async ({ when, id }) => {
+    await using fixture = await startLocalMachine();
+    const { fake, sizes, here, text } = fixture;
     await here.apply(text(1));
-    const dying = here.world({ progress: recordingProgress({ when: when as 'before', id }) });
-    await expect(here.apply(text(2), { world: dying })).rejects.toBe(KILLED);
+    const killedWorld = here.world({ progress: recordingProgress({ when: when as 'before', id }) });
+    await expect(here.apply(text(2), { world: killedWorld })).rejects.toBe(KILLED);
     expect(outcomeLines(await here.apply(text(2)))).toEqual(['change dev']);
     expect(sizes.at(-1)).toBe(2);
-    expect(fake.calls.at(-1)).toBe('booted');
+    expect(fake.calls.at(-1)).toBe('waitUntilBooted');
     expect(await here.apply(text(2))).toEqual([]);
   });
 
-  test('does not forget the restart over a provision in between', async () => {
-    await using all = await local();
-    const { fake, here, text } = all;
+  test('completes the restart even after a provision in between', async () => {
+    await using fixture = await startLocalMachine();
+    const { fake, here, text } = fixture;
     await here.apply(text(1));
-    const dying = here.world({ progress: recordingProgress({ when: 'before', id: 'stop' }) });
-    await expect(here.apply(text(2), { world: dying })).rejects.toBe(KILLED);
+    const killedWorld = here.world({ progress: recordingProgress({ when: 'before', id: 'stop' }) });
+    await expect(here.apply(text(2), { world: killedWorld })).rejects.toBe(KILLED);
     await provisionMachine('dev', (spec) => spec, here.world());
     const before = fake.calls.length;
     expect(outcomeLines(await here.apply(text(2)))).toEqual(['change dev']);
-    expect(fake.calls.slice(before)).toEqual(['stop in 60', 'start', 'booted']);
+    expect(fake.calls.slice(before)).toEqual(['stop in 60', 'start', 'waitUntilBooted']);
   });
 
-  test('changes its engine too, after the start', async () => {
-    await using all = await local();
-    const { host, here, text } = all;
+  test('also changes its engine, after the start', async () => {
+    await using fixture = await startLocalMachine();
+    const { host, here, text } = fixture;
     await here.apply(text(1));
     expect(outcomeLines(await here.apply(text(2, ', label: [a=b]')))).toEqual(['change dev']);
     expect(host.files.get('/etc/docker/daemon.json')?.content).toContain('a=b');
@@ -557,5 +542,5 @@ describe('apply to a machine that takes options at its start', () => {
 });
 
 const failOnConnect: World['connect'] = async () => {
-  throw new Error('nobody is to be met');
+  throw new Error('this test must not connect');
 };

@@ -5,49 +5,39 @@ import type { z } from 'zod';
 import type { Cli, CommandResult } from '../../src/cli/command.ts';
 import { apply } from '../../src/cli/commands/apply.ts';
 import { gc } from '../../src/cli/commands/gc.ts';
-import type { Driver, DriverManifest } from '../../src/drivers/contract.ts';
+import type { Driver } from '../../src/drivers/contract.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { getHomeId } from '../../src/machine/store-id.ts';
 import type { World } from '../../src/operations/world.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { createFakeCli } from '../fakes/fake-cli.ts';
 import { fakeCloud } from '../fakes/fake-cloud-driver.ts';
+import { registeredDrivers } from '../fakes/registered-drivers.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
 import { worldIn } from '../fakes/test-world.ts';
 
 type Question = { readonly message: string; readonly default: boolean };
-const mockState = vi.hoisted(() => ({ asked: [] as Question[], drivers: [] as Driver[] }));
+const questions = vi.hoisted(() => [] as Question[]);
 
-/** A person who answers each question with Enter alone. */
+/** Answers each question as a user who presses Enter. */
 vi.mock('inquirer', () => ({
   default: {
     createPromptModule:
       () =>
       async ([question]: readonly Question[]): Promise<{ readonly yes: boolean }> => {
         if (!question) throw new Error('there is nothing to answer');
-        mockState.asked.push(question);
+        questions.push(question);
         return { yes: question.default };
       },
   },
 }));
-vi.mock('../../src/drivers/registry.ts', async (original) => {
-  const index = await original<typeof import('../../src/drivers/registry.ts')>();
-  return {
-    ...index,
-    get drivers() {
-      return [...index.drivers, ...mockState.drivers];
-    },
-    getDriver: (name: string): DriverManifest =>
-      mockState.drivers.find((driver) => driver.name === name) ?? index.getDriver(name),
-    loadDriver: async (name: string): Promise<Driver> =>
-      mockState.drivers.find((driver) => driver.name === name) ?? (await index.loadDriver(name)),
-  };
-});
+vi.mock('../../src/drivers/registry.ts', async (importOriginal) =>
+  (await import('../fakes/registered-drivers.ts')).mockDriverRegistry(importOriginal, 'all drivers'),
+);
 
 beforeEach(() => {
-  mockState.asked.length = 0;
-  mockState.drivers.length = 0;
+  questions.length = 0;
 });
 
 async function openTerminalSession(text: string, more: Partial<World> = {}) {
@@ -55,13 +45,13 @@ async function openTerminalSession(text: string, more: Partial<World> = {}) {
   const file = join(folder.path, 'machines.yaml');
   await writeFile(file, text);
   await mkdir(join(folder.path, 'bin'));
-  // What installs programs, and never does.
+  // A package manager that always fails.
   for (const name of ['apt-get', 'sudo'])
     await writeFile(join(folder.path, 'bin', name), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
-  const said: string[] = [];
+  const messages: string[] = [];
   const base = worldIn(folder.path, {
     connect: async () => {
-      throw new SlipwayError('SSH_UNREACHABLE', 'nobody is there');
+      throw new SlipwayError('SSH_UNREACHABLE', 'nothing listens there');
     },
     ...more,
   });
@@ -71,12 +61,12 @@ async function openTerminalSession(text: string, more: Partial<World> = {}) {
     createFakeCli(world, {
       interactive,
       progressOf: (name) => ({ ...world.progress, end: (error) => rows.push(`${name} ${error ? 'failed' : 'done'}`) }),
-      say: (line) => said.push(line),
+      say: (line) => messages.push(line),
     });
   return {
     file,
     world,
-    said,
+    messages,
     rows,
     cli,
     apply: (
@@ -93,53 +83,51 @@ async function openTerminalSession(text: string, more: Partial<World> = {}) {
 
 const genericEntry = (name: string, address: string): string => `  ${name}: { generic: { ipAddress: ${address} } }\n`;
 
-describe('Enter alone', () => {
-  test('makes machines', async () => {
+describe('the default answer', () => {
+  test('creates machines', async () => {
     await using here = await openTerminalSession(`machines:\n${genericEntry('web', '192.0.2.1')}`);
     expect((await here.apply()).status).toBe(6);
-    expect(mockState.asked).toMatchObject([{ message: 'Apply these changes?', default: true }]);
+    expect(questions).toMatchObject([{ message: 'Apply these changes?', default: true }]);
     expect(await here.world.store.listNames()).toEqual(['web']);
   });
 
   test.each([
     ['replaced', `machines:\n${genericEntry('web', '192.0.2.1')}`],
     ['removed', 'machines: {}'],
-  ])('gives up no machine that would be %s, and that is no failure', async (_what, text) => {
+  ])('keeps a machine that would be %s, and is no failure', async (_what, text) => {
     await using here = await openTerminalSession(text);
     const before = readyMachine('web', { spec: specNamed('web', { fleet: here.file }) });
     await here.world.store.write(before);
-    const { text: says, status } = await here.apply({ prune: true });
-    expect([says, status]).toEqual(['Canceled: nothing was changed', undefined]);
-    expect(mockState.asked).toMatchObject([
-      { message: 'Apply these changes, and delete the current web?', default: false },
-    ]);
+    const result = await here.apply({ prune: true });
+    expect([result.text, result.status]).toEqual(['Canceled: nothing was changed', undefined]);
+    expect(questions).toMatchObject([{ message: 'Apply these changes, and delete the current web?', default: false }]);
     expect(await here.world.store.read('web')).toEqual(before);
   });
 
-  test('removes nothing of a cloud', async () => {
+  test('deletes no resources of a cloud', async () => {
     await using cloud = fakeCloud();
     await using here = await openTerminalSession('machines: {}');
-    mockState.drivers.push(cloud.driver);
+    registeredDrivers.push(cloud.driver);
     const home = await getHomeId(here.world.computer);
     const more = { id: 'lost', index: undefined, name: 'old', place: 'north', state: 'running', made: undefined };
     cloud.resources = [{ ...more, home, kind: 'instance', resource: 'i-1', monthly: 7 }];
     const result = await gc.run({ positionals: [], args: gc.args.parse({ driver: 'sky' }), flags: {} }, here.cli(true));
     expect([result.text, result.status, cloud.deletedResources]).toEqual(['Canceled: nothing was removed', 0, []]);
-    expect(mockState.asked).toMatchObject([{ default: false }]);
+    expect(questions).toMatchObject([{ default: false }]);
   });
 });
 
-describe('where a program is missing', () => {
-  const lacking = (driver: Driver): Driver => ({
+describe('apply without a required program', () => {
+  const requireSail = (driver: Driver): Driver => ({
     ...driver,
     programs: () => [
       { command: 'sail', purpose: 'moves clouds', packages: { apt: ['sail'] }, link: 'https://sail.example' },
     ],
   });
 
-  test('the hint is what was typed, with the consent to install', async () => {
+  test('suggests the same command with --yes, which installs the program', async () => {
     await using cloud = fakeCloud();
-    mockState.drivers.push(lacking(cloud.driver));
+    registeredDrivers.push(requireSail(cloud.driver));
     await using here = await openTerminalSession('machines: { web: { driver: sky }, db: { driver: sky } }');
     const error = await catchRejection(here.apply({ prune: true }, { words: ['web'], interactive: false }));
     expect(error?.code).toBe('PROGRAM_MISSING');
@@ -147,22 +135,22 @@ describe('where a program is missing', () => {
     expect(error?.hint).toContain(`. Or let Slipway do it: slipway apply web --file ${here.file} --prune --yes`);
   });
 
-  test('the hint gives up no machine: it names what installs the program, and no more', async () => {
+  test('suggests only to install the program if --yes would also delete a machine', async () => {
     await using cloud = fakeCloud();
-    mockState.drivers.push(lacking(cloud.driver));
+    registeredDrivers.push(requireSail(cloud.driver));
     await using here = await openTerminalSession('machines: { web: { driver: sky } }');
     await here.world.store.write(readyMachine('web', { spec: specNamed('web') }));
-    const yesOnce = vi.spyOn(await import('../../src/terminal/questions.ts'), 'confirm');
-    yesOnce.mockResolvedValueOnce(true).mockResolvedValueOnce(false);
+    const confirmSpy = vi.spyOn(await import('../../src/terminal/questions.ts'), 'confirm');
+    confirmSpy.mockResolvedValueOnce(true).mockResolvedValueOnce(false);
     const error = await catchRejection(here.apply());
-    yesOnce.mockRestore();
+    confirmSpy.mockRestore();
     expect(error?.hint).toMatch(/^To install it: .*apt-get install/);
     expect(error?.hint).not.toContain('slipway apply');
   });
 });
 
-describe('what was not begun', () => {
-  test('is told as that after a Ctrl-C, and is no failure of its machine', async () => {
+describe('machines that were not started', () => {
+  test('are listed after Ctrl-C, and are no failures', async () => {
     const stop = new AbortController();
     await using here = await openTerminalSession(
       `machines:\n${['a', 'b', 'c'].map((name) => genericEntry(name, '192.0.2.1')).join('')}`,
@@ -182,11 +170,11 @@ describe('what was not begun', () => {
       '1 of 3 machines failed\nNot started: b, c. To continue, run the same command again',
       130,
     ]);
-    expect(here.said.filter((line) => line.includes('✗'))).toHaveLength(1);
+    expect(here.messages.filter((line) => line.includes('✗'))).toHaveLength(1);
     expect(here.rows).toEqual(['a failed']);
   });
 
-  test('ends with the status of a Ctrl-C where nothing else failed', async () => {
+  test('lead to the exit status of Ctrl-C if nothing else failed', async () => {
     const stop = new AbortController();
     stop.abort();
     await using here = await openTerminalSession(`machines:\n${genericEntry('a', '192.0.2.1')}`, {
@@ -196,7 +184,7 @@ describe('what was not begun', () => {
     expect([text, status]).toEqual(['Not started: a. To continue, run the same command again', 130]);
   });
 
-  test('are machines that were to be removed, where one was not made', async () => {
+  test('include machines to remove, if a creation failed', async () => {
     await using here = await openTerminalSession(`machines:\n${genericEntry('web', '192.0.2.1')}`);
     await here.world.store.write(readyMachine('old', { spec: specNamed('old', { fleet: here.file }) }));
     const { json, text, status } = await here.apply({ prune: true, yes: true });

@@ -12,7 +12,7 @@ import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 type FileContents = Readonly<Record<string, string>>;
 const HOME = '/home/ada';
 
-/** The fleet of machines.yaml in a folder with these files. */
+/** Reads machines.yaml from a new folder with these files. */
 async function readFleetFrom(files: FileContents | string, env: Record<string, string> = {}): Promise<Fleet> {
   await using folder = await createTemporaryFolder();
   return await writeAndReadFleet(folder.path, files, env);
@@ -31,7 +31,7 @@ async function writeAndReadFleet(
   return await readFleet(join(folder, 'machines.yaml'), { env, home: HOME });
 }
 
-/** The mistakes, one a line, without the folder. */
+/** Returns the mistakes in the files, one per line, without the folder. */
 async function readMistakes(files: FileContents | string): Promise<string> {
   await using folder = await createTemporaryFolder();
   const error = await catchRejection(writeAndReadFleet(folder.path, files));
@@ -42,8 +42,8 @@ async function readMistakes(files: FileContents | string): Promise<string> {
 
 const specsByName = ({ machines }: Fleet) => Object.fromEntries(machines.map(({ spec }) => [spec.name, spec]));
 
-describe('a file of machines', () => {
-  test('makes a spec of each, with the defaults of what it does not say', async () => {
+describe('machines.yaml', () => {
+  test('gives a spec for each machine, with defaults for what it leaves open', async () => {
     const { dev } = specsByName(
       await readFleetFrom('machines:\n  dev: { driver: qemu, qemu: { cpus: 4 }, ttl: 4h }\n'),
     );
@@ -52,7 +52,7 @@ describe('a file of machines', () => {
     expect(dev?.profiles).toEqual(['docker-context']);
   });
 
-  test('numbers what it counts, and knows them as one entry', async () => {
+  test('numbers the machines of a count, and keeps their entry', async () => {
     const { machines } = await readFleetFrom(
       'machines: { web: { count: 3, driver: qemu }, none: { count: 0, driver: qemu } }',
     );
@@ -63,7 +63,7 @@ describe('a file of machines', () => {
     ]);
   });
 
-  test('merges maps and replaces lists, the nearer over the farther: defaults, templates in their order, the machine', async () => {
+  test('merges maps and replaces lists, in the order defaults, templates, machine', async () => {
     const { web } = specsByName(
       await readFleetFrom(`
         defaults: { driver: ec2, engine: { label: [a=1], opt: [x=1] }, ec2: { region: r-1, rootSize: 20 } }
@@ -85,7 +85,7 @@ describe('a file of machines', () => {
     expect(web?.engine).toMatchObject({ label: ['b=2', 'c=3'], opt: ['x=1'] });
   });
 
-  test('takes the driver of whose options it speaks, nearest first, and reads options of others for nobody', async () => {
+  test('gets the driver from its options, nearest first, and ignores options of other drivers', async () => {
     const { one, two, three } = specsByName(
       await readFleetFrom(`
         defaults: { driver: qemu, ec2: { region: r-1 } }
@@ -101,7 +101,7 @@ describe('a file of machines', () => {
     expect(two?.options).not.toHaveProperty('region');
   });
 
-  test('goes on from other files, each read once and each with paths of its own', async () => {
+  test('extends other files, each read once, with paths relative to each', async () => {
     await using folder = await createTemporaryFolder();
     const fleet = await writeAndReadFleet(folder.path, {
       'machines.yaml': 'extends: [shared/base.yaml, ./keys.yaml]\nmachines: { web: { generic: { sshUser: ops } } }',
@@ -119,7 +119,7 @@ describe('a file of machines', () => {
     expect(lone?.options.sshKey).toBe(join(HOME, '.ssh/work'));
   });
 
-  test('is known by its real place, or by the name that it gives itself and no file that it goes on from', async () => {
+  test('is identified by its real path, or by its own name, but not by the name of a file that it extends', async () => {
     await using folder = await createTemporaryFolder();
     await mkdir(join(folder.path, 'real'));
     await writeFile(join(folder.path, 'real/m.yaml'), 'machines: {}');
@@ -134,14 +134,14 @@ describe('a file of machines', () => {
     );
   });
 
-  test("takes values of the engine's variables from the environment, where it says so", async () => {
+  test('can take values of engine variables from the environment', async () => {
     const text =
       'machines: { web: { driver: qemu, engine: { env: ["P=http://u:${SECRET}@p", "Q=$${x}", "R=${EMPTY}"] } } }';
     const { web } = specsByName(await readFleetFrom(text, { SECRET: 'p,"$1', EMPTY: '' }));
     expect(web?.engine.env).toEqual(['P=http://u:p,"$1@p', 'Q=${x}', 'R=']);
   });
 
-  test('says where the engine comes from when it names a script, and drops a script that is not used', async () => {
+  test('installs the engine with a script if it names one, and drops a script that is not used', async () => {
     const { a, b } = specsByName(
       await readFleetFrom(`machines:
         a: { driver: qemu, engine: { installUrl: 'https://get.example' } }
@@ -150,14 +150,14 @@ describe('a file of machines', () => {
     expect([a?.engine.source, b?.engine.source, b?.engine.installUrl]).toEqual(['url', 'distro', undefined]);
   });
 
-  test('may have a byte order mark, CRLF, anchors and only comments where a map could be', async () => {
+  test('can have a byte order mark, CRLF, anchors, and only comments in place of a map', async () => {
     const text = '\uFEFFdefaults:\r\n  # nothing yet\r\nmachines:\r\n  a: &a\r\n    driver: qemu\r\n  b: *a\r\n';
     expect(Object.keys(specsByName(await readFleetFrom(text)))).toEqual(['a', 'b']);
   });
 });
 
-describe('what is wrong with a file', () => {
-  test('is told all at once, by line and column, with the value and what was probably meant', async () => {
+describe('a mistake in machines.yaml', () => {
+  test('is reported with all others, by line and column, with the value and a suggestion', async () => {
     expect(
       await readMistakes(`default: {}
 machines:
@@ -175,28 +175,28 @@ machines:
   list: []
 `),
     ).toMatchInlineSnapshot(`
-      "machines.yaml:1:1: "default" is no key of this file (did you mean defaults?)
-      machines.yaml:4:13: "qemuu" is no driver (did you mean qemu?)
-      machines.yaml:5:13: "cpu" is no key of machines.dev.qemu (did you mean cpus?)
+      "machines.yaml:1:1: unknown key "default" (did you mean defaults?)
+      machines.yaml:4:13: unknown driver "qemuu" (did you mean qemu?)
+      machines.yaml:5:13: unknown key "cpu" in machines.dev.qemu (did you mean cpus?)
       machines.yaml:5:29: machines.dev.qemu.memory must be at least 512, got 1
       machines.yaml:5:38: machines.dev.qemu.disk must be a whole number, got "x"
-      machines.yaml:5:56: "tgc" is no accelerator of qemu (did you mean tcg?)
+      machines.yaml:5:56: unknown value "tgc" for machines.dev.qemu.accelerator (did you mean tcg?)
       machines.yaml:6:10: machines.dev.ttl must be a time like 90m, 4h or 2d, got "4 hours"
       machines.yaml:7:12: machines.dev.count must be at most 1000, got 2000
-      machines.yaml:8:3: "we_b" can't be a machine name: letters, digits, dots and hyphens, starting with a letter or digit, 63 at most
-      machines.yaml:11:12: "root-size" is no key of machines.web.ec2 (did you mean rootSize?)
-      machines.yaml:11:26: accessKey is secret and stays out of the file: set AWS_ACCESS_KEY_ID instead
-      machines.yaml:11:40: "amazonec2" is no key of machines.web.ec2
-      machines.yaml:12:24: machines.web.engine.version must be a text, got 28.2 (put it in quotes)
+      machines.yaml:8:3: "we_b" can't be a machine name: use at most 63 letters, digits, dots and hyphens, starting with a letter or digit
+      machines.yaml:11:12: unknown key "root-size" in machines.web.ec2 (did you mean rootSize?)
+      machines.yaml:11:26: accessKey is secret and not allowed in the file: set AWS_ACCESS_KEY_ID instead
+      machines.yaml:11:40: unknown key "amazonec2" in machines.web.ec2
+      machines.yaml:12:24: machines.web.engine.version must be a string, got 28.2 (put it in quotes)
       machines.yaml:12:37: machines.web.engine.label must be a list, got "x"
-      machines.yaml:12:46: machines.web.engine.env[1] must be a text
+      machines.yaml:12:46: machines.web.engine.env[1] must be a string
       machines.yaml:12:49: machines.web.engine.env[2] must be a variable like NAME=value
-      machines.yaml:13:16: "dockr-context" is no profile (did you mean docker-context?)
+      machines.yaml:13:16: unknown profile "dockr-context" (did you mean docker-context?)
       machines.yaml:14:9: machines.list must be a map, got a list"
     `);
   });
 
-  test('shows between its machines too', async () => {
+  test('is also found between machines', async () => {
     expect(
       await readMistakes(`machines:
   web: { driver: qemu, count: 2 }
@@ -214,46 +214,46 @@ templates:
   u: { extends: [t] }
 `),
     ).toMatchInlineSnapshot(`
-      "machines.yaml:3:3: machines.web-1 makes a machine named web-1, and so does machines.web
-      machines.yaml:4:11: machines.nobody has no driver; for a virtual machine of this computer: driver: qemu
+      "machines.yaml:3:3: machines.web and machines.web-1 both define a machine named web-1
+      machines.yaml:4:11: machines.nobody has no driver; for a VM on this computer, add driver: qemu
       machines.yaml:5:37: machines.half.generic.ipAddress is missing
-      machines.yaml:6:9: machines.both has no driver; for a virtual machine of this computer: driver: qemu
-      machines.yaml:7:26: machines.other is of the driver qemu, so nothing reads its section ec2
-      machines.yaml:9:21: "t2" is no template (did you mean t?)
-      machines.yaml:10:44: a machine of the driver none can't end or stop by itself, so it has no ttl
-      machines.yaml:11:41: the environment has no variable NOT_SET, which engine.env takes its value from
-      machines.yaml:14:18: templates extend each other in a circle: t → u → t"
+      machines.yaml:6:9: machines.both has no driver; for a VM on this computer, add driver: qemu
+      machines.yaml:7:26: machines.other uses the driver qemu, so its section ec2 has no effect
+      machines.yaml:9:21: unknown template "t2" (did you mean t?)
+      machines.yaml:10:44: machines of the driver none can't end or stop by themselves, so ttl is not allowed
+      machines.yaml:11:41: the environment variable NOT_SET, which engine.env uses, is not set
+      machines.yaml:14:18: templates extend each other in a cycle: t → u → t"
     `);
   });
 
   const YAML: readonly (readonly [string, string, string])[] = [
-    ['is empty', '', '1:1: there is nothing in it; begin with: machines: { dev: { driver: qemu } }'],
-    ['has comments only', '# later\n', '1:1: there is nothing in it; begin with: machines: { dev: { driver: qemu } }'],
+    ['is empty', '', '1:1: the file is empty; start with: machines: { dev: { driver: qemu } }'],
+    ['has comments only', '# later\n', '1:1: the file is empty; start with: machines: { dev: { driver: qemu } }'],
     ['is a list', '- a\n- b\n', '1:1: the file must be a map, got a list'],
-    ['has tabs', 'machines:\n\tdev: {}\n', '2:1: this is no YAML: tabs are not allowed as indentation'],
-    ['has keys twice', 'machines:\n  a: { driver: qemu }\n  a: {}\n', '3:3: this key stands here a second time'],
-    ['has a number for a key', 'machines:\n  1: { driver: qemu }\n', '2:3: a key must be a text; put it in quotes'],
-    ['has a list for a key', 'machines:\n  ? [x]\n  : {}\n', '2:5: a key must be a text; put it in quotes'],
+    ['has tabs', 'machines:\n\tdev: {}\n', '2:1: invalid YAML: tabs are not allowed as indentation'],
+    ['has keys twice', 'machines:\n  a: { driver: qemu }\n  a: {}\n', '3:3: duplicate key'],
+    ['has a number for a key', 'machines:\n  1: { driver: qemu }\n', '2:3: a key must be a string; put it in quotes'],
+    ['has a list for a key', 'machines:\n  ? [x]\n  : {}\n', '2:5: a key must be a string; put it in quotes'],
     [
       'has two documents',
       'machines: {}\n---\na: {}\n',
-      '2:1: a second document (---) begins here, and one file is one',
+      '2:1: a second document (---) starts here; a file must contain only one',
     ],
     [
       'merges by <<',
       'machines:\n  a: &a { driver: qemu }\n  b:\n    <<: *a\n',
-      '4:5: << merges nothing here: put what is shared into `templates` and name it in `extends`',
+      '4:5: << is not supported: put shared settings in `templates` and name them in `extends`',
     ],
     ['has an alias of nothing', 'machines: { a: *b }\n', '1:16: there is no anchor &b before this alias'],
-    ['contains itself', 'machines: &m { a: *m }\n', '1:19: "a" is no key of machines.a'],
-    ["has a tag of somebody's", 'machines: !ruby/object {}\n', '1:11: this is no YAML: unresolved tag: !ruby/object'],
-    ['has a prototype', 'machines: { a: { __proto__: { ttl: 1h } } }\n', '1:18: "__proto__" is no key of machines.a'],
+    ['contains itself', 'machines: &m { a: *m }\n', '1:19: unknown key "a" in machines.a'],
+    ["has a tag of somebody's", 'machines: !ruby/object {}\n', '1:11: invalid YAML: unresolved tag: !ruby/object'],
+    ['has a prototype', 'machines: { a: { __proto__: { ttl: 1h } } }\n', '1:18: unknown key "__proto__" in machines.a'],
   ];
   test.each(YAML)('that %s', async (_title, text, mistake) => {
     expect(await readMistakes(text)).toBe(`machines.yaml:${mistake}`);
   });
 
-  test('stays a few lines where one bracket is missing, and aliases unfold into nothing', async () => {
+  test('is reported in a few lines, even for a missing bracket or recursive aliases', async () => {
     const lines = (await readMistakes(`machines: ${'['.repeat(5000)}`)).split('\n');
     expect(lines.length).toBeLessThan(25);
     const bomb = Array.from(
@@ -263,10 +263,12 @@ templates:
           .fill(at === 0 ? 'x' : `*a${at - 1}`)
           .join(', ')}]`,
     );
-    expect(await readMistakes(bomb.join('\n'))).toBe('machines.yaml:1:1: its aliases (*name) unfold into too much');
+    expect(await readMistakes(bomb.join('\n'))).toBe(
+      'machines.yaml:1:1: the aliases (*name) expand to too many values',
+    );
   });
 
-  test('is found in the file that it stands in, and circles of files are walked once', async () => {
+  test('is reported for the file that contains it, and circular files are read once', async () => {
     expect(
       await readMistakes({
         'machines.yaml': 'extends: [a.yaml, gone.yaml, sub]\nmachines: { web: { driver: quemu } }',
@@ -274,20 +276,20 @@ templates:
         'sub/x.yaml': '',
       }).then((text) => text.replaceAll(/\/\S*?(?=\w+\.yaml)/g, '')),
     ).toMatchInlineSnapshot(`
-      "a.yaml:1:10: files extend each other in a circle: machines.yaml → a.yaml → machines.yaml
-      a.yaml:2:18: "drivr" is no key of machines.a (did you mean driver?)
-      machines.yaml:1:19: gone.yaml is not there
+      "a.yaml:1:10: files extend each other in a cycle: machines.yaml → a.yaml → machines.yaml
+      a.yaml:2:18: unknown key "drivr" in machines.a (did you mean driver?)
+      machines.yaml:1:19: gone.yaml does not exist
       machines.yaml:1:30: sub is a folder
-      machines.yaml:2:28: "quemu" is no driver (did you mean qemu?)"
+      machines.yaml:2:28: unknown driver "quemu" (did you mean qemu?)"
     `);
   });
 
-  test('is a count of more machines than anybody means', async () => {
+  test('is a count of too many machines', async () => {
     const text = `machines:\n${Array.from({ length: 11 }, (_, at) => `  m${at}: { count: 1000, driver: qemu }\n`).join('')}`;
-    expect(await readMistakes(text)).toBe('machines.yaml:2:3: machines are 11000 in all, and at most 10000');
+    expect(await readMistakes(text)).toBe('machines.yaml:2:3: 11000 machines are defined; the maximum is 10000');
   });
 
-  test('makes templates that each extend the one before twice no longer to read', async () => {
+  test('does not include templates that extend each other twice, which are read in linear time', async () => {
     const templates = Array.from({ length: 60 }, (_, at) => `  t${at + 1}: { extends: [t${at}, t${at}] }\n`).join('');
     const { web } = specsByName(
       await readFleetFrom(
@@ -302,7 +304,7 @@ describe('docs/machines-yaml.md', () => {
   const page = readFileSync(new URL('../../docs/machines-yaml.md', import.meta.url), 'utf8');
   const examples = [...page.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, text = '']) => text);
 
-  test('has examples that are taken as they are', async () => {
+  test('has valid examples', async () => {
     const fleets = await Promise.all(examples.map((text) => readFleetFrom(text, { HTTP_PROXY: 'http://proxy' })));
     expect(fleets.map(({ machines }) => machines.map(({ spec }) => spec.name))).toEqual([
       ['dev'],
@@ -320,7 +322,7 @@ describe('the schema for editors', () => {
   };
   const schema = fleetJsonSchema() as Json;
 
-  test('knows each option of each driver, described, and no other and no secret', () => {
+  test('has each option of each driver with a description, and no secrets', () => {
     for (const { name, options } of drivers) {
       const own = schema.definitions[name];
       expect(own?.additionalProperties, name).toBe(false);

@@ -29,7 +29,7 @@ function planOf(specs: readonly WantedSpec[], records: readonly ListedMachine[],
   return planFleet(fleetOf(...specs), records, { prune, now: NOW });
 }
 
-/** One machine's item, in short. */
+/** Returns the planned item of one machine as a text. */
 function describePlan(spec: WantedSpec, ...records: readonly ListedMachine[]): string {
   const [item] = planOf([spec], records).items;
   return describeItem(item);
@@ -45,23 +45,23 @@ function describeItem(item: FleetItem | undefined): string {
 const qemuSpec = (options: object = {}): Partial<MachineSpec> => ({ driver: 'qemu', options: { ...options } });
 const EC2_SPEC = { driver: 'ec2', options: getDriver('ec2').options.parse({ region: 'r-1', ami: 'ami-1' }) };
 
-describe('a machine of a file', () => {
-  test('that nobody has yet is to be created, and one that is as the file says is not touched', () => {
+describe('a machine in machines.yaml', () => {
+  test('is created if it does not exist, and not touched if it matches', () => {
     expect(describePlan(wantedSpec('web'))).toBe('create');
     expect(describePlan(wantedSpec('web'), listedMachine('web'))).toBe('nothing');
   });
 
-  test("that is half made is to be finished, or made anew where what was begun can't become it", () => {
-    const half = { version: 1, phase: 'creating', spec: specNamed('web', qemuSpec()) } as const;
-    expect(describePlan(wantedSpec('web', qemuSpec({ cpus: 3 })), toListed(half))).toBe(
+  test("that is incomplete is completed, or replaced if it can't be changed to match", () => {
+    const incomplete = { version: 1, phase: 'creating', spec: specNamed('web', qemuSpec()) } as const;
+    expect(describePlan(wantedSpec('web', qemuSpec({ cpus: 3 })), toListed(incomplete))).toBe(
       'finish\nqemu.cpus 2 -> 3 (restart)',
     );
-    expect(describePlan(wantedSpec('web', qemuSpec({ image: 'debian-12' })), toListed(half))).toBe(
-      'replace\nqemu.image "debian-13" -> "debian-12" (replace)\n! what is on its disk is lost\n! this file did not make it',
+    expect(describePlan(wantedSpec('web', qemuSpec({ image: 'debian-12' })), toListed(incomplete))).toBe(
+      'replace\nqemu.image "debian-13" -> "debian-12" (replace)\n! all data on its disk is lost\n! it was not created from this file',
     );
   });
 
-  test('tells of each field what it is, what it becomes and how', () => {
+  test('shows for each changed field the old value, the new value and the effect', () => {
     const { engine } = specNamed('web');
     const from = {
       ...qemuSpec({ disk: 20 }),
@@ -105,13 +105,13 @@ describe('a machine of a file', () => {
     );
   });
 
-  test('on a host that somebody else made loses nothing there by it', () => {
+  test('that is replaced leaves an existing host as it is', () => {
     const { options } = specNamed('web');
     const before = listedMachine('web', { options: { ...options, ipAddress: '192.0.2.9' }, fleet: FLEET_FILE });
     expect(describePlan(wantedSpec('web'), before)).toContain('! the host itself and its engine stay as they are');
   });
 
-  test('is reached another way without being another', () => {
+  test('is not replaced for another way to reach it', () => {
     const { options } = specNamed('web');
     expect(
       describePlan(wantedSpec('web', { options: { ...options, sshPort: 2200, sshUser: 'ops' } }), listedMachine('web')),
@@ -122,7 +122,7 @@ describe('a machine of a file', () => {
     );
   });
 
-  test("has its engine's port for life where a way to it was laid", () => {
+  test('is replaced for another engine port if the old one is forwarded', () => {
     const { engine } = specNamed('web');
     const host = { address: '127.0.0.1', enginePort: 4000, ssh: { address: '127.0.0.1', port: 4001, user: 'x' } };
     const to = wantedSpec('web', { engine: { ...engine, port: 2377 } });
@@ -132,24 +132,24 @@ describe('a machine of a file', () => {
     expect(describePlan(to, listedMachine('web'))).toBe('change\nengine.port 2376 -> 2377 (engine)');
   });
 
-  test("never shows values of the engine's variables", () => {
+  test('never shows values of engine variables', () => {
     const { engine } = specNamed('web');
     const to = wantedSpec('web', { engine: { ...engine, env: ['A=new', 'B=secret2', 'C=same'] } });
     const text = describePlan(to, listedMachine('web', { engine: { ...engine, env: ['B=secret1', 'C=same'] } }));
     expect(text).toBe('change\nengine.env ["B=…","C=…"] -> ["A=…","B=… (another value)","C=…"] (engine)');
   });
 
-  test('whose last change was stopped, or whose restart was begun, is gone on with', () => {
+  test('whose last change or restart was interrupted is changed again', () => {
     const failure = { at: '', step: 'connect', code: 'SSH_LOST', message: 'the line broke' };
     expect(describePlan(wantedSpec('web'), listedMachine('web', {}, { failure }))).toBe(
-      'change\n! its last change was stopped: the line broke',
+      'change\n! its last change did not complete: the line broke',
     );
     expect(describePlan(wantedSpec('web'), listedMachine('web', {}, { pendingRestart: true }))).toBe(
-      'change\n! its restart was begun',
+      'change\n! its restart did not complete',
     );
   });
 
-  test('that its provider removes once it shuts down is replaced by one that stops when idle', () => {
+  test('is replaced to stop when idle if its provider removes it at a shutdown', () => {
     const before = listedMachine('web', { lifetime: { ttl: '4h' } }, { onShutdown: 'removed' });
     const to = wantedSpec('web', { lifetime: { ttl: '4h', idleStop: '30m' } });
     expect(describePlan(to, before)).toContain('idleStop undefined -> "30m" (replace)');
@@ -158,22 +158,22 @@ describe('a machine of a file', () => {
     );
   });
 
-  test('that has ended is left to the user, who is told', () => {
+  test('that has ended is not changed, with a note for the user', () => {
     const ended = listedMachine('web', { lifetime: { ttl: '1h' } }, { deadline: '2026-01-01T11:00:00Z' });
     expect(describePlan(wantedSpec('web', { lifetime: { ttl: '1h' } }), ended)).toMatch(
       /^nothing\n! it ended at its deadline/,
     );
   });
 
-  test("with a record that can't be read is told so, and is no reason to give up the others", () => {
+  test('with a broken record is reported, and the others are planned', () => {
     const broken = new SlipwayError('RECORD_BROKEN', 'it is not JSON');
     const plan = planOf([wantedSpec('web'), wantedSpec('db')], [{ name: 'web', broken }]);
     expect(plan.items.map(({ action }) => action)).toEqual(['broken', 'create']);
   });
 
-  test('has the defaults of options that are younger than its record', () => {
-    const { sshPort: _younger, ...older } = specNamed('web').options;
-    const { tlsSan: _alsoYounger, ...engine } = specNamed('web').engine;
+  test('has the defaults of options that are newer than its record', () => {
+    const { sshPort: _newer, ...older } = specNamed('web').options;
+    const { tlsSan: _alsoNewer, ...engine } = specNamed('web').engine;
     expect(
       describePlan(
         wantedSpec('web'),
@@ -183,33 +183,35 @@ describe('a machine of a file', () => {
   });
 });
 
-describe('what a driver settled', () => {
-  const settled = { ...EC2_SPEC, userOptions: getDriver('ec2').options.parse({}) };
+describe('an option that a driver resolved', () => {
+  const resolvedSpec = { ...EC2_SPEC, userOptions: getDriver('ec2').options.parse({}) };
   const ec2 = (options: object): WantedSpec => wantedSpec('web', { driver: 'ec2', options: { ...options } });
 
-  test('is no difference where the file leaves it open, and none where it says the same', () => {
-    expect(describePlan(ec2({}), listedMachine('web', settled))).toBe('nothing');
-    expect(describePlan(ec2({ region: 'r-1' }), listedMachine('web', settled))).toBe('nothing');
+  test('is no change if the file leaves it open or says the same', () => {
+    expect(describePlan(ec2({}), listedMachine('web', resolvedSpec))).toBe('nothing');
+    expect(describePlan(ec2({ region: 'r-1' }), listedMachine('web', resolvedSpec))).toBe('nothing');
   });
 
-  test('is one where the file says otherwise, and where it no longer says what the machine was made with', () => {
-    expect(describePlan(ec2({ region: 'r-2' }), listedMachine('web', settled))).toContain(
+  test('is a change if the file says otherwise, or no longer says what the machine was created with', () => {
+    expect(describePlan(ec2({ region: 'r-2' }), listedMachine('web', resolvedSpec))).toContain(
       'ec2.region "r-1" -> "r-2" (replace)',
     );
-    const asked = { ...settled, userOptions: { ...settled.userOptions, region: 'r-1' } };
-    expect(describePlan(ec2({}), listedMachine('web', asked))).toContain('ec2.region "r-1" -> undefined (replace)');
+    const requestedSpec = { ...resolvedSpec, userOptions: { ...resolvedSpec.userOptions, region: 'r-1' } };
+    expect(describePlan(ec2({}), listedMachine('web', requestedSpec))).toContain(
+      'ec2.region "r-1" -> undefined (replace)',
+    );
   });
 
-  test('may be spelt another way than the file has it', () => {
+  test('can be spelled differently in the file', () => {
     const zone = {
       ...EC2_SPEC,
       options: { ...EC2_SPEC.options, zone: 'r-1a' },
-      userOptions: { ...settled.userOptions, zone: 'a' },
+      userOptions: { ...resolvedSpec.userOptions, zone: 'a' },
     };
     expect(describePlan(ec2({ zone: 'a' }), listedMachine('web', zone))).toBe('nothing');
   });
 
-  test('is taken for settled in records that do not tell, and an option back at its default is a difference', () => {
+  test('is assumed in records without user options, except for an option that returns to its default', () => {
     expect(describePlan(ec2({}), listedMachine('web', EC2_SPEC))).toBe('nothing');
     const large = { ...EC2_SPEC, options: { ...EC2_SPEC.options, instanceType: 'm7.large' } };
     expect(describePlan(ec2({}), listedMachine('web', large))).toContain(
@@ -225,7 +227,7 @@ describe('a machine that is no longer in the file', () => {
     listedMachine('by-hand'),
   ];
 
-  test('goes with --prune where an apply of this very file made it, and never otherwise', () => {
+  test('is removed only with --prune, and only if this file created it', () => {
     expect(planOf([], records).items).toEqual([]);
     expect(planOf([], records, true).items.map(({ name, action }) => `${action} ${name}`)).toEqual(['remove ours']);
     expect(planOf([wantedSpec('ours')], records, true).items.map(({ action }) => action)).toEqual(['nothing']);
@@ -233,25 +235,28 @@ describe('a machine that is no longer in the file', () => {
 });
 
 describe('planning', () => {
-  /** How often anything of a record or of what is wanted is read. */
-  function reads(machines: number): number {
+  /** Counts how often properties of records and specs are read. */
+  function countReads(machines: number): number {
     let count = 0;
-    const counted = <T extends object>(thing: T): T =>
+    const countAccess = <T extends object>(thing: T): T =>
       new Proxy(thing, {
         get(target, key, receiver) {
           count += 1;
           const value: unknown = Reflect.get(target, key, receiver);
-          return typeof value === 'object' && value !== null && !Array.isArray(value) ? counted(value) : value;
+          return typeof value === 'object' && value !== null && !Array.isArray(value) ? countAccess(value) : value;
         },
       });
     const names = Array.from({ length: machines }, (_, at) => `web-${at + 1}`);
-    const fleet = { ...fleetOf(), machines: names.map((name) => counted({ entry: 'web', spec: wantedSpec(name) })) };
-    const records = names.map((name) => counted(listedMachine(name, { fleet: FLEET_FILE })));
+    const fleet = {
+      ...fleetOf(),
+      machines: names.map((name) => countAccess({ entry: 'web', spec: wantedSpec(name) })),
+    };
+    const records = names.map((name) => countAccess(listedMachine(name, { fleet: FLEET_FILE })));
     expect(planFleet(fleet, records, { prune: true, now: NOW }).items).toHaveLength(machines);
     return count;
   }
 
-  test('of ten times as many machines takes ten times as much, and no more', () => {
-    expect(reads(2000)).toBe(10 * reads(200));
+  test('takes ten times as many reads for ten times as many machines', () => {
+    expect(countReads(2000)).toBe(10 * countReads(200));
   });
 });

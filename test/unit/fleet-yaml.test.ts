@@ -8,31 +8,33 @@ import { fleetFileSchema } from '../../src/fleet/file-schema.ts';
 import { toYaml } from '../../src/fleet/to-yaml.ts';
 import { parseYaml } from '../../src/fleet/yaml.ts';
 import type { MachineSpec } from '../../src/machine/model.ts';
-import { describeOptions as described } from '../../src/machine/options.ts';
+import { describeOptions } from '../../src/machine/options.ts';
 import { engineOptionSpecs, engineOptions, lifetimeOptionSpecs, lifetimeOptions } from '../../src/machine/spec.ts';
 import { specNamed } from '../fakes/sample-machine.ts';
 import { anyValuesFor } from './option-values.ts';
 
 const schema = fleetFileSchema();
 
-/** The one machine of a YAML text, or what is wrong with it. */
+/** Returns the only machine of a YAML text, or its first mistake. */
 function specOrMistakeIn(text: string, env: Record<string, string>): WantedSpec | string {
   const parsed = parseYaml(text, 'machines.yaml');
   const source = { displayPath: 'machines.yaml', folder: '/', parsed, problems: problemsIn(parsed, schema) };
   const { fleet, problems } = buildFleet([source], '/machines.yaml', { env, home: '/root' });
-  const [says] = [...source.problems, ...problems].map((mistake) => `${mistake.at.line}: ${mistake.message}\n${text}`);
-  return says ?? fleet.machines[0]?.spec ?? 'no machine';
+  const [firstMistake] = [...source.problems, ...problems].map(
+    (mistake) => `${mistake.at.line}: ${mistake.message}\n${text}`,
+  );
+  return firstMistake ?? fleet.machines[0]?.spec ?? 'no machine';
 }
 
 const envPairs = (spec: Pick<MachineSpec, 'engine'>): readonly (readonly [string, string])[] =>
   spec.engine.env.map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]);
 
 describe.each(drivers.map((driver) => ({ name: driver.name, driver })))('a machine of driver $name', ({ driver }) => {
-  test('becomes a YAML text from which the same machine is made', () => {
-    const own = described(driver.options, driver.name);
+  test('is formatted as YAML that parses to the same machine', () => {
+    const driverSpecs = describeOptions(driver.options, driver.name);
     fc.assert(
       fc.property(
-        anyValuesFor(driver.options, own),
+        anyValuesFor(driver.options, driverSpecs),
         anyValuesFor(engineOptions, engineOptionSpecs),
         driver.shutdownBehavior
           ? anyValuesFor(lifetimeOptions, lifetimeOptionSpecs)
@@ -40,7 +42,7 @@ describe.each(drivers.map((driver) => ({ name: driver.name, driver })))('a machi
         fc.constantFrom(['docker-context'], []),
         (options, engine, life, profiles) => {
           const flags = Object.fromEntries([
-            ...own.map((info) => [info.flag, options[info.key]] as const),
+            ...driverSpecs.map((info) => [info.flag, options[info.key]] as const),
             ...engineOptionSpecs.map((info) => [info.flag, engine[info.key]] as const),
             ...lifetimeOptionSpecs.map((info) => [info.flag, life[info.key]] as const),
           ]);
@@ -63,7 +65,7 @@ describe.each(drivers.map((driver) => ({ name: driver.name, driver })))('a machi
 });
 
 describe('the YAML of a machine', () => {
-  test('says what is not the default, and nothing else', () => {
+  test('contains only values that are not defaults', () => {
     const { engine } = specNamed('web');
     const spec = specNamed('web', {
       options: { ipAddress: '192.0.2.10', sshUser: 'ops', sshPort: 22 },
@@ -88,7 +90,7 @@ describe('the YAML of a machine', () => {
     `);
   });
 
-  test("leaves out what a driver settled, and names no driver's section that would be empty", () => {
+  test('contains no options that a driver resolved, and no empty section', () => {
     const ec2 = { driver: 'ec2', options: { region: 'r-1', ami: 'ami-1', rootSize: 30 } };
     expect(toYaml(specNamed('web', { ...ec2, userOptions: { rootSize: 30 } }))).toBe(
       'machines:\n  web:\n    driver: ec2\n    ec2:\n      rootSize: 30\n',

@@ -35,9 +35,9 @@ function renderOrNull(
   }
 }
 
-function templateError(template: string, data: unknown = {}, manner: RenderOptions = {}): TemplateError {
+function templateError(template: string, data: unknown = {}, options: RenderOptions = {}): TemplateError {
   try {
-    parseTemplate(template, dockerCliFunctions).render(data, manner);
+    parseTemplate(template, dockerCliFunctions).render(data, options);
   } catch (error) {
     if (error instanceof TemplateError) return error;
     throw error;
@@ -56,33 +56,33 @@ describe('a template prints what Go prints', () => {
 });
 
 describe('a TemplateError', () => {
-  test('tells the problem, its position and the known words', () => {
+  test('has the problem, its position and the known words', () => {
     expect(templateError('a {{.Name | uper}}')).toMatchObject({
-      message: 'there is no function uper',
+      message: 'unknown function uper',
       at: 12,
       word: 'uper',
     });
     expect(templateError('{{uper}}').known).toContain('upper');
-    expect(templateError('{{$nmae}}')).toMatchObject({ message: 'there is no variable $nmae', known: ['$'] });
-    expect(templateError('{{if .x}}')).toMatchObject({ message: '{{end}} is missing for this if', at: 2 });
-    expect(templateError('x{{.Name')).toMatchObject({ message: 'an action does not end: }} is missing', at: 1 });
-    expect(templateError('{{index .a 3}}', { a: [1] })).toMatchObject({ message: 'there is no place 3', at: 2 });
-    expect(templateError('{{printf "%z" 1}}')).toMatchObject({ message: 'printf does not know %z', at: 2 });
-    expect(templateError('{{json 1 2}}')).toMatchObject({ message: 'json takes 1 value, and got 2' });
+    expect(templateError('{{$nmae}}')).toMatchObject({ message: 'unknown variable $nmae', known: ['$'] });
+    expect(templateError('{{if .x}}')).toMatchObject({ message: 'this if is not closed: {{end}} is missing', at: 2 });
+    expect(templateError('x{{.Name')).toMatchObject({ message: 'an action is not closed: }} is missing', at: 1 });
+    expect(templateError('{{index .a 3}}', { a: [1] })).toMatchObject({ message: 'index 3 is out of range', at: 2 });
+    expect(templateError('{{printf "%z" 1}}')).toMatchObject({ message: 'printf does not support %z', at: 2 });
+    expect(templateError('{{json 1 2}}')).toMatchObject({ message: 'json takes 1 argument, got 2' });
     expect(templateError('{{eq .a 2376}}', { a: 2376 })).toMatchObject({
       message: "float64 and int can't be compared",
     });
-    expect(templateError('{{/* x')).toMatchObject({ message: 'a comment does not end with */' });
+    expect(templateError('{{/* x')).toMatchObject({ message: 'a comment is not closed: */ is missing' });
     expect(templateError('{{"x}}')).toMatchObject({ message: 'a quote is not closed', at: 2 });
-    expect(templateError('{{.a!}}')).toMatchObject({ message: '"!" can\'t stand here', at: 4 });
+    expect(templateError('{{.a!}}')).toMatchObject({ message: 'unexpected "!"', at: 4 });
   });
 
   test('names words of the language that are not supported', () => {
     for (const word of ['define', 'template', 'block', 'call'])
-      expect(templateError(`{{${word} "x" .}}`)).toMatchObject({ message: `${word} is left out here`, at: 2 });
-    expect(templateError('{{printf "%*d" 1 2}}').message).toBe('printf does not know %*');
-    expect(templateError('{{printf "%[1]d" 1}}').message).toBe('printf does not know %[');
-    expect(templateError('{{printf "%#v" 1}}').message).toBe('printf does not know %#v');
+      expect(templateError(`{{${word} "x" .}}`)).toMatchObject({ message: `${word} is not supported`, at: 2 });
+    expect(templateError('{{printf "%*d" 1 2}}').message).toBe('printf does not support %*');
+    expect(templateError('{{printf "%[1]d" 1}}').message).toBe('printf does not support %[');
+    expect(templateError('{{printf "%#v" 1}}').message).toBe('printf does not support %#v');
   });
 
   test('refuses an unknown field of a row, but not one of a map within the row', () => {
@@ -102,7 +102,7 @@ test('docs/formats.md names every function', () => {
 });
 
 describe('numbers of the data', () => {
-  test('are float64, or int where the caller wants that and they are whole', () => {
+  test('are float64, or int if the caller asks for it and they are whole', () => {
     const data = { days: 1000000, load: 0.5 };
     expect(parseTemplate('{{.days}} {{.load}}').render(data)).toBe('1e+06 0.5');
     const whole = { numbers: 'int' } as const;
@@ -112,7 +112,7 @@ describe('numbers of the data', () => {
   });
 });
 
-test('the functions of the docker CLI print what they print there', () => {
+test('the functions of the docker CLI print the same as in the docker CLI', () => {
   const data = { names: ['a', 'b'], name: 'größe' };
   const cases: Readonly<Record<string, string>> = {
     '{{join .names ", "}}': 'a, b',
@@ -183,19 +183,19 @@ describe('any template', () => {
     );
   });
 
-  test('is refused where it would run or grow without a limit', () => {
+  test('is refused if it would run or grow without a limit', () => {
     const list = { l: Array.from({ length: 100 }, (_, index) => index) };
     const ranges = `${'{{range $.l}}'.repeat(8)}x${'{{end}}'.repeat(8)}`;
-    expect(templateError(ranges, list).message).toBe('it works for too long');
+    expect(templateError(ranges, list).message).toBe('the template takes too many steps');
     const doubled = `{{$x := "ab"}}${'{{$x = print $x $x}}'.repeat(40)}`;
-    const tooMuch = 'it makes more text than any machine has to tell';
+    const tooMuch = 'the output is too long';
     expect(templateError(doubled).message).toBe(tooMuch);
     expect(templateError('{{pad "x" 99999999999 1}}').message).toBe(tooMuch);
     const wide = `{{printf "${'%999s'.repeat(17_000)}"${' "x"'.repeat(17_000)}}}`;
     expect(templateError(wide).message).toBe(tooMuch);
   });
 
-  test('may nest, up to a limit', () => {
+  test('can nest up to a limit', () => {
     expect(renderOrNull(`{{${'('.repeat(90)}1${')'.repeat(90)}}}`)).toBe('1');
     expect(renderOrNull(`{{${'('.repeat(100_000)}`)).toBeNull();
     expect(renderOrNull('{{if .Name}}'.repeat(100_000))).toBeNull();

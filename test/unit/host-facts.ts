@@ -49,7 +49,7 @@ export const hostWithEngine: Facts = {
   engineService: { isActive: true, isEnabled: true, definition: DEBIAN_UNIT },
 };
 
-/** Facts of a kind that differ in what is named. */
+/** Returns these facts with some replaced. */
 export function factsWith(base: Facts, more: Partial<Facts> = {}): Facts {
   return { ...base, ...more };
 }
@@ -58,7 +58,7 @@ export function engineSpec(more: Partial<EngineSpec> = {}): EngineSpec {
   return { ...engineOptions.parse({}), ...more };
 }
 
-export function planInput(of: Facts, more: Partial<EngineSpec> = {}): PlanInput {
+export function planInput(facts: Facts, more: Partial<EngineSpec> = {}): PlanInput {
   const engine = engineSpec(more);
   return {
     id: 'id-of-web',
@@ -66,14 +66,14 @@ export function planInput(of: Facts, more: Partial<EngineSpec> = {}): PlanInput 
     address: '192.0.2.10',
     engine,
     engineSettings: engineSettingsOf(engine),
-    facts: of,
+    facts,
     tls: { ca: 'the ca\n', cert: 'the certificate\n', key: 'the key\n' },
   };
 }
 
 const DROP_IN_PATH = '/etc/systemd/system/docker.service.d/50-slipway.conf';
 
-/** What the host looks like once this plan was carried out; an installed engine is Debian's. */
+/** Returns the facts of a host after this plan was applied. An installed engine is Debian's. */
 export function factsAfter(before: Facts, plan: Plan): Facts {
   let now = before;
   let dropIn: string | undefined;

@@ -22,45 +22,45 @@ const noExpectation: HostKeyExpectation = { pinned: undefined, expected: undefin
 
 describe('a host key', () => {
   test.each<[string, Partial<HostKeyExpectation>, string]>([
-    ['is first seen where nobody knows it', {}, 'first-seen'],
-    ['is accepted where it is pinned', { pinned: ours }, 'accepted by pinned'],
-    ['is refused where another is pinned', { pinned: theirs }, 'refused'],
-    ['is accepted where its fingerprint was given', { expected: fingerprint(ours) }, 'accepted by expected'],
-    ['is accepted where that ends in =', { expected: `${fingerprint(ours)}=` }, 'accepted by expected'],
-    ['is accepted where the key itself was given', { expected: ours }, 'accepted by expected'],
-    ['is accepted where it was given with a comment', { expected: `${ours} root@web` }, 'accepted by expected'],
-    ['is refused where another fingerprint was given', { expected: fingerprint(theirs) }, 'refused'],
-    ['is refused where another key was given', { expected: theirs }, 'refused'],
-    ['is refused where an empty word was given', { expected: '' }, 'refused'],
-    ['is accepted where known_hosts has it among others', { known: [theirs, ours] }, 'accepted by known'],
-    ['is refused where known_hosts has only others', { known: [theirs] }, 'refused'],
+    ['is first seen if nothing is known about it', {}, 'first-seen'],
+    ['is accepted if it is pinned', { pinned: ours }, 'accepted by pinned'],
+    ['is refused if another is pinned', { pinned: theirs }, 'refused'],
+    ['is accepted if its fingerprint was given', { expected: fingerprint(ours) }, 'accepted by expected'],
+    ['is accepted if that fingerprint ends in =', { expected: `${fingerprint(ours)}=` }, 'accepted by expected'],
+    ['is accepted if the key itself was given', { expected: ours }, 'accepted by expected'],
+    ['is accepted if it was given with a comment', { expected: `${ours} root@web` }, 'accepted by expected'],
+    ['is refused if another fingerprint was given', { expected: fingerprint(theirs) }, 'refused'],
+    ['is refused if another key was given', { expected: theirs }, 'refused'],
+    ['is refused if an empty word was given', { expected: '' }, 'refused'],
+    ['is accepted if known_hosts has it among others', { known: [theirs, ours] }, 'accepted by known'],
+    ['is refused if known_hosts has only others', { known: [theirs] }, 'refused'],
+    ['is refused if known_hosts revokes it, even if it also accepts it', { known: [ours], revoked: [ours] }, 'refused'],
+    ['is first seen if known_hosts revokes another', { revoked: [theirs] }, 'first-seen'],
+    ['is compared with the pinned key first', { pinned: theirs, expected: ours, known: [ours] }, 'refused'],
+    ['is compared with the given key before known_hosts', { expected: theirs, known: [ours] }, 'refused'],
     [
-      'is refused where known_hosts revokes it, though it is in there too',
-      { known: [ours], revoked: [ours] },
-      'refused',
+      'is accepted if it is pinned, even if known_hosts has another',
+      { pinned: ours, known: [theirs] },
+      'accepted by pinned',
     ],
-    ['is first seen where known_hosts revokes another', { revoked: [theirs] }, 'first-seen'],
-    ['is judged by its pin before all else', { pinned: theirs, expected: ours, known: [ours] }, 'refused'],
-    ['is judged by what was given before known_hosts', { expected: theirs, known: [ours] }, 'refused'],
-    ['is accepted by its pin though known_hosts has another', { pinned: ours, known: [theirs] }, 'accepted by pinned'],
   ])('%s', (_kind, expectation, verdict) => {
     const judgement = verifyHostKey(ours, { ...noExpectation, ...expectation });
     expect(judgement.verdict === 'accepted' ? `accepted by ${judgement.because}` : judgement.verdict).toBe(verdict);
   });
 
-  test('that is refused comes with what was wanted', () => {
+  test('that is refused is returned with the keys that were expected', () => {
     expect(verifyHostKey(ours, { ...noExpectation, known: [theirs] })).toEqual({
       verdict: 'refused',
       wanted: [theirs],
     });
   });
 
-  test('is shown by kind and fingerprint, as people compare it', () => {
+  test('is formatted as type and fingerprint', () => {
     expect(formatKey(ours)).toMatch(/^ssh-ed25519 SHA256:[A-Za-z0-9+/]{43}$/);
     expect(formatKey('SHA256:abc')).toBe('SHA256:abc');
   });
 
-  test('is written for ssh by address, and by port where it is not 22', () => {
+  test('is written to known_hosts by address, and by port if it is not 22', () => {
     const hop = { address: '192.0.2.10', port: 22, user: 'root', hostKey: ours };
     expect(knownHostsLine(hop)).toBe(`192.0.2.10 ${ours}\n`);
     expect(knownHostsLine({ ...hop, port: 2222 })).toBe(`[192.0.2.10]:2222 ${ours}\n`);

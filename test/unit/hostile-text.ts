@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 
-/** What hosts say to terminals that believe them. */
+/** Generates output of a host that tries to control the terminal. */
 export const hostileText = fc
   .array(
     fc.oneof(

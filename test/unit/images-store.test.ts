@@ -12,7 +12,7 @@ import { recordingProgress } from '../fakes/test-world.ts';
 
 const quietCall = { signal: new AbortController().signal, log: () => {} };
 const readMode = async (path: string): Promise<string> => ((await stat(path)).mode & 0o777).toString(8);
-/** Overwrites bytes in place, as root or a mode of 0400 notwithstanding, and keeps size and times. */
+/** Overwrites bytes in place, in spite of mode 0400, and keeps size and times. */
 async function tamper(path: string): Promise<void> {
   const { atime, mtime } = await stat(path);
   await chmod(path, 0o600);
@@ -22,7 +22,7 @@ async function tamper(path: string): Promise<void> {
   await utimes(path, atime, mtime);
 }
 
-test('what a builder made is found, read-only, by its digest; what else it left is gone', async () => {
+test('an image that was added is found, read-only, in a folder with its digest, without other files of the build', async () => {
   await using home = await createTemporaryFolder();
   const images = openImageStore(home.path);
   await using stage = await images.createStagingFolder();
@@ -48,7 +48,7 @@ test('what a builder made is found, read-only, by its digest; what else it left 
   expect(await images.getDiskUsage(image)).toBeGreaterThan(0);
 });
 
-test('a stage that is left without an image is gone, and one that lacks a file is refused', async () => {
+test('a staging folder without an image is deleted, and one that lacks a file is refused', async () => {
   await using home = await createTemporaryFolder();
   const images = openImageStore(home.path);
   {
@@ -68,10 +68,10 @@ test('a stage that is left without an image is gone, and one that lacks a file i
   expect(await readdir(join(home.path, 'images'))).toEqual([]);
 });
 
-test('the newest of a name is found; all are listed, and one bad folder is one row', async () => {
+test('the newest image of a name is found, all are listed, and a broken folder is one row', async () => {
   await using home = await createTemporaryFolder();
   const images = openImageStore(home.path);
-  const old = await addImage(images, { made: '2026-01-01T00:00:00.000Z' }, 'old');
+  const oldest = await addImage(images, { made: '2026-01-01T00:00:00.000Z' }, 'old');
   const recent = await addImage(images, { made: '2026-03-01T00:00:00.000Z' }, 'recent');
   const middle = await addImage(images, { made: '2026-02-01T00:00:00.000Z' }, 'middle');
   const other = await addImage(images, { name: 'debian-2' }, 'other');
@@ -89,11 +89,11 @@ test('the newest of a name is found; all are listed, and one bad folder is one r
   for (const [text, why] of [
     ['', 'its image.json is empty'],
     ['{', 'its image.json is not JSON'],
-    ['null', 'its image.json is not of an image'],
-    ['{"version":1}', 'its image.json is not of an image'],
+    ['null', 'its image.json does not describe an image'],
+    ['{"version":1}', 'its image.json does not describe an image'],
     ['{"version":2}', 'a newer version of Slipway wrote it'],
-    [whole.replace('"name": "debian-13"', '"name": "../../x"'), 'its image.json is of another image'],
-    [JSON.stringify(old), 'its image.json is of another image'],
+    [whole.replace('"name": "debian-13"', '"name": "../../x"'), 'its image.json describes another image'],
+    [JSON.stringify(oldest), 'its image.json describes another image'],
     [undefined, 'its image.json is missing'],
   ] as const) {
     await rm(record);
@@ -110,7 +110,7 @@ test('the newest of a name is found; all are listed, and one bad folder is one r
 });
 
 test.each(['disk.qcow2', 'vmlinuz', 'initrd'] as const)(
-  'one changed byte of %s is found, whatever its times say',
+  'one changed byte of %s is found, even if its times are the same',
   async (file) => {
     await using home = await createTemporaryFolder();
     const images = openImageStore(home.path);
@@ -120,7 +120,7 @@ test.each(['disk.qcow2', 'vmlinuz', 'initrd'] as const)(
     const now = sha256(await readFile(path, 'utf8'));
     expect(await catchRejection(images.verify(image, quietCall))).toMatchObject({
       code: 'IMAGE_CHANGED',
-      message: `Image "debian-13" has changed on disk: ${file} is not what was built (sha256 ${now})`,
+      message: `Image "debian-13" has changed on disk: ${file} does not match what was built (sha256 ${now})`,
       hint: 'Create it again: slipway image build debian-13 --force. Machines that use it need it unchanged',
     });
     await rm(path);
@@ -128,7 +128,7 @@ test.each(['disk.qcow2', 'vmlinuz', 'initrd'] as const)(
   },
 );
 
-test('the cheap look sees another size, another time and a file that is gone', async () => {
+test('isUnchanged notices another size, another time and a missing file', async () => {
   await using home = await createTemporaryFolder();
   const images = openImageStore(home.path);
   const image = await addImage(images);
@@ -143,7 +143,7 @@ test('the cheap look sees another size, another time and a file that is gone', a
   expect(await images.isUnchanged(image)).toBe(false);
 });
 
-test('the same image made twice is one; where the first was damaged, the second takes its place', async () => {
+test('an image that is added twice is stored once; a second one replaces a damaged one', async () => {
   await using home = await createTemporaryFolder();
   const images = openImageStore(home.path);
   const first = await addImage(images, { made: '2026-01-01T00:00:00.000Z' });
@@ -157,7 +157,7 @@ test('the same image made twice is one; where the first was damaged, the second 
   await images.verify(third, quietCall);
 });
 
-test('an image that machines use stays, and they are named; another goes whole', async () => {
+test('an image that machines use is not removed, and they are named; another one is removed completely', async () => {
   await using home = await createTemporaryFolder();
   const images = openImageStore(home.path);
   const image = await addImage(images);
@@ -172,37 +172,37 @@ test('an image that machines use stays, and they are named; another goes whole',
   await images.remove(image, []);
 });
 
-test("machines that use an image are found by its digest or its beginning; one that can't be read may use any", async () => {
+test('machines that use an image are found by its digest or its beginning; a broken record may use any image', async () => {
   await using home = await createTemporaryFolder();
   const digest = `sha256:${sha256('disk')}`;
   expect(await findImageUsers(home.path, { digest })).toEqual([]);
-  const vm = async (id: string, text: string): Promise<void> => {
+  const writeVmJson = async (id: string, text: string): Promise<void> => {
     await mkdir(join(home.path, 'vms', id), { recursive: true });
     await writeFile(join(home.path, 'vms', id, 'vm.json'), text);
   };
-  await vm('2', JSON.stringify({ name: 'web', image: digest, more: 1 }));
-  await vm('1', JSON.stringify({ name: 'dev', image: digest }));
-  await vm('3', JSON.stringify({ name: 'other', image: `sha256:${sha256('other')}` }));
+  await writeVmJson('2', JSON.stringify({ name: 'web', image: digest, more: 1 }));
+  await writeVmJson('1', JSON.stringify({ name: 'dev', image: digest }));
+  await writeVmJson('3', JSON.stringify({ name: 'other', image: `sha256:${sha256('other')}` }));
   await mkdir(join(home.path, 'vms', '4'));
   await writeFile(join(home.path, 'vms', 'stray'), '');
   expect(await findImageUsers(home.path, { digest })).toEqual(['dev', 'web']);
   expect(await findImageUsers(home.path, { digest: digest.slice(0, 19) })).toEqual(['dev', 'web']);
-  // A spare that is about to become one.
+  // A spare that is about to become a VM.
   await writeFile(
     join(home.path, 'vms', '4', 'spare.json'),
     JSON.stringify({ vm: { name: 'spare-1', image: digest } }),
   );
   expect(await findImageUsers(home.path, { digest })).toEqual(['dev', 'spare-1', 'web']);
-  await vm('5', '{');
+  await writeVmJson('5', '{');
   expect(await findImageUsers(home.path, { digest: `sha256:${sha256('none')}` })).toEqual([
     join(home.path, 'vms', '5', 'vm.json'),
   ]);
 });
 
-test('of two that want the same image one makes it; the other waits, says for whom, and takes that', async () => {
+test('of two commands that need the same image, one makes it, and the other waits for it with a note', async () => {
   await using home = await createTemporaryFolder();
   const images = openImageStore(home.path);
-  const wish: ImageMakeRequest = { how: 'build', name: 'debian-13', arch: 'amd64' };
+  const request: ImageMakeRequest = { how: 'build', name: 'debian-13', arch: 'amd64' };
   const count = { made: 0 };
   let finish = (): void => {};
   const gate = new Promise<void>((resolve) => {
@@ -216,9 +216,9 @@ test('of two that want the same image one makes it; the other waits, says for wh
   const progress = recordingProgress();
   const computer = { platform: 'linux', arch: 'x64', env: {}, templates: '/nowhere', home: home.path } as const;
   const call = { computer, images, progress, signal: quietCall.signal };
-  const first = getOrMakeImage(wish, { force: false, make }, call);
+  const first = getOrMakeImage(request, { force: false, make }, call);
   while (count.made === 0) await new Promise(setImmediate);
-  const second = getOrMakeImage(wish, { force: false, make }, call);
+  const second = getOrMakeImage(request, { force: false, make }, call);
   while (progress.notes.length === 0) await new Promise(setImmediate);
   finish();
   expect([(await first).made, (await second).made, count.made]).toEqual([true, false, 1]);
@@ -227,17 +227,19 @@ test('of two that want the same image one makes it; the other waits, says for wh
     `Image "debian-13" is in use by another command (PID ${process.pid}): waiting for it to end`,
   ]);
 
-  await getOrMakeImage(wish, { force: true, make }, call);
+  await getOrMakeImage(request, { force: true, make }, call);
   expect(count.made).toBe(2);
   const source = { url: 'https://x.example/d', digest: `sha512:${'ab'.repeat(64)}` };
   const baked: MakeImage = () => addImage(images, { source: { kind: 'baked', ...source } }, 'baked');
-  expect((await getOrMakeImage({ ...wish, how: 'pull', source }, { force: false, make: baked }, call)).made).toBe(true);
-  expect((await getOrMakeImage({ ...wish, how: 'pull', source }, { force: false, make: baked }, call)).made).toBe(
+  expect((await getOrMakeImage({ ...request, how: 'pull', source }, { force: false, make: baked }, call)).made).toBe(
+    true,
+  );
+  expect((await getOrMakeImage({ ...request, how: 'pull', source }, { force: false, make: baked }, call)).made).toBe(
     false,
   );
 });
 
-test('waiting for an image ends when the user stops it', async () => {
+test('waiting for an image ends on Ctrl-C', async () => {
   await using home = await createTemporaryFolder();
   const images = openImageStore(home.path);
   const stop = new AbortController();
@@ -247,7 +249,7 @@ test('waiting for an image ends when the user stops it', async () => {
   await using _other = await images.lock('debian-12', { signal: quietCall.signal, note });
 });
 
-/** Runs work in a process that dies, like a killed one, before its so-manieth change of the file system. */
+/** Runs work in a process that kills itself before its file system change of this number. */
 async function runUntilKilled(
   step: number,
   work: string,
@@ -283,10 +285,10 @@ const ADD_IMAGE_SCRIPT = `
   writeFileSync(stage.folder + '/initrd', 'initrd');
   await images.add(stage, about);`;
 
-test('killed before any step of its making, an image is whole or not there, and the next making leaves nothing else', async () => {
+test('an image whose addition is killed before any step is complete or missing, and the next addition leaves nothing else', async () => {
   await using scripts = await createTemporaryFolder();
   const module = await bundleModule('images/image-store.ts', scripts.path);
-  const seen = { whole: 0, none: 0 };
+  const outcomes = { complete: 0, missing: 0 };
   for (let step = 1; ; step += 1) {
     await using home = await createTemporaryFolder();
     const killed = await runUntilKilled(step, ADD_IMAGE_SCRIPT, home.path, module, scripts.path);
@@ -296,21 +298,21 @@ test('killed before any step of its making, an image is whole or not there, and 
       if ('broken' in row) throw row.broken;
       await images.verify(row.image, quietCall);
     }
-    seen[rows.length > 0 ? 'whole' : 'none'] += 1;
+    outcomes[rows.length > 0 ? 'complete' : 'missing'] += 1;
     const image = await addImage(images);
     expect(await readdir(join(home.path, 'images')), `killed before step ${step}`).toEqual([
       `debian-13-amd64-${image.digest.slice(7, 19)}`,
     ]);
     if (!killed) break;
   }
-  expect(seen.none).toBeGreaterThan(8);
-  expect(seen.whole).toBeGreaterThan(1);
+  expect(outcomes.missing).toBeGreaterThan(8);
+  expect(outcomes.complete).toBeGreaterThan(1);
 });
 
-test('killed before any step of its removal, an image is whole or not there, and the next removal leaves nothing', async () => {
+test('an image whose removal is killed before any step is complete or missing, and the next removal leaves nothing', async () => {
   await using scripts = await createTemporaryFolder();
   const module = await bundleModule('images/image-store.ts', scripts.path);
-  const seen = { whole: 0, none: 0 };
+  const outcomes = { complete: 0, missing: 0 };
   for (let step = 1; ; step += 1) {
     await using home = await createTemporaryFolder();
     const images = openImageStore(home.path);
@@ -322,15 +324,15 @@ test('killed before any step of its removal, an image is whole or not there, and
       if ('broken' in row) throw row.broken;
       await images.verify(row.image, quietCall);
     }
-    seen[rows.length > 0 ? 'whole' : 'none'] += 1;
+    outcomes[rows.length > 0 ? 'complete' : 'missing'] += 1;
     await images.remove(image, []);
     expect(await readdir(join(home.path, 'images')), `killed before step ${step}`).toEqual([]);
     if (!killed) break;
   }
-  expect(seen).toEqual({ whole: 1, none: 2 });
+  expect(outcomes).toEqual({ complete: 1, missing: 2 });
 });
 
-test('the stage of a builder at work is left alone', async () => {
+test('the staging folder of a running builder is kept', async () => {
   await using home = await createTemporaryFolder();
   const images = openImageStore(home.path);
   await using mine = await images.createStagingFolder();

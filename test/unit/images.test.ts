@@ -9,7 +9,7 @@ import { catchError } from '../fakes/catch-error.ts';
 const SHA512 = 'ab'.repeat(64);
 const SHA256 = 'cd'.repeat(32);
 
-describe('what is asked for', () => {
+describe('parseImageReference', () => {
   test.each([
     ['debian-13', undefined, { kind: 'known', name: 'debian-13' }],
     ['mine', undefined, { kind: 'known', name: 'mine' }],
@@ -28,37 +28,37 @@ describe('what is asked for', () => {
       SHA512.toUpperCase(),
       { kind: 'url', url: 'HTTP://x.example/d', digest: `sha512:${SHA512}` },
     ],
-  ])('%s with %s', (image, digest, request) => {
+  ])('parses %s with the digest %s', (image, digest, request) => {
     expect(parseImageReference(image, digest)).toEqual(request);
   });
 
-  test('a URL without a digest, and what is no image at all, are refused with what to type', () => {
-    const said = (image: string, digest?: string): string | undefined =>
+  test('refuses a URL without a digest, and what is no image, with a hint', () => {
+    const errorMessage = (image: string, digest?: string): string | undefined =>
       catchError(() => parseImageReference(image, digest, '--digest'))?.message;
     expect(catchError(() => parseImageReference('https://x.example/d.qcow2'))).toMatchObject({
       code: 'USAGE',
       message: 'An image from a URL needs its digest: https://x.example/d.qcow2',
-      hint: 'Add --image-digest sha512:… (it stands in the SHA512SUMS file beside the image)',
+      hint: 'Add --image-digest sha512:… (from the SHA512SUMS file beside the image)',
     });
-    expect(said('https://x.example/d', '')).toMatch(/needs its digest/);
-    expect(said('ftp://x.example/d', SHA256)).toMatch(/can't be fetched/);
-    expect(said('file://elsewhere/d')).toMatch(/names no file/);
-    expect(said('Debian_13')).toMatch(/can't be the name/);
-    expect(said('')).toMatch(/can't be the name/);
-    expect(said('debian-13', SHA256)).toBe(
-      '--digest goes with an image from a URL or a file, and "debian-13" is a name',
+    expect(errorMessage('https://x.example/d', '')).toMatch(/needs its digest/);
+    expect(errorMessage('ftp://x.example/d', SHA256)).toMatch(/can't be downloaded/);
+    expect(errorMessage('file://elsewhere/d')).toMatch(/is not a file on this computer/);
+    expect(errorMessage('Debian_13')).toMatch(/can't be the name/);
+    expect(errorMessage('')).toMatch(/can't be the name/);
+    expect(errorMessage('debian-13', SHA256)).toBe(
+      '--digest is only for an image from a URL or a file, and "debian-13" is a name',
     );
   });
 });
 
-test('a digest tells by its length what it is; one of another length or kind is refused', () => {
+test('the algorithm of a digest follows from its length; another length or algorithm is refused', () => {
   expect(parseDigest(` ${SHA512}\n`)).toBe(`sha512:${SHA512}`);
   expect(parseDigest(`SHA256:${SHA256.toUpperCase()}`)).toBe(`sha256:${SHA256}`);
   for (const wrong of ['', 'abc', `sha512:${SHA256}`, `sha256:${SHA512}`, `md5:${SHA256}`, `${SHA256}g`, `${SHA512}00`])
     expect(catchError(() => parseDigest(wrong))?.code, wrong).toBe('USAGE');
 });
 
-test('the catalog knows where each known image comes from, and the list of digests beside it', () => {
+test('the catalog has the URL of each known image and of its list of digests', () => {
   expect(knownImages.map(({ name, suite }) => [name, suite])).toEqual([
     ['debian-13', 'trixie'],
     ['debian-12', 'bookworm'],
@@ -75,7 +75,7 @@ test('the catalog knows where each known image comes from, and the list of diges
 });
 
 describe('names', () => {
-  test('of images can stand in a path and in a shell', () => {
+  test('of images are safe in paths and shells', () => {
     for (const good of ['debian-13', 'a', '13', 'rocky-9.5', 'a'.repeat(63)])
       expect(isImageName(good), good).toBe(true);
     for (const bad of ['', '-a', 'a-', '.a', 'a..b', 'A', 'a/b', 'a b', 'a_b', 'a'.repeat(64), 'ä'])
@@ -89,12 +89,12 @@ describe('names', () => {
     ['.qcow2', 'image-cdcdcdcdcdcd'],
     ['ä'.repeat(9), 'image-cdcdcdcdcdcd'],
     ['x'.repeat(99), `${'x'.repeat(40)}-cdcdcdcdcdcd`],
-  ])('of the file %s', (path, name) => {
+  ])('of images are derived from the file %s', (path, name) => {
     expect(imageNameFor(path, `sha256:${SHA256}`)).toBe(name);
     expect(isImageName(name)).toBe(true);
   });
 
-  test('of folders say what they hold, and nothing else is read as one', () => {
+  test('of image folders are parsed, and other folders are ignored', () => {
     const key = { name: 'debian-13-amd64', arch: 'arm64', digest: `sha256:${SHA256}` } as const;
     expect(parseImageFolderName(imageFolderName(key))).toEqual({ ...key, digest: 'sha256:cdcdcdcdcdcd' });
     for (const stray of [
@@ -110,37 +110,37 @@ describe('names', () => {
   });
 });
 
-test("the architecture is this computer's, and one without images is told so", () => {
+test("the default architecture is this computer's, and one without images is refused", () => {
   const computer = { platform: 'linux', env: {}, templates: '/nowhere', home: '/' } as const;
   expect([archOf({ ...computer, arch: 'x64' }), archOf({ ...computer, arch: 'arm64' })]).toEqual(['amd64', 'arm64']);
   expect(catchError(() => archOf({ ...computer, arch: 'riscv64' }))?.code).toBe('DRIVER_UNSUPPORTED');
 });
 
-describe('progress of bytes', () => {
+describe('progress of a download', () => {
   test.each([
     [412e6, 633e6, 21e6, '412 of 633 MB (65 %), 21 MB/s, 11 s left'],
     [0, 633e6, undefined, '0 of 633 MB (0 %)'],
     [1.25e6, undefined, 2.5e5, '1.3 MB, 0.3 MB/s'],
     [100e6, 1e9, 1e6, '100 of 1000 MB (10 %), 1.0 MB/s, 15 min left'],
     [100e6, 50e6, 0, '100 MB'],
-  ])('%d of %s at %s', (done, total, rate, line) => {
+  ])('formats %d of %s bytes at %s', (done, total, rate, line) => {
     expect(formatByteProgress(done, total, rate)).toBe(line);
   });
 
-  test('is said four times a second at most, with the rate of the last seconds, and always at the end', () => {
+  test('is printed at most four times a second, with the rate of the last seconds, and always at the end', () => {
     const lines: string[] = [];
     const clock = { now: 0 };
-    const say = createByteMeter(
+    const reportBytes = createByteMeter(
       (line) => lines.push(line),
       '',
       () => clock.now,
     );
     for (let mega = 0; mega <= 1000; mega += 1) {
-      say(mega * 1e6, 1000.5e6);
+      reportBytes(mega * 1e6, 1000.5e6);
       // Slow at first.
       clock.now += mega < 200 ? 100 : 10;
     }
-    say(1000.5e6, 1000.5e6);
+    reportBytes(1000.5e6, 1000.5e6);
     expect(lines.length).toBeLessThanOrEqual((200 * 100 + 801 * 10) / 250 + 2);
     expect(lines.length).toBeGreaterThan(80);
     expect(lines).toContain('99 of 1001 MB (9 %), 10 MB/s, 2 min left');

@@ -96,7 +96,7 @@ describe('the files of a lifetime', () => {
 });
 
 describe('planLifetime', () => {
-  test('comes first, so that it holds where later steps fail, and does not affect the engine', () => {
+  test('comes first, so that it applies even if later steps fail, and does not affect the engine', () => {
     const plan = planProvision({ ...planInput(bareHost), lifetime: lifetimeWith() });
     expect(plan.map(({ id }) => id)).toEqual(['life', 'configure-engine', 'install-engine']);
     expect(plan[0]?.variables.TIMERS).toBe('slipway-deadline.timer slipway-idle.timer');
@@ -105,24 +105,30 @@ describe('planLifetime', () => {
     expect(alone.map(({ id, template }) => [id, template])).toEqual([['life', 'life.sh']]);
   });
 
-  test('plans nothing where the host has the timers, also since its first boot', () => {
-    const done = factsAfter(hostWithEngine, planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }));
-    expect(planProvision({ ...planInput(done), lifetime: lifetimeWith() })).toEqual([]);
+  test('plans nothing if the host has the timers, even from its first boot', () => {
+    const provisionedFacts = factsAfter(
+      hostWithEngine,
+      planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }),
+    );
+    expect(planProvision({ ...planInput(provisionedFacts), lifetime: lifetimeWith() })).toEqual([]);
     const { facts: _blank, ...first } = planInput(bareHost);
-    const laid = firstBootFilesFor({ ...first, lifetime: lifetimeWith() });
-    const paths = laid.map(({ path }) => path);
+    const firstBootFiles = firstBootFilesFor({ ...first, lifetime: lifetimeWith() });
+    const paths = firstBootFiles.map(({ path }) => path);
     for (const { path } of systemd.timers.filesFor(lifetimeWith())) expect(paths).toContain(path);
     expect(
       planLifetime(
         lifetimeWith(),
-        factsAfter(bareHost, [{ id: '', title: '', template: '', variables: {}, files: laid }]),
+        factsAfter(bareHost, [{ id: '', title: '', template: '', variables: {}, files: firstBootFiles }]),
       ),
     ).toBe(undefined);
   });
 
   test('writes only what a later deadline changes', () => {
-    const done = factsAfter(hostWithEngine, planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }));
-    const step = planLifetime(lifetimeWith({ deadline: '2026-11-24T14:00:00.000Z' }), done);
+    const provisionedFacts = factsAfter(
+      hostWithEngine,
+      planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }),
+    );
+    const step = planLifetime(lifetimeWith({ deadline: '2026-11-24T14:00:00.000Z' }), provisionedFacts);
     expect(step?.files.map(({ path }) => path)).toEqual([
       '/etc/systemd/system/slipway-deadline.service',
       '/etc/systemd/system/slipway-deadline.timer',
@@ -131,8 +137,11 @@ describe('planLifetime', () => {
   });
 
   test('removes timers that are no longer wanted, and completes an interrupted run', () => {
-    const done = factsAfter(hostWithEngine, planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }));
-    const gone = planLifetime(lifetimeWith({ deadline: undefined }), done);
+    const provisionedFacts = factsAfter(
+      hostWithEngine,
+      planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }),
+    );
+    const gone = planLifetime(lifetimeWith({ deadline: undefined }), provisionedFacts);
     expect(gone?.variables).toEqual({
       TIMERS: 'slipway-idle.timer',
       MANIFEST: [
@@ -142,17 +151,20 @@ describe('planLifetime', () => {
         '- 3 /etc/systemd/system/slipway-deadline.timer',
       ].join('\n'),
     });
-    expect(planLifetime(undefined, done)?.variables.TIMERS).toBe('');
+    expect(planLifetime(undefined, provisionedFacts)?.variables.TIMERS).toBe('');
     expect(planLifetime(undefined, hostWithEngine)).toBeUndefined();
-    expect(planLifetime(lifetimeWith(), factsWith(done, { lifetimePending: true }))?.files).toEqual([]);
+    expect(planLifetime(lifetimeWith(), factsWith(provisionedFacts, { lifetimePending: true }))?.files).toEqual([]);
   });
 
   test('is undone by --deprovision in a step of its own', () => {
-    const done = factsAfter(hostWithEngine, planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }));
-    const plan = planDeprovision(done, '192.0.2.10');
+    const provisionedFacts = factsAfter(
+      hostWithEngine,
+      planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }),
+    );
+    const plan = planDeprovision(provisionedFacts, '192.0.2.10');
     expect(plan.map(({ id }) => id)).toEqual(['life', 'deprovision']);
     expect(plan[1]?.variables.MANIFEST).not.toContain('slipway-deadline');
-    expect(planDeprovision(factsAfter(done, plan), '192.0.2.10')).toEqual([]);
+    expect(planDeprovision(factsAfter(provisionedFacts, plan), '192.0.2.10')).toEqual([]);
   });
 });
 
@@ -160,18 +172,20 @@ describe('a host whose clock differs', () => {
   const AT = Date.parse('2026-11-24T10:00:00Z') / 1000;
   const clock = (aheadSeconds: number, now = AT + aheadSeconds) =>
     factsWith(hostWithEngine, { clock: { now, aheadSeconds } });
-  const laid = (of: Facts): string | undefined =>
-    planLifetime(lifetimeWith({ idleSeconds: undefined }), of)
+  const plannedDeadline = (facts: Facts): string | undefined =>
+    planLifetime(lifetimeWith({ idleSeconds: undefined }), facts)
       ?.files.find(({ path }) => path.endsWith('.timer'))
       ?.content?.match(/OnCalendar=(.*) UTC\nOnBoot/)?.[1];
 
   test('is never powered off early: its deadline moves only where its clock is ahead', () => {
-    expect([0, 60, -60, -3600].map((ahead) => laid(clock(ahead)))).toEqual(
+    expect([0, 60, -60, -3600].map((ahead) => plannedDeadline(clock(ahead)))).toEqual(
       [0, 0, 0, 0].map(() => '2026-11-24 12:00:00'),
     );
-    expect(laid(clock(61))).toBe('2026-11-24 12:02:00');
-    // A second look, which may see a second more or less, finds what the first has laid.
-    expect([3598, 3600, 3602].map((ahead) => laid(clock(ahead)))).toEqual([1, 2, 3].map(() => '2026-11-24 13:01:00'));
+    expect(plannedDeadline(clock(61))).toBe('2026-11-24 12:02:00');
+    // A second plan, which may measure a second more or less, finds what the first one has written.
+    expect([3598, 3600, 3602].map((ahead) => plannedDeadline(clock(ahead)))).toEqual(
+      [1, 2, 3].map(() => '2026-11-24 13:01:00'),
+    );
   });
 
   test('is not powered off by a deadline that passed before the host received it', () => {
@@ -181,10 +195,15 @@ describe('a host whose clock differs', () => {
     );
     expect(planLifetime(lifetimeWith(), clock(0, AT + 7199))).toBeDefined();
     expect(planLifetime(lifetimeWith(), clock(86_400))).toBeDefined();
-    // What it holds already, and what is taken away, is no news to it.
-    const done = factsAfter(hostWithEngine, planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }));
-    expect(planLifetime(lifetimeWith(), { ...done, clock: over.clock })).toBeUndefined();
-    expect(planLifetime(lifetimeWith({ deadline: undefined }), { ...done, clock: over.clock })).toBeDefined();
+    // The host already has this deadline, or loses it.
+    const provisionedFacts = factsAfter(
+      hostWithEngine,
+      planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }),
+    );
+    expect(planLifetime(lifetimeWith(), { ...provisionedFacts, clock: over.clock })).toBeUndefined();
+    expect(
+      planLifetime(lifetimeWith({ deadline: undefined }), { ...provisionedFacts, clock: over.clock }),
+    ).toBeDefined();
   });
 
   test('is reported in a sentence', () => {
@@ -218,50 +237,56 @@ describe('a deadline', () => {
     readonly what: string;
     readonly before: Machine | undefined;
     readonly wanted: LifetimeSpec | undefined;
-    readonly anew: boolean;
-    readonly at: string | undefined;
+    readonly isRequested: boolean;
+    readonly expected: string | undefined;
   }[] = [
-    { what: 'counts from now for a new machine', before: undefined, wanted: { ttl: '1h' }, anew: false, at: '11:00' },
+    {
+      what: 'counts from now for a new machine',
+      before: undefined,
+      wanted: { ttl: '1h' },
+      isRequested: false,
+      expected: '11:00',
+    },
     {
       what: 'stays where the ttl does not change',
       before: machineWithTtl('4h', 'kept'),
       wanted: { ttl: '4h' },
-      anew: false,
-      at: 'kept',
+      isRequested: false,
+      expected: 'kept',
     },
     {
       what: 'stays where it was extended',
       before: machineWithTtl(undefined, 'kept'),
       wanted: undefined,
-      anew: false,
-      at: 'kept',
+      isRequested: false,
+      expected: 'kept',
     },
     {
       what: 'counts from now where the ttl is requested again',
       before: machineWithTtl('4h', 'x'),
       wanted: { ttl: '4h' },
-      anew: true,
-      at: '14:00',
+      isRequested: true,
+      expected: '14:00',
     },
     {
       what: 'counts from now where the ttl changes',
       before: machineWithTtl('4h', 'x'),
       wanted: { ttl: '1h' },
-      anew: false,
-      at: '11:00',
+      isRequested: false,
+      expected: '11:00',
     },
     {
       what: 'is removed with the ttl',
       before: machineWithTtl('4h', 'x'),
       wanted: undefined,
-      anew: true,
-      at: undefined,
+      isRequested: true,
+      expected: undefined,
     },
   ];
-  test.each(cases)('$what', ({ before, wanted, anew, at }) => {
+  test.each(cases)('$what', ({ before, wanted, isRequested, expected }) => {
     const spec = specNamed('web', wanted === undefined ? {} : { lifetime: wanted });
-    const { deadline } = resolveDeadline(before, spec, anew, NOW);
-    expect(deadline?.replace(/.*T(..:..).*/, '$1')).toBe(at);
+    const { deadline } = resolveDeadline(before, spec, isRequested, NOW);
+    expect(deadline?.replace(/.*T(..:..).*/, '$1')).toBe(expected);
   });
 
   test('is shown as the remaining time, with a warning in the last quarter of an hour', () => {
@@ -278,11 +303,11 @@ describe('a deadline', () => {
         ],
         [
           "ends in 12 min",
-          "ends in 12 min; more time: slipway extend web 2h",
+          "ends in 12 min; for more time: slipway extend web 2h",
         ],
         [
           "passed",
-          "its deadline has passed (2026-11-24 09:00 UTC); more time: slipway extend web 2h",
+          "its deadline has passed (2026-11-24 09:00 UTC); for more time: slipway extend web 2h",
         ],
       ]
     `);
@@ -314,15 +339,15 @@ describe('describeAutoStop', () => {
     expect([
       describeAutoStop(machine({ ttl: '2h' }, { deadline, onShutdown: 'stopped' }), driver),
       describeAutoStop(machine({ idleStop: '30m' }, { onShutdown: 'stopped' }), driver),
-      describeAutoStop(machine({ ttl: '2h', idleStop: '30m' }, { deadline }), driver, 'each of web-1 … web-8'),
+      describeAutoStop(machine({ ttl: '2h', idleStop: '30m' }, { deadline }), driver, 'Each of web-1 … web-8'),
       describeAutoStop(machine({ ttl: '2h' }, { deadline, onShutdown: 'removed' }), driver),
       describeAutoStop(readyMachine('web'), driver),
     ]).toMatchInlineSnapshot(`
       [
-        "web stops at 2026-11-24 12:00 UTC: the host 192.0.2.10 itself is powered off, and only you can switch it on",
-        "web stops once it has been idle for 30m: the host 192.0.2.10 itself is powered off, and only you can switch it on",
-        "each of web-1 … web-8 stops at 2026-11-24 12:00 UTC, or once it has been idle for 30m: the host 192.0.2.10 itself is powered off, and only you can switch it on",
-        "web ends at 2026-11-24 12:00 UTC: generic removes it then, disk and all",
+        "Machine "web" stops at 2026-11-24 12:00 UTC: the host 192.0.2.10 itself is powered off, and only you can switch it on",
+        "Machine "web" stops once it has been idle for 30m: the host 192.0.2.10 itself is powered off, and only you can switch it on",
+        "Each of web-1 … web-8 stops at 2026-11-24 12:00 UTC, or once it has been idle for 30m: the host 192.0.2.10 itself is powered off, and only you can switch it on",
+        "Machine "web" ends at 2026-11-24 12:00 UTC: generic then removes it with its disk",
         "",
       ]
     `);

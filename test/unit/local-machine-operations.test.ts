@@ -176,7 +176,7 @@ describe('a create of a local machine that is killed or fails', () => {
   test('because its machine does not boot is recorded, and can be tried again', async () => {
     await using fixture = await openLocalWorld();
     const world = fixture.world();
-    fixture.local.bootError = new SlipwayError('BOOT_FAILED', 'web did not start: no root disk');
+    fixture.local.bootError = new SlipwayError('BOOT_FAILED', 'Machine "web" did not start: no root disk');
     expect((await catchRejection(createMachine(specOn(fixture.host), world)))?.code).toBe('BOOT_FAILED');
     expect(await world.store.read('web')).toMatchObject({
       phase: 'creating',
@@ -241,7 +241,7 @@ describe('stop, kill and start', () => {
     expect(progress.ids).toEqual(['start', 'boot', 'verify', 'profiles']);
     await killMachine('web', world);
     expect(await inspectMachine(ready, world)).toEqual({ state: 'stopped' });
-    expect(fixture.local.calls.filter((call) => !['prepare', 'create', 'booted'].includes(call))).toEqual([
+    expect(fixture.local.calls.filter((call) => !['prepare', 'create', 'waitUntilBooted'].includes(call))).toEqual([
       'stop in 42',
       'start',
       'kill',
@@ -255,7 +255,7 @@ describe('stop, kill and start', () => {
     const world = fixture.world();
     const ready = await createMachine(specOn(fixture.host), world);
     expect(await restartMachine('web', 42, world)).toEqual(ready);
-    expect(fixture.local.calls.filter((call) => !['prepare', 'create', 'booted'].includes(call))).toEqual([
+    expect(fixture.local.calls.filter((call) => !['prepare', 'create', 'waitUntilBooted'].includes(call))).toEqual([
       'stop in 42',
       'start',
     ]);
@@ -292,7 +292,7 @@ describe('stop, kill and start', () => {
   test('suggest another try after a failed start, never rm, because the disk has data', async () => {
     await using fixture = await openLocalWorld();
     const world = fixture.world();
-    fixture.local.bootError = new SlipwayError('BOOT_FAILED', 'web did not start: no root disk', {
+    fixture.local.bootError = new SlipwayError('BOOT_FAILED', 'Machine "web" did not start: no root disk', {
       hint: 'Look there',
     });
     expect((await catchRejection(createMachine(specOn(fixture.host), world)))?.hint).toBe(
@@ -301,7 +301,7 @@ describe('stop, kill and start', () => {
     fixture.local.bootError = undefined;
     await createMachine(specOn(fixture.host), world);
     await stopMachine('web', 1, world);
-    fixture.local.bootError = new SlipwayError('BOOT_FAILED', 'web did not start: no root disk', {
+    fixture.local.bootError = new SlipwayError('BOOT_FAILED', 'Machine "web" did not start: no root disk', {
       hint: 'Look there',
     });
     expect((await catchRejection(startMachine('web', world)))?.hint).toBe(

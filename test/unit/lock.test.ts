@@ -9,9 +9,9 @@ import { catchRejection } from '../fakes/catch-error.ts';
 import { bundleModule, startChild } from '../fakes/child-process.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
-const lockContent = (by: object): string => JSON.stringify({ host: hostname(), started: '', ...by });
+const lockContent = (owner: object): string => JSON.stringify({ host: hostname(), started: '', ...owner });
 
-test('a lock that is held names its process; once released it can be taken again', async () => {
+test('a lock in use names its process, and can be taken again once it is released', async () => {
   await using folder = await createTemporaryFolder();
   {
     await using _lock = await takeLock(folder.path, 'Machine "web"');
@@ -28,16 +28,16 @@ test('a lock that is held names its process; once released it can be taken again
   expect(await readdir(folder.path)).toHaveLength(1);
 });
 
-test('the lock of a process that is gone is taken over at once', async () => {
+test('the lock of a process that has ended is taken over at once', async () => {
   await using folder = await createTemporaryFolder();
-  const gone = spawn(process.execPath, ['-e', '']);
-  await once(gone, 'close');
-  await writeFile(join(folder.path, 'lock.7'), lockContent({ pid: gone.pid }));
+  const endedProcess = spawn(process.execPath, ['-e', '']);
+  await once(endedProcess, 'close');
+  await writeFile(join(folder.path, 'lock.7'), lockContent({ pid: endedProcess.pid }));
   await using _lock = await takeLock(folder.path, 'Machine "web"');
   expect(await readdir(folder.path)).toEqual(['lock.8']);
 });
 
-test('the lock of a process that was killed while it worked is taken over at once', async () => {
+test('the lock of a killed process is taken over at once', async () => {
   await using folder = await createTemporaryFolder();
   await using scripts = await createTemporaryFolder();
   const module = await bundleModule('computer/lock.ts', scripts.path);
@@ -57,22 +57,22 @@ test('the lock of a process that was killed while it worked is taken over at onc
   await using _lock = await takeLock(folder.path, 'Machine "web"');
 });
 
-// Only Linux tells when a process began.
-test.skipIf(process.platform !== 'linux')('a later process that got the same number is not its owner', async () => {
+// Only Linux says when a process started.
+test.skipIf(process.platform !== 'linux')('a later process with the same PID does not own the lock', async () => {
   await using folder = await createTemporaryFolder();
   await writeFile(join(folder.path, 'lock.1'), lockContent({ pid: process.pid, started: 'another-boot/123' }));
   await using _lock = await takeLock(folder.path, 'Machine "web"');
-  const held = JSON.parse(await readFile(join(folder.path, 'lock.2'), 'utf8')) as { started: string };
-  expect(held.started).toMatch(/^[0-9a-f-]{36}\/\d+$/);
+  const lock = JSON.parse(await readFile(join(folder.path, 'lock.2'), 'utf8')) as { started: string };
+  expect(lock.started).toMatch(/^[0-9a-f-]{36}\/\d+$/);
 });
 
-test('where the system does not tell when a process began, its number alone counts', async () => {
+test('without a start time, the PID alone identifies the owner', async () => {
   await using folder = await createTemporaryFolder();
   await writeFile(join(folder.path, 'lock.1'), lockContent({ pid: process.pid }));
   expect((await catchRejection(takeLock(folder.path, 'Machine "web"')))?.code).toBe('MACHINE_BUSY');
 });
 
-test('the word of another computer stands, and it is named', async () => {
+test('the lock of another computer is respected, and the computer is named', async () => {
   await using folder = await createTemporaryFolder();
   await writeFile(join(folder.path, 'lock.1'), lockContent({ pid: 1, host: 'elsewhere' }));
   expect((await catchRejection(takeLock(folder.path, 'Machine "web"')))?.message).toBe(
@@ -80,13 +80,13 @@ test('the word of another computer stands, and it is named', async () => {
   );
 });
 
-test.each(['', '{"pid":', 'null', '{"pid":"1"}'])("a lock that holds %j is nobody's", async (text) => {
+test.each(['', '{"pid":', 'null', '{"pid":"1"}'])('a lock that contains %j has no owner', async (text) => {
   await using folder = await createTemporaryFolder();
   await writeFile(join(folder.path, 'lock.3'), text);
   await using _lock = await takeLock(folder.path, 'Machine "web"');
 });
 
-test('a lock outlives the removal of its folder, and the folder made anew can be locked', async () => {
+test('a lock can be released after its folder was removed, and a new folder can be locked', async () => {
   await using folder = await createTemporaryFolder();
   const inside = join(folder.path, 'web');
   await mkdir(inside);
@@ -97,7 +97,7 @@ test('a lock outlives the removal of its folder, and the folder made anew can be
   await using _lock = await takeLock(inside, 'Machine "web"');
 });
 
-test('of eight processes that want it fifty times each, never two have it at once', async () => {
+test('eight processes that take a lock fifty times each never have it at the same time', async () => {
   await using folder = await createTemporaryFolder();
   await using scripts = await createTemporaryFolder();
   const module = await bundleModule('computer/lock.ts', scripts.path);
@@ -115,7 +115,7 @@ test('of eight processes that want it fifty times each, never two have it at onc
         await pause(Math.random() * 4);
         continue;
       }
-      // Fails where somebody else is inside.
+      // Fails if another process is inside.
       await (await open(inside, 'wx')).close();
       await rm(inside);
       await lock[Symbol.asyncDispose]();

@@ -13,26 +13,26 @@ test('names are sorted as people sort them', () => {
   expect(sortNames(sorted.toReversed())).toEqual(['2', '10', ...sorted.slice(0, -2)]);
 });
 
-test('that is what a collator makes of them, in which some are the same', () => {
+test('sortNames agrees with a collator, for which some names are equal', () => {
   const { compare } = new Intl.Collator('en', { numeric: true });
   fc.assert(
-    fc.property(anyNames, (given) => {
-      const sorted = sortNames(given);
-      expect(sorted.toSorted()).toEqual(given.toSorted());
+    fc.property(anyNames, (names) => {
+      const sorted = sortNames(names);
+      expect(sorted.toSorted()).toEqual(names.toSorted());
       for (const [at, one] of sorted.slice(1).entries()) expect(compare(sorted[at] ?? '', one)).toBeLessThanOrEqual(0);
     }),
     { numRuns: 1000 },
   );
 });
 
-test('the order does not hang on the order in which a folder names them', () => {
+test('the order does not depend on the order in which a folder lists the names', () => {
   fc.assert(
-    fc.property(anyNames, (given) => {
-      expect(sortNames(given.toReversed())).toEqual(sortNames(given));
+    fc.property(anyNames, (names) => {
+      expect(sortNames(names.toReversed())).toEqual(sortNames(names));
     }),
   );
 });
 
-test('drivers are called what is known of them without them', () => {
+test('driver names that are known without loading drivers match the drivers', () => {
   expect(Object.entries(driverAliases)).toEqual(drivers.map(({ name, aliases = [] }) => [name, aliases]));
 });

@@ -15,7 +15,7 @@ const jumpRoute: SshRoute = {
   knownHosts: '/my store/known_hosts',
 };
 
-describe('a side of a copy', () => {
+describe('parsePathSpec reads', () => {
   test.each([
     ['web:/etc/hosts', { machine: 'web', path: '/etc/hosts' }],
     ['web:', { machine: 'web', path: '' }],
@@ -30,7 +30,7 @@ describe('a side of a copy', () => {
     ['C:/x', { path: 'C:/x' }],
     ['C:x', { machine: 'C', path: 'x' }],
     ['d:/x', { machine: 'd', path: '/x' }],
-    // No machine of that name: said as such by who looks for it.
+    // No machine has this name: the caller reports that.
     ['wbe:/x', { machine: 'wbe', path: '/x' }],
   ])('%j', (word, side) => {
     expect(parsePathSpec(word, ['web', 'd'])).toEqual(side);
@@ -47,7 +47,7 @@ const scpArgvFor = (from: string, to: string, more: Partial<ScpTransfer> = {}): 
 };
 
 describe('scp', () => {
-  test('is given what ssh is given: our key file, our port, and no other host key than the pinned one', () => {
+  test('gets the options of ssh: key file, port, and only the pinned host key', () => {
     const options = sshArgv(webRoute, []).slice(0, -1);
     expect(options).toMatchInlineSnapshot(`
       [
@@ -80,7 +80,7 @@ describe('scp', () => {
     ]);
   });
 
-  test('reads no local path as a machine or a flag', () => {
+  test('never reads a local path as a machine or a flag', () => {
     expect(scpArgvFor(':a', 'web:').at(-2)).toBe('./:a');
     expect(scpArgvFor('-r', 'web:').slice(-3)).toEqual(['--', '-r', '192.0.2.10:']);
     expect(scpArgvFor('./a:b', 'web:').at(-2)).toBe('./a:b');
@@ -88,11 +88,11 @@ describe('scp', () => {
     expect(scpArgvFor(String.raw`C:\x`, 'web:', { windows: true }).at(-2)).toBe(String.raw`C:\x`);
   });
 
-  test('reads an IPv6 address as one', () => {
+  test('gets an IPv6 address in brackets', () => {
     expect(scpArgvFor('six:/a', 'b', { routes: { six: ipv6Route } }).at(-2)).toBe('[2001:db8::1]:/a');
   });
 
-  test('between two machines goes through this computer, each with options of its own', () => {
+  test('copies between two machines through this computer, with options for each', () => {
     expect(scpArgvFor('web:/a', 'six:/b', { routes: { web: webRoute, six: ipv6Route }, flags: ['-r'] })).toEqual([
       '-F',
       '/tmp/config',
@@ -125,7 +125,7 @@ describe('scp', () => {
     `);
   });
 
-  test('within one machine needs no more than its own options', () => {
+  test('copies within one machine with its own options', () => {
     expect(scpArgvFor('web:/a', 'web:/b')).toEqual([
       ...sshArgv(webRoute, []).slice(0, -1),
       '-3',
@@ -137,12 +137,12 @@ describe('scp', () => {
 });
 
 describe('ssh', () => {
-  test('gets flags and a command behind the address, as they are', () => {
+  test('gets flags and a command after the address, unchanged', () => {
     expect(sshArgv(webRoute, ['uptime', '-p']).slice(-3)).toEqual(['192.0.2.10', 'uptime', '-p']);
     expect(sshArgv(webRoute, ['-C', 'echo', 'a b']).slice(-4)).toEqual(['192.0.2.10', '-C', 'echo', 'a b']);
   });
 
-  test('holds a jump host to our keys too', () => {
+  test('requires the pinned host key of a jump host too', () => {
     expect(sshArgv(jumpRoute, []).find((word) => word.startsWith('ProxyCommand='))).toMatchInlineSnapshot(
       `"ProxyCommand=ssh -o 'UserKnownHostsFile="/my store/known_hosts"' -o GlobalKnownHostsFile=none -o StrictHostKeyChecking=yes -o LogLevel=ERROR -o IdentityFile=/keys/web -o IdentitiesOnly=yes -o Port=22 -o User=ops -W '[%h]:%p' 198.51.100.1"`,
     );

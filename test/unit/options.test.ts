@@ -12,7 +12,7 @@ import { toSearchQuestion, toQuestions } from '../../src/cli/create-wizard.ts';
 import { drivers } from '../../src/drivers/registry.ts';
 import {
   coerceOptionValue,
-  describeOptions as described,
+  describeOptions,
   optionsFromEnv,
   parseOptions,
   toArgv,
@@ -38,7 +38,7 @@ const boat = z.object({
   engineHours: z.int().optional().meta({ description: 'Hours of the motor' }),
   pin: z.string().optional().meta({ description: 'Code of the lock', ask: 'Code?', secret: true }),
 });
-const boatOptions = described(boat, 'boat');
+const boatOptions = describeOptions(boat, 'boat');
 const boatValues = { harbour: 'Kiel', owner: 'Ada' };
 
 const commandWith = (args: z.ZodObject, extraOptions: readonly OptionSpec[] = []): Command =>
@@ -51,8 +51,8 @@ const commandWith = (args: z.ZodObject, extraOptions: readonly OptionSpec[] = []
     run: async () => ({ json: null, text: '' }),
   });
 
-describe('one declaration', () => {
-  test('carries a flag, a variable and a kind for each option', () => {
+describe('an option schema', () => {
+  test('gives each option a flag, a variable and a kind', () => {
     expect(boatOptions.map(({ flag, env, kind, valueName }) => `--${flag} $${env} ${kind} <${valueName}>`).join('\n'))
       .toMatchInlineSnapshot(`
         "--boat-harbour $HARBOUR string <name>
@@ -66,7 +66,7 @@ describe('one declaration', () => {
       `);
   });
 
-  test('becomes the table of the docs', () => {
+  test('is printed as a table for the docs', () => {
     expect(toMarkdownTable(boatOptions)).toMatchInlineSnapshot(`
       "| Flag | Environment | Default | Meaning |
       | --- | --- | --- | --- |
@@ -81,7 +81,7 @@ describe('one declaration', () => {
     `);
   });
 
-  test('becomes questions for what has one and is still open', () => {
+  test('gives questions for options that are not set yet', () => {
     const check = (): true => true;
     const questions = toQuestions(boatOptions, { 'boat-rig': 'ketch' }, {}, check).map(({ validate, ...question }) => ({
       ...question,
@@ -122,7 +122,7 @@ describe('one declaration', () => {
     );
   });
 
-  test('becomes an argv that leaves out defaults and secrets', () => {
+  test('formats values as an argv without defaults and secrets', () => {
     const values = { ...boatValues, berths: 16, rig: 'ketch', crew: ['-x', '', 'Bo'], motor: true, pin: '1234' };
     expect(toArgv(boatOptions, values)).toMatchInlineSnapshot(`
       [
@@ -141,23 +141,23 @@ describe('one declaration', () => {
     `);
   });
 
-  test('says no to what no flag could carry', () => {
-    expect(() => described(z.object({ deep: z.object({ a: z.string() }) }))).toThrow(/"deep" must be a flat/);
-    expect(() => described(z.object({ numbers: z.array(z.int()) }))).toThrow(/"numbers" must be a flat/);
+  test('rejects types that no flag can express', () => {
+    expect(() => describeOptions(z.object({ deep: z.object({ a: z.string() }) }))).toThrow(/"deep" must be a flat/);
+    expect(() => describeOptions(z.object({ numbers: z.array(z.int()) }))).toThrow(/"numbers" must be a flat/);
   });
 });
 
 describe('flags', () => {
   const parse = (...argv: readonly string[]) => parseFlags(commandWith(z.object({}), boatOptions), argv);
 
-  test('fill the same place under each of their names', () => {
+  test('set the same option by each of their names', () => {
     expect(parse('--skipper', 'Bo', '--boat-owner', 'Ada').flags).toEqual({ 'boat-owner': 'Ada' });
     expect(parse('--boat-owner', 'Bo').flags).toEqual({ 'boat-owner': 'Bo' });
     expect(parse('--skipper', 'Bo').flags).toEqual({ 'boat-owner': 'Bo' });
     expect(parse('-H', 'Kiel').flags).toEqual({ 'boat-harbour': 'Kiel' });
   });
 
-  test('hold only what was typed, in its type', () => {
+  test('contain only what was typed, with its type', () => {
     expect(parse('web').flags).toEqual({});
     expect(parse('--boat-berths', '20', '--boat-motor', '--boat-crew', 'a,b', '--boat-crew', 'c').flags).toEqual({
       'boat-berths': 20,
@@ -167,12 +167,12 @@ describe('flags', () => {
     expect(parse('--no-boat-motor').flags).toEqual({ 'boat-motor': false });
   });
 
-  test('never take a secret: what stands in an argv can be read by everybody', () => {
+  test('never take a secret, because every user can read an argv', () => {
     expect(catchError(() => parse('--boat-pin', '1234'))).toMatchObject({ code: 'USAGE' });
     expect(optionsFromEnv(boatOptions, { SLIPWAY_BOAT_PIN: '1234' })).toEqual({ pin: '1234' });
   });
 
-  test('are suggested when one is nearly right', () => {
+  test('are suggested for a typo', () => {
     expect(catchError(() => parse('--boat-berth', '9'))).toMatchObject({
       code: 'USAGE',
       message: "Unknown option '--boat-berth'",
@@ -182,12 +182,12 @@ describe('flags', () => {
 });
 
 describe('variables', () => {
-  test('give what their texts say; an empty one is none', () => {
+  test('are parsed to their types, and ignored if empty', () => {
     const env = { HARBOUR: '', SLIPWAY_BOAT_BERTHS: '20', SLIPWAY_BOAT_CREW: 'a,b', SLIPWAY_BOAT_MOTOR: 'yes' };
     expect(optionsFromEnv(boatOptions, env)).toEqual({ berths: 20, crew: ['a', 'b'], motor: true });
   });
 
-  test('keep a text that is none of its kind, for the parse to name it', () => {
+  test('keep a text of the wrong type, so that parsing reports it', () => {
     const info = boatOptions.find(({ key }) => key === 'motor');
     expect(info && coerceOptionValue(info, 'perhaps')).toBe('perhaps');
     expect(catchError(() => parseOptions(boat, boatOptions, { ...boatValues, motor: 'perhaps' }))?.message).toBe(
@@ -196,11 +196,11 @@ describe('variables', () => {
   });
 });
 
-describe('what is wrong', () => {
-  const complaint = (values: Record<string, unknown>): string | undefined =>
+describe('parseOptions', () => {
+  const errorMessage = (values: Record<string, unknown>): string | undefined =>
     catchError(() => parseOptions(boat, boatOptions, values))?.message;
 
-  test('is said all at once, the missing first, with what mends it', () => {
+  test('reports all problems at once, missing options first, with a hint', () => {
     const error = catchError(() => parseOptions(boat, boatOptions, { berths: 4, rig: 'cat' }));
     expect(`${error?.message}\n${error?.hint}`).toMatchInlineSnapshot(`
       "--boat-harbour and --boat-owner are missing; --boat-berths must be at least 8, got 4; --boat-rig must be one of sloop or ketch, got "cat"
@@ -208,7 +208,7 @@ describe('what is wrong', () => {
     `);
   });
 
-  test('is named by its flag, what it must be, and what it was', () => {
+  test('names the flag, the requirement and the value', () => {
     expect(
       [
         { berths: 4 },
@@ -218,7 +218,7 @@ describe('what is wrong', () => {
         { rig: 'junk' },
         { harbour: '' },
         { pin: 7 },
-      ].map((values) => complaint({ ...boatValues, ...values })),
+      ].map((values) => errorMessage({ ...boatValues, ...values })),
     ).toMatchInlineSnapshot(`
       [
         "--boat-berths must be at least 8, got 4",
@@ -234,7 +234,7 @@ describe('what is wrong', () => {
 });
 
 describe('a command line', () => {
-  test('survives a real shell, whatever stands in it', () => {
+  test('passes through a real shell unchanged, whatever it contains', () => {
     fc.assert(
       fc.property(anyWords, (argv) => {
         const out = execFileSync('sh', ['-s'], { input: `printf '%s\\0' x ${toCommandLine(argv)}`, encoding: 'utf8' });
@@ -253,7 +253,7 @@ const anyLifetime: fc.Arbitrary<Record<string, unknown>> = fc.record(
   { requiredKeys: [] },
 );
 
-/** What `create` makes of an argv, with the driver that it names where its flags don't. */
+/** Returns the spec that `create` makes of an argv; `named` is the driver if no flag implies one. */
 function specFromArgv(argv: readonly string[], named: string): ReturnType<typeof resolveSpec> {
   const {
     positionals: [name = ''],
@@ -270,16 +270,16 @@ function specFromArgv(argv: readonly string[], named: string): ReturnType<typeof
 }
 
 describe.each(drivers.map((driver) => ({ name: driver.name, driver })))('a machine of driver $name', ({ driver }) => {
-  test('becomes an argv from which the same machine is made', () => {
-    const own = driverOptionSpecs[driver.name] ?? [];
+  test('is formatted as an argv that parses to the same machine', () => {
+    const driverSpecs = driverOptionSpecs[driver.name] ?? [];
     fc.assert(
       fc.property(
-        anyValuesFor(driver.options, own),
+        anyValuesFor(driver.options, driverSpecs),
         anyValuesFor(engineOptions, engineOptionSpecs),
         anyLifetime,
         (options, engine, life) => {
           const flags = Object.fromEntries([
-            ...own.map((info) => [info.flag, options[info.key]] as const),
+            ...driverSpecs.map((info) => [info.flag, options[info.key]] as const),
             ...engineOptionSpecs.map((info) => [info.flag, engine[info.key]] as const),
             ...lifetimeOptionSpecs.map((info) => [info.flag, life[info.key]] as const),
           ]);
@@ -291,17 +291,17 @@ describe.each(drivers.map((driver) => ({ name: driver.name, driver })))('a machi
             before: undefined,
             profiles: [],
           });
-          const again = specFromArgv(
+          const parsed = specFromArgv(
             [
               'web',
-              ...toArgv(own, spec.options),
+              ...toArgv(driverSpecs, spec.options),
               ...toArgv(engineOptionSpecs, spec.engine),
               ...toArgv(lifetimeOptionSpecs, spec.lifetime ?? {}),
             ],
             driver.name,
           );
           expect(spec.lifetime ?? {}).toEqual(life);
-          expect({ ...again, id: spec.id }).toEqual(spec);
+          expect({ ...parsed, id: spec.id }).toEqual(spec);
         },
       ),
       { numRuns: 150 },
@@ -313,7 +313,7 @@ describe('a spec', () => {
   const flags = { 'generic-ip-address': '192.0.2.1' };
   const spec = resolveSpec({ name: 'web', driver: 'generic', flags, env: {}, before: undefined, profiles: [] });
 
-  test('takes flags before what the machine was made with, then the environment, then defaults', () => {
+  test('prefers flags to the old spec, then the environment, then defaults', () => {
     const env = { GENERIC_IP_ADDRESS: '192.0.2.9', GENERIC_SSH_USER: 'ops', GENERIC_SSH_PORT: '2200' };
     const before = { ...spec, options: { ...spec.options, sshUser: 'deploy' } };
     const from = resolveSpec({ name: 'web', driver: 'generic', flags, env, before, profiles: [] });
@@ -322,14 +322,14 @@ describe('a spec', () => {
     expect(fresh.options).toEqual({ ipAddress: '192.0.2.1', sshUser: 'ops', sshPort: 2200 });
   });
 
-  test('keeps its id and what is not named when flags change it', () => {
+  test('keeps its id and all other values when flags change it', () => {
     const changed = applyFlagsToSpec(spec, { 'engine-label': ['a=b'] });
     expect(changed).toEqual({ ...spec, engine: { ...spec.engine, label: ['a=b'] } });
   });
 
-  test('takes its engine from a script when one is named, and keeps no script that is not used', () => {
+  test('installs its engine with a script if one is named, and drops a script that is not used', () => {
     expect(applyFlagsToSpec(spec, {}).engine.source).toBe('docker');
-    const of = (more: Record<string, string>) =>
+    const engineWith = (more: Record<string, string>) =>
       resolveSpec({
         name: 'web',
         driver: 'generic',
@@ -339,21 +339,21 @@ describe('a spec', () => {
         profiles: [],
       }).engine;
     const script = { 'engine-install-url': 'https://get.example/x' };
-    expect(of(script)).toMatchObject({ source: 'url', installUrl: 'https://get.example/x' });
-    expect(of({ ...script, 'engine-source': 'docker' }).installUrl).toBeUndefined();
+    expect(engineWith(script)).toMatchObject({ source: 'url', installUrl: 'https://get.example/x' });
+    expect(engineWith({ ...script, 'engine-source': 'docker' }).installUrl).toBeUndefined();
   });
 
-  test('refuses the flags of another driver by name', () => {
+  test('refuses flags of another driver, and names it', () => {
     expect(catchError(() => applyFlagsToSpec(spec, { 'none-url': 'tcp://x:1', 'none-tls-ca': 'a' }))?.message).toBe(
       '--none-url and --none-tls-ca belong to the driver none, not to generic',
     );
   });
 
-  test('holds paths as seen from where they were typed', () => {
+  test('resolves paths against the current folder', () => {
     expect(applyFlagsToSpec(spec, { 'generic-ssh-key': 'keys/id' }).options.sshKey).toBe(resolve('keys/id'));
   });
 
-  test('is of the one driver that the flags speak of', () => {
+  test('gets its driver from the flags, which must belong to one', () => {
     expect(driverFromFlags({ 'generic-ip-address': 'x' })).toBe('generic');
     expect(catchError(() => driverFromFlags({ 'generic-ip-address': 'x', 'none-url': 'y' }))?.message).toContain(
       'generic and none',
@@ -362,25 +362,25 @@ describe('a spec', () => {
   });
 });
 
-describe('a question with a list', () => {
+describe('a search question', () => {
   const list = async () => [
     { value: 'far', note: 'a long way' },
     { value: 'near', note: 'a step' },
   ];
   const { source, filter } = toSearchQuestion({ name: 'place', type: 'input', message: 'Where?' }, list, 'near');
 
-  test('shows what is usual first, and narrows to what is typed', async () => {
+  test('shows the default first, and filters by what is typed', async () => {
     expect((await source?.(undefined))?.map(({ name }) => name)).toEqual(['near  a step', 'far   a long way']);
     expect((await source?.('LONG'))?.map(({ value }) => value)).toEqual(['far', 'LONG']);
   });
 
-  test('answers with the first row for what is typed, where Enter overtook the list', async () => {
+  test('answers with the first match if Enter comes before the list is filtered', async () => {
     await source?.('LONG');
     expect(filter?.('near')).toBe('far');
     expect(filter?.('LONG')).toBe('LONG');
   });
 
-  test('takes what is typed as it is, once', async () => {
+  test('offers what is typed as an answer, once', async () => {
     expect(await source?.('moon')).toEqual([{ value: 'moon', name: 'moon (as typed)' }]);
     expect((await source?.('far'))?.map(({ name }) => name)).toEqual(['far   a long way']);
   });

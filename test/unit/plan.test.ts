@@ -7,17 +7,17 @@ import type { Facts } from '../../src/provision/facts.ts';
 import { catchError } from '../fakes/catch-error.ts';
 import { factsAfter, bareHost, DEBIAN_UNIT, engineSpec, factsWith, planInput, hostWithEngine } from './host-facts.ts';
 
-const planFor = (of: Facts, more: Partial<EngineSpec> = {}) => planProvision(planInput(of, more));
-const shownPlanFor = (of: Facts, more: Partial<EngineSpec> = {}) => toPlannedSteps(planFor(of, more));
-/** The gist of a plan: a line a step. */
-const summaryOf = (of: Facts, more: Partial<EngineSpec> = {}): readonly string[] =>
-  shownPlanFor(of, more).map(({ id, title, files }) => `${id}: ${title} (${files.length} files)`);
-const plannedContent = (of: Facts, path: string, more: Partial<EngineSpec> = {}): string | undefined =>
-  planFor(of, more)
+const planFor = (facts: Facts, more: Partial<EngineSpec> = {}) => planProvision(planInput(facts, more));
+const shownPlanFor = (facts: Facts, more: Partial<EngineSpec> = {}) => toPlannedSteps(planFor(facts, more));
+/** Returns one line for each step of a plan. */
+const summaryOf = (facts: Facts, more: Partial<EngineSpec> = {}): readonly string[] =>
+  shownPlanFor(facts, more).map(({ id, title, files }) => `${id}: ${title} (${files.length} files)`);
+const plannedContent = (facts: Facts, path: string, more: Partial<EngineSpec> = {}): string | undefined =>
+  planFor(facts, more)
     .flatMap(({ files }) => files)
     .find((file) => file.path === path)?.content;
-const refusalOf = (of: Facts, more: Partial<EngineSpec> = {}): string => {
-  const error = catchError(() => planFor(of, more));
+const refusalOf = (facts: Facts, more: Partial<EngineSpec> = {}): string => {
+  const error = catchError(() => planFor(facts, more));
   return `${error?.code}: ${error?.message} → ${error?.hint}`;
 };
 
@@ -86,16 +86,16 @@ describe('planProvision, for a host without an engine', () => {
   });
 
   test('installs from the distribution or by a script on request', () => {
-    const installed = (more: Partial<EngineSpec>) => shownPlanFor(bareHost, more).at(-1);
-    expect(installed({ source: 'distro', version: '20.10' })).toMatchObject({
+    const installStep = (more: Partial<EngineSpec>) => shownPlanFor(bareHost, more).at(-1);
+    expect(installStep({ source: 'distro', version: '20.10' })).toMatchObject({
       title: "Install the engine (the distribution's package)",
       variables: { SOURCE: 'distro', VERSION: '20.10' },
     });
-    expect(installed({ source: 'url', installUrl: 'https://get.example/x' })).toMatchObject({
+    expect(installStep({ source: 'url', installUrl: 'https://get.example/x' })).toMatchObject({
       title: 'Install the engine (an install script)',
       variables: { SOURCE: 'url', INSTALL_URL: 'https://get.example/x' },
     });
-    expect(installed({ repositoryUrl: 'https://mirror.example', repositoryKey: 'ab'.repeat(20) })).toMatchObject({
+    expect(installStep({ repositoryUrl: 'https://mirror.example', repositoryKey: 'ab'.repeat(20) })).toMatchObject({
       variables: { REPOSITORY_URL: 'https://mirror.example', REPOSITORY_KEY: 'AB'.repeat(20) },
     });
   });
@@ -216,7 +216,7 @@ describe('planProvision, for a host with an engine', () => {
         "install-engine: Install engine 28.2 over 20.10.24+dfsg1-1+deb12u1+b2 (0 files)",
       ]
     `);
-    // Should that installation fail, the engine that runs has not read its files yet, and the host says so.
+    // If that installation fails, the running engine has not read its files yet, and the host remembers that.
     expect(shownPlanFor(hostWithEngine, { version: '28.2' })[0]?.variables.ENGINE).toBe('later');
     expect(summaryOf(hostWithEngine, { version: '20.10' })).toHaveLength(1);
     const ce = { 'docker-ce': { state: 'installed', version: '5:28.2.2-1~debian.12~bookworm' } };
@@ -232,10 +232,10 @@ describe('planProvision, for a host with an engine', () => {
   });
 
   test('completes an interrupted installation from its own source', () => {
-    const half = factsWith(hostWithEngine, {
+    const incomplete = factsWith(hostWithEngine, {
       packages: { 'docker.io': { state: 'half-configured', version: '20.10' } },
     });
-    expect(shownPlanFor(half, { source: 'docker' }).at(-1)).toMatchObject({
+    expect(shownPlanFor(incomplete, { source: 'docker' }).at(-1)).toMatchObject({
       id: 'install-engine',
       variables: { SOURCE: 'distro' },
     });
@@ -336,7 +336,7 @@ describe('planProvision, for a host that was provisioned before', () => {
   test('writes a file again whose content, mode or owner was changed', () => {
     const path = '/etc/docker/slipway/server-key.pem';
     const { [path]: file, ...others } = ready.files;
-    if (!file) throw new Error('the key was laid');
+    if (!file) throw new Error('the key is missing');
     for (const bad of [
       { ...file, sha256: 'x' },
       { ...file, mode: '644' },
@@ -375,10 +375,11 @@ describe('planProvision, for a host that is not supported', () => {
 });
 
 describe('planDeprovision', () => {
-  const taken = (before: Facts) => planDeprovision(factsAfter(before, planFor(before)), '192.0.2.10');
+  const planDeprovisionAfterProvision = (before: Facts) =>
+    planDeprovision(factsAfter(before, planFor(before)), '192.0.2.10');
 
   test("removes Slipway's files and restarts the engine", () => {
-    expect(toPlannedSteps(taken(hostWithEngine))).toMatchInlineSnapshot(`
+    expect(toPlannedSteps(planDeprovisionAfterProvision(hostWithEngine))).toMatchInlineSnapshot(`
       [
         {
           "files": [
@@ -427,7 +428,7 @@ describe('planDeprovision', () => {
 
   test('restores the daemon.json from before', () => {
     const before = factsWith(hostWithEngine, { daemonJson: '{"labels":["a=b"],"debug":true}' });
-    const given = taken(before)
+    const given = planDeprovisionAfterProvision(before)
       .flatMap(({ files }) => files)
       .find(({ path }) => path === '/etc/docker/daemon.json');
     expect(JSON.parse(given?.content ?? '')).toEqual({ labels: ['a=b'], debug: true });
@@ -467,10 +468,10 @@ test("ownerOf reads the machine from the host's state, if the state can be read"
 });
 
 describe('firstBootFilesFor', () => {
-  /** What `facts.sh` would say of it once it runs. */
-  const started = (more: Partial<EngineSpec>): Facts => {
-    const laid = firstBootFilesFor({ ...planInput(bareHost, more), engine: engineSpec(more) });
-    const step = { id: 'first-start', title: '', template: '', variables: {}, files: laid };
+  /** Returns the facts of a host that has started with its first-boot files. */
+  const factsAfterFirstBoot = (more: Partial<EngineSpec>): Facts => {
+    const firstBootFiles = firstBootFilesFor({ ...planInput(bareHost, more), engine: engineSpec(more) });
+    const step = { id: 'first-start', title: '', template: '', variables: {}, files: firstBootFiles };
     return factsAfter(hostWithEngine, [step]);
   };
 
@@ -483,18 +484,18 @@ describe('firstBootFilesFor', () => {
     ],
     ['another port', { port: 12_376 }],
   ])('leaves planProvision nothing to do, with %s', (_what, more) => {
-    expect(planFor(started(more), more)).toEqual([]);
+    expect(planFor(factsAfterFirstBoot(more), more)).toEqual([]);
   });
 
   test('leaves planProvision only what changed since the first boot', () => {
-    expect(summaryOf(started({}), { label: ['a=b'] })).toEqual([
+    expect(summaryOf(factsAfterFirstBoot({}), { label: ['a=b'] })).toEqual([
       'configure-engine: Configure the engine and restart it (2 files)',
     ]);
   });
 
   test("includes the machine's own name, and secrets that only root can read", () => {
-    const laid = firstBootFilesFor(planInput(bareHost, { env: ['HTTP_PROXY=http://me:pass@proxy:3128'] }));
-    expect(laid.map(({ mode, path }) => `${mode} ${path}`)).toEqual([
+    const firstBootFiles = firstBootFilesFor(planInput(bareHost, { env: ['HTTP_PROXY=http://me:pass@proxy:3128'] }));
+    expect(firstBootFiles.map(({ mode, path }) => `${mode} ${path}`)).toEqual([
       '644 /etc/docker/slipway/ca.pem',
       '644 /etc/docker/slipway/server-cert.pem',
       '600 /etc/docker/slipway/server-key.pem',
@@ -503,6 +504,6 @@ describe('firstBootFilesFor', () => {
       '644 /etc/systemd/system/docker.service.d/50-slipway.conf',
       '644 /etc/docker/daemon.json',
     ]);
-    expect(ownerOf(started({}))).toEqual({ id: 'id-of-web', name: 'web' });
+    expect(ownerOf(factsAfterFirstBoot({}))).toEqual({ id: 'id-of-web', name: 'web' });
   });
 });

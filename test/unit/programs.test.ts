@@ -1,4 +1,4 @@
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { formatMissing, toUnattended } from '../../src/terminal/install-programs.ts';
@@ -62,7 +62,7 @@ async function writeProgram(folder: string, name: string, mode = 0o755): Promise
 describe('install commands', () => {
   const managers: readonly PackageManager[] = ['apt', 'dnf', 'pacman', 'zypper', 'brew', 'winget', 'choco'];
 
-  test('of each package manager, as a person types them', () => {
+  test('are printed for each package manager as a user types them', () => {
     const lines = managers.map((name) =>
       formatCommands(installCommands([emulator, imageTool], name, unprivilegedUser), name),
     );
@@ -77,21 +77,21 @@ describe('install commands', () => {
     `);
   });
 
-  test('take no sudo for root, nor where there is none, and never for brew and Windows', () => {
-    const firsts = (rights: { root: boolean; sudo: boolean }): readonly (string | undefined)[] =>
+  test('use sudo only if needed and installed, and never for brew and on Windows', () => {
+    const firstWords = (rights: { root: boolean; sudo: boolean }): readonly (string | undefined)[] =>
       managers.map((manager) => installCommands([imageTool], manager, rights)[0]?.[0]);
-    const plain = ['apt-get', 'dnf', 'pacman', 'zypper', 'brew', 'winget', 'choco'];
-    expect(firsts({ root: true, sudo: true })).toEqual(plain);
-    expect(firsts({ root: false, sudo: false })).toEqual(plain);
-    expect(firsts(unprivilegedUser)).toEqual(['sudo', 'sudo', 'sudo', 'sudo', 'brew', 'winget', 'choco']);
+    const withoutSudo = ['apt-get', 'dnf', 'pacman', 'zypper', 'brew', 'winget', 'choco'];
+    expect(firstWords({ root: true, sudo: true })).toEqual(withoutSudo);
+    expect(firstWords({ root: false, sudo: false })).toEqual(withoutSudo);
+    expect(firstWords(unprivilegedUser)).toEqual(['sudo', 'sudo', 'sudo', 'sudo', 'brew', 'winget', 'choco']);
   });
 
-  test('are none where the manager has none of the packages', () => {
+  test('are empty if the package manager has none of the packages', () => {
     expect(installCommands([emulator], 'choco', unprivilegedUser)).toEqual([]);
     expect(installCommands([], 'apt', unprivilegedUser)).toEqual([]);
   });
 
-  test('run where nobody answers: sudo fails instead of asking, and hands on what packages must know', () => {
+  test('run unattended: sudo fails instead of asking, and passes on the frontend for packages', () => {
     expect(toUnattended(['sudo', 'apt-get', 'update'])).toEqual([
       'sudo',
       '-n',
@@ -103,8 +103,8 @@ describe('install commands', () => {
   });
 });
 
-describe('a mending', () => {
-  test('is complete when the manager has it all and may install', () => {
+describe('installPlanFor', () => {
+  test('can install if the package manager has all packages', () => {
     expect(installPlanFor([emulator], 'apt', unprivilegedUser)).toMatchObject({
       canInstall: true,
       unpackaged: [],
@@ -112,7 +112,7 @@ describe('a mending', () => {
     });
   });
 
-  test('says who may install, where that is root alone', () => {
+  test('says that only root can install', () => {
     expect(installPlanFor([imageTool], 'dnf', { root: false, sudo: false })).toMatchObject({
       canInstall: false,
       instruction: 'as root: dnf install -y boat-img',
@@ -120,7 +120,7 @@ describe('a mending', () => {
     expect(installPlanFor([imageTool], 'brew', { root: false, sudo: false }).canInstall).toBe(true);
   });
 
-  test('names the page of what no manager has', () => {
+  test('names the web page of a program without a package', () => {
     expect(installPlanFor([emulator, imageTool], 'zypper', unprivilegedUser)).toMatchObject({
       canInstall: false,
       unpackaged: [emulator],
@@ -133,7 +133,7 @@ describe('a mending', () => {
     });
   });
 
-  test('says what is lacked with its purpose, each purpose once', () => {
+  test('formatMissing names missing programs with their purpose, each purpose once', () => {
     expect(formatMissing([imageTool])).toBe('boat-img, which runs local boats');
     expect(formatMissing([emulator, imageTool, sshProgram])).toBe(
       'boat-system and boat-img, which run local boats; and ssh, which opens shells on machines',
@@ -141,7 +141,7 @@ describe('a mending', () => {
   });
 });
 
-describe('the package of the docker client', () => {
+describe('dockerClientFor returns the package', () => {
   test.each([
     ['ID=debian\nVERSION_ID="12"\n', 'docker.io'],
     ['ID=debian\nVERSION_ID="13"\n', 'docker-cli'],
@@ -149,7 +149,7 @@ describe('the package of the docker client', () => {
     ['ID=raspbian\nID_LIKE=debian\nVERSION_ID="11"\n', 'docker.io'],
     ['ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\n', 'docker.io'],
     ['', 'docker.io'],
-  ])('by os-release %j', (release, expected) => {
+  ])('for os-release %j', (release, expected) => {
     expect(dockerClientFor(release).packages.apt).toEqual([expected]);
   });
 });
@@ -164,28 +164,28 @@ describe('a program', () => {
     ];
     const path = `${first}:${second}`;
     expect(await findProgram(emulator, computerOn('linux', path))).toBeUndefined();
-    const elsewhere = await writeProgram(own, 'boat-kvm');
-    expect(await findProgram({ ...emulator, folders: [own] }, computerOn('linux', path))).toBe(elsewhere);
-    const later = await writeProgram(second, 'boat-kvm');
-    expect(await findProgram({ ...emulator, folders: [own] }, computerOn('linux', path))).toBe(later);
-    const sooner = await writeProgram(first, 'boat-system');
-    expect(await findProgram(emulator, computerOn('linux', path))).toBe(sooner);
+    const inOwnFolder = await writeProgram(own, 'boat-kvm');
+    expect(await findProgram({ ...emulator, folders: [own] }, computerOn('linux', path))).toBe(inOwnFolder);
+    const inSecondFolder = await writeProgram(second, 'boat-kvm');
+    expect(await findProgram({ ...emulator, folders: [own] }, computerOn('linux', path))).toBe(inSecondFolder);
+    const inFirstFolder = await writeProgram(first, 'boat-system');
+    expect(await findProgram(emulator, computerOn('linux', path))).toBe(inFirstFolder);
     expect(await findMissingPrograms([emulator, imageTool], computerOn('linux', path))).toEqual([imageTool]);
   });
 
-  test("is neither a folder, nor a file that can't be run, nor what lies where one happens to stand", async () => {
+  test('is no folder, no file that is not executable, and nothing in the current folder', async () => {
     await using folder = await createTemporaryFolder();
     await mkdir(join(folder.path, 'boat-system'));
     await writeProgram(folder.path, 'boat-kvm', 0o644);
     expect(await findProgram(emulator, computerOn('linux', folder.path))).toBeUndefined();
     for (const path of ['', '.', ':', 'test', '..:test'])
       expect(await findProgram({ command: 'package.json' }, computerOn('linux', path))).toBeUndefined();
-    // The same in an absolute folder counts, so it is the folder that does not.
+    // The same file in an absolute folder is found, so relative folders are what is ignored.
     await writeProgram(folder.path, 'boat-kvm');
     expect(await findProgram(emulator, computerOn('linux', `:.:${folder.path}`))).toBe(join(folder.path, 'boat-kvm'));
   });
 
-  test('has on Windows the endings of PATHEXT', async () => {
+  test('is found on Windows with the extensions of PATHEXT', async () => {
     await using folder = await createTemporaryFolder();
     await writeProgram(folder.path, 'boat-img', 0o644);
     expect(await findProgram(imageTool, computerOn('win32', folder.path))).toBeUndefined();
@@ -204,55 +204,65 @@ describe('a program', () => {
     ['win32', ['choco.EXE', 'winget.EXE'], 'winget'],
     ['win32', ['choco.EXE', 'apt-get'], 'choco'],
     ['freebsd', ['apt-get'], undefined],
-  ] as const)('manages packages on %s among %j: %s', async (platform, names, expected) => {
+  ] as const)('that manages packages on %s, of %j, is %s', async (platform, names, expected) => {
     await using folder = await createTemporaryFolder();
     for (const name of names) await writeProgram(folder.path, name);
     expect(await findPackageManager(computerOn(platform, folder.path))).toBe(expected);
   });
 });
 
-describe('the driver that is taken unasked', () => {
+describe('the default driver', () => {
   const { priority: _priority, ...plainDriver } = boatDriver;
-  const standing = (name: string, priority?: number, more: Partial<DriverStatus> = {}): DriverStatus => ({
+  const driverStatus = (name: string, priority?: number, more: Partial<DriverStatus> = {}): DriverStatus => ({
     driver: { ...plainDriver, name, ...(priority === undefined ? {} : { priority }) },
     health: { usable: true },
     missing: [],
     ...more,
   });
-  const ill = { health: { usable: false, reason: 'no harbour', fix: 'dig one' } } as const;
-  const chosen = (manager: PackageManager | undefined, ...standings: readonly DriverStatus[]): string | undefined =>
-    selectDefaultDriver(standings, manager)?.driver.name;
+  const unusable = { health: { usable: false, reason: 'no harbour', fix: 'dig one' } } as const;
+  const selectName = (manager: PackageManager | undefined, ...statuses: readonly DriverStatus[]): string | undefined =>
+    selectDefaultDriver(statuses, manager)?.driver.name;
 
   test.each<readonly [string, string | undefined, PackageManager | undefined, readonly DriverStatus[]]>([
-    ['none without a rank', undefined, 'apt', [standing('generic'), standing('none')]],
-    ['the one with a rank', 'boat', 'apt', [standing('generic'), standing('boat', 1)]],
-    ['the highest rank', 'ship', 'apt', [standing('boat', 1), standing('ship', 9), standing('raft', 5)]],
-    ["not one that can't work here", 'boat', 'apt', [standing('boat', 1), standing('ship', 9, ill)]],
-    ['none, where none can work', undefined, 'apt', [standing('ship', 9, ill), standing('none')]],
-    ['one to install', 'ship', 'dnf', [standing('boat', 1), standing('ship', 9, { missing: [imageTool] })]],
+    ['none without a priority', undefined, 'apt', [driverStatus('generic'), driverStatus('none')]],
+    ['the one with a priority', 'boat', 'apt', [driverStatus('generic'), driverStatus('boat', 1)]],
     [
-      'not one that nothing installs',
+      'the one with the highest priority',
+      'ship',
+      'apt',
+      [driverStatus('boat', 1), driverStatus('ship', 9), driverStatus('raft', 5)],
+    ],
+    ["not one that can't work here", 'boat', 'apt', [driverStatus('boat', 1), driverStatus('ship', 9, unusable)]],
+    ['none, if none can work here', undefined, 'apt', [driverStatus('ship', 9, unusable), driverStatus('none')]],
+    [
+      'one whose programs can be installed',
+      'ship',
+      'dnf',
+      [driverStatus('boat', 1), driverStatus('ship', 9, { missing: [imageTool] })],
+    ],
+    [
+      'not one whose programs have no package',
       'boat',
       'pacman',
-      [standing('boat', 1), standing('ship', 9, { missing: [emulator] })],
+      [driverStatus('boat', 1), driverStatus('ship', 9, { missing: [emulator] })],
     ],
     [
-      'the best all the same, where all lack programs',
+      'the one with the highest priority, if all lack programs',
       'ship',
       undefined,
-      [standing('ship', 9, { missing: [imageTool] })],
+      [driverStatus('ship', 9, { missing: [imageTool] })],
     ],
-  ])('is %s', (_what, expected, manager, standings) => {
-    expect(chosen(manager, ...standings)).toBe(expected);
+  ])('is %s', (_what, expected, manager, statuses) => {
+    expect(selectName(manager, ...statuses)).toBe(expected);
   });
 
-  test('stands first, and the others keep their order', () => {
-    const standings = [standing('generic'), standing('boat', 1), standing('none'), standing('ship', 9)];
-    expect(sortByPriority(standings).map(({ driver }) => driver.name)).toEqual(['ship', 'boat', 'generic', 'none']);
+  test('is sorted first, and the others keep their order', () => {
+    const statuses = [driverStatus('generic'), driverStatus('boat', 1), driverStatus('none'), driverStatus('ship', 9)];
+    expect(sortByPriority(statuses).map(({ driver }) => driver.name)).toEqual(['ship', 'boat', 'generic', 'none']);
   });
 });
 
-describe('a checkup', () => {
+describe('diagnostics', () => {
   test.each([
     ['v20.18.3', 'missing'],
     ['v20.19.0', 'ok'],
@@ -263,7 +273,7 @@ describe('a checkup', () => {
     expect(checkNode(version).state).toBe(state);
   });
 
-  test("of the folder sees what can't be made, what others can read, and leaves nothing", async () => {
+  test("of the home folder report one that can't be created or that others can read, and leave nothing", async () => {
     await using folder = await createTemporaryFolder();
     const home = join(folder.path, 'deep', 'state');
     const row = () => checkHome({ home, platform: 'linux' });
@@ -275,5 +285,12 @@ describe('a checkup', () => {
     const file = await writeProgram(folder.path, 'file');
     expect(await checkHome({ home: file, platform: 'linux' })).toMatchObject({ state: 'missing' });
     expect(await checkHome({ home: join(file, 'state'), platform: 'linux' })).toMatchObject({ state: 'missing' });
+    const loop = join(folder.path, 'loop');
+    await symlink('loop', loop);
+    expect(await checkHome({ home: loop, platform: 'linux' })).toEqual({
+      what: "Slipway's folder",
+      state: 'missing',
+      detail: expect.stringMatching(/^ELOOP: .*; to use another folder, set SLIPWAY_HOME$/),
+    });
   });
 });

@@ -63,12 +63,12 @@ describe('readConsoleTail', () => {
 function startWait(file: string, checkGuest: () => Promise<void> = async () => {}) {
   const lines: string[] = [];
   const stop = new AbortController();
-  let asked = 0;
+  let checks = 0;
   const result = waitForBootResult(file, {
     log: (line) => lines.push(line),
     signal: stop.signal,
     requireAlive: async () => {
-      asked += 1;
+      checks += 1;
       await checkGuest();
     },
   });
@@ -77,7 +77,7 @@ function startWait(file: string, checkGuest: () => Promise<void> = async () => {
   const logged = async (line: string): Promise<void> => {
     while (!lines.includes(line)) await sleep(5);
   };
-  return { result, lines, logged, stop: (why: unknown) => stop.abort(why), asked: () => asked };
+  return { result, lines, logged, stop: (why: unknown) => stop.abort(why), asked: () => checks };
 }
 
 describe('waitForBootResult', () => {
@@ -165,10 +165,10 @@ describe('waitForBootResult', () => {
     const file = join(folder.path, 'console.log');
     await writeFile(file, '');
     const gone = new Error('it ended');
-    let asked = 0;
+    let checks = 0;
     const { result } = startWait(file, async () => {
-      asked += 1;
-      if (asked === 3) throw gone;
+      checks += 1;
+      if (checks === 3) throw gone;
     });
     await expect(result).rejects.toBe(gone);
   });

@@ -3,9 +3,9 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { seedOf, type GuestIdentity } from '../../src/drivers/qemu/seed.ts';
 import { fakeIdentity } from '../fakes/fake-identity.ts';
 
-const seedEntries = (given: GuestIdentity) => parseTar(seedOf(given).bytes);
-const seedFileText = (given: GuestIdentity, name: string): string | undefined =>
-  seedEntries(given).find((entry) => entry.name === name)?.text;
+const seedEntries = (identity: GuestIdentity) => parseTar(seedOf(identity).bytes);
+const seedFileText = (identity: GuestIdentity, name: string): string | undefined =>
+  seedEntries(identity).find((entry) => entry.name === name)?.text;
 
 afterEach(() => vi.useRealTimers());
 

@@ -46,7 +46,7 @@ const SPARE_RECORD = {
   made: '2026-01-02T00:00:00.000Z',
 };
 
-test('a vm.json of an earlier version is read whole, and written with the same keys', async () => {
+test('a vm.json of an earlier version is read completely, and written with the same keys', async () => {
   await using folder = await createTemporaryFolder();
   const file = join(folder.path, 'vm.json');
   await writeFile(file, JSON.stringify(VM_RECORD));
@@ -77,7 +77,7 @@ test('a vm.json without optional keys gives a VM without them, and stays without
   expect(await readFile(file, 'utf8')).toBe(`${JSON.stringify(least, null, 2)}\n`);
 });
 
-test('a spare.json of an earlier version is read whole, and written with the same keys', async () => {
+test('a spare.json of an earlier version is read completely, and written with the same keys', async () => {
   await using folder = await createTemporaryFolder();
   const file = join(folder.path, 'spare.json');
   await writeFile(file, JSON.stringify(SPARE_RECORD));

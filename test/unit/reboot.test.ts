@@ -31,37 +31,37 @@ async function createMachineOnHost() {
 }
 
 describe("restart of a host that its driver can't start", () => {
-  test('boots it over SSH, and ends when the engine of another boot answers', async () => {
-    await using all = await createMachineOnHost();
+  test('reboots it over SSH, and ends when the engine answers after the new boot', async () => {
+    await using fixture = await createMachineOnHost();
     const progress = recordingProgress();
-    expect(await restartMachine('web', 1, all.world({ progress }))).toEqual(all.ready);
-    expect(all.host.bootCount).toBe(2);
-    expect(all.host.executions).toEqual(['facts.sh', 'reboot.sh', 'facts.sh']);
+    expect(await restartMachine('web', 1, fixture.world({ progress }))).toEqual(fixture.ready);
+    expect(fixture.host.bootCount).toBe(2);
+    expect(fixture.host.executions).toEqual(['facts.sh', 'reboot.sh', 'facts.sh']);
     expect(progress.ids).toEqual(['connect', 'facts', 'reboot', 'boot', 'verify', 'profiles']);
   });
 
-  test('waits for whatever a host says on its way down and up', async () => {
-    await using all = await createMachineOnHost();
-    const says = [
+  test('keeps waiting through all connection errors during the reboot', async () => {
+    await using fixture = await createMachineOnHost();
+    const errors = [
       new SlipwayError('SSH_UNREACHABLE', 'no'),
       new SlipwayError('SSH_REFUSED', 'going down'),
       new SlipwayError('SSH_LOST', 'no'),
     ];
     let first = true;
     const connect: World['connect'] = async (...call) => {
-      const error = first ? undefined : says.pop();
+      const error = first ? undefined : errors.pop();
       first = false;
       if (error) throw error;
-      return await all.host.connect(...call);
+      return await fixture.host.connect(...call);
     };
-    await rebootHost(all.ready, all.ssh, all.world({ connect }));
-    expect(says).toEqual([]);
+    await rebootHost(fixture.ready, fixture.ssh, fixture.world({ connect }));
+    expect(errors).toEqual([]);
   });
 
-  test('of one that goes on as it was says so with what to type next', async () => {
-    await using all = await createMachineOnHost();
-    all.host.obeysReboot = false;
-    const error = await catchRejection(rebootHost(all.ready, all.ssh, all.world(), 0));
+  test('reports a host that does not reboot, with a hint', async () => {
+    await using fixture = await createMachineOnHost();
+    fixture.host.obeysReboot = false;
+    const error = await catchRejection(rebootHost(fixture.ready, fixture.ssh, fixture.world(), 0));
     expect(error).toMatchObject({
       code: 'BOOT_FAILED',
       message: 'Machine "web" did not answer within 0 minutes of its reboot: Host 127.0.0.1 has not shut down yet',
@@ -69,46 +69,46 @@ describe("restart of a host that its driver can't start", () => {
     expect(error?.hint).toContain('slipway provision web');
   });
 
-  test('that is stopped by Ctrl-C says that the host boots all the same', async () => {
-    await using all = await createMachineOnHost();
-    all.host.obeysReboot = false;
+  test('that is interrupted says that the host still reboots', async () => {
+    await using fixture = await createMachineOnHost();
+    fixture.host.obeysReboot = false;
     const stop = new AbortController();
     const connect: World['connect'] = async (...call) => {
-      if (all.host.executions.includes('reboot.sh')) stop.abort();
-      return await all.host.connect(...call);
+      if (fixture.host.executions.includes('reboot.sh')) stop.abort();
+      return await fixture.host.connect(...call);
     };
-    const world = all.world({ connect, signal: stop.signal });
+    const world = fixture.world({ connect, signal: stop.signal });
     expect(await catchRejection(restartMachine('web', 1, world))).toMatchObject({
       code: 'CANCELED',
-      message: 'Interrupted: machine "web" still reboots',
+      message: 'Interrupted: machine "web" is still rebooting',
       hint: 'To see its state: slipway status web',
     });
   });
 
-  test('believes no other host in its place', async () => {
-    await using all = await createMachineOnHost();
-    let visits = 0;
+  test('fails at once if another host answers', async () => {
+    await using fixture = await createMachineOnHost();
+    let connections = 0;
     const connect: World['connect'] = async (...call) => {
-      visits += 1;
-      if (visits > 1) throw new SlipwayError('HOST_KEY', 'another key');
-      return await all.host.connect(...call);
+      connections += 1;
+      if (connections > 1) throw new SlipwayError('HOST_KEY', 'another key');
+      return await fixture.host.connect(...call);
     };
-    expect((await catchRejection(restartMachine('web', 1, all.world({ connect }))))?.code).toBe('HOST_KEY');
+    expect((await catchRejection(restartMachine('web', 1, fixture.world({ connect }))))?.code).toBe('HOST_KEY');
   });
 
-  test("boots nobody else's: what is another machine by now is left alone", async () => {
-    await using all = await createMachineOnHost();
-    const other = { ...all.ready, spec: { ...all.ready.spec, id: 'another' } };
-    const error = await catchRejection(rebootHost(other, all.ssh, all.world()));
-    expect([error?.code, all.host.bootCount]).toEqual(['MACHINE_NOT_READY', 1]);
+  test('does not reboot a host that belongs to another machine now', async () => {
+    await using fixture = await createMachineOnHost();
+    const other = { ...fixture.ready, spec: { ...fixture.ready.spec, id: 'another' } };
+    const error = await catchRejection(rebootHost(other, fixture.ssh, fixture.world()));
+    expect([error?.code, fixture.host.bootCount]).toEqual(['MACHINE_NOT_READY', 1]);
   });
 });
 
-test('restart of an engine that somebody else runs is one sentence', async () => {
+test('restart refuses an engine without a host', async () => {
   await using home = await createTemporaryFolder();
   const world = worldIn(home.path, {
     connect: async () => {
-      throw new Error('nothing here may connect');
+      throw new Error('this test must not connect');
     },
   });
   const url = 'tcp://192.0.2.1:2376';

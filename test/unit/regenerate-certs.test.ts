@@ -11,7 +11,7 @@ import { worldIn } from '../fakes/test-world.ts';
 type Question = { readonly message: string; readonly default: boolean };
 const questions = vi.hoisted(() => [] as Question[]);
 
-/** A person who answers each question with Enter alone. */
+/** Answers each question as a user who presses Enter. */
 vi.mock('inquirer', () => ({
   default: {
     createPromptModule:
@@ -31,7 +31,7 @@ beforeEach(() => {
 async function runRegenerateCerts(given: object, interactive = true): Promise<CommandResult> {
   await using folder = await createTemporaryFolder();
   const connect = async (): Promise<never> => {
-    throw new SlipwayError('SSH_UNREACHABLE', 'nobody is there');
+    throw new SlipwayError('SSH_UNREACHABLE', 'nothing listens there');
   };
   const world = worldIn(folder.path, { connect });
   await world.store.write(readyMachine('web'));
@@ -39,16 +39,16 @@ async function runRegenerateCerts(given: object, interactive = true): Promise<Co
   return await regenerateCerts.run({ positionals: ['web'], args: regenerateCerts.args.parse(given), flags: {} }, cli);
 }
 
-test('a new CA is asked for at a terminal, and Enter alone leaves the old one', async () => {
+test('a new CA requires a confirmation at a terminal, and the default answer keeps the old CA', async () => {
   expect((await runRegenerateCerts({ all: true })).text).toBe('Canceled: nothing was changed');
   expect(questions).toMatchObject([{ message: expect.stringContaining('the certificates of web'), default: false }]);
 });
 
 test.each([
-  ['the CA stays', {}, true],
-  ['it was answered beforehand', { all: true, yes: true }, true],
-  ['nobody can be asked', { all: true }, false],
-])('nothing is asked where %s', async (_why, given, interactive) => {
+  ['if the CA is kept', {}, true],
+  ['with --yes', { all: true, yes: true }, true],
+  ['without a terminal', { all: true }, false],
+])('nothing is asked %s', async (_why, given, interactive) => {
   expect((await catchRejection(runRegenerateCerts(given, interactive)))?.code).toBe('SSH_UNREACHABLE');
   expect(questions).toEqual([]);
 });

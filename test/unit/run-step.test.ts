@@ -66,14 +66,15 @@ describe('applyStep', () => {
 });
 
 describe('applyStep, for a step that fails,', () => {
-  const told = async (answer: Partial<ExecResult>): Promise<string> => {
+  const describeError = async (answer: Partial<ExecResult>): Promise<string> => {
     const error = await catchRejection(startStep({ code: 1, ...answer }).work);
     return [`${error?.code}: ${error?.message}`, ...(error?.detail ?? []), `→ ${error?.hint}`].join('\n');
   };
 
   test("quotes the script's last reason and shows the end of its output", async () => {
-    expect(await told({ stdout: 'Reading…\n', stderr: '!! the first\nE: Unable to locate\n!! no such package\n' }))
-      .toMatchInlineSnapshot(`
+    expect(
+      await describeError({ stdout: 'Reading…\n', stderr: '!! the first\nE: Unable to locate\n!! no such package\n' }),
+    ).toMatchInlineSnapshot(`
       "REMOTE_COMMAND: "Configure the engine" failed on web: no such package
       Reading…
       E: Unable to locate
@@ -82,7 +83,7 @@ describe('applyStep, for a step that fails,', () => {
   });
 
   test('states the exit status where the script gave no reason', async () => {
-    expect(await told({ code: 127, stderr: 'tar: not found\n' })).toMatchInlineSnapshot(`
+    expect(await describeError({ code: 127, stderr: 'tar: not found\n' })).toMatchInlineSnapshot(`
       "REMOTE_COMMAND: "Configure the engine" failed on web: exit status 127
       tar: not found
       → Fix the cause. To continue, run the same command again"
@@ -94,7 +95,7 @@ describe('applyStep, for a step that fails,', () => {
     "E: You don't have enough: not enough free space in /var/cache",
     'tar: x: Disk quota exceeded',
   ])('recognizes a full disk: %s', async (stderr) => {
-    expect(await told({ stderr: `${stderr}\n!! the files could not be written\n` })).toMatch(
+    expect(await describeError({ stderr: `${stderr}\n!! the files could not be written\n` })).toMatch(
       /^HOST_FULL: "Configure the engine" failed on web: its disk is full\n/,
     );
   });

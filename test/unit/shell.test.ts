@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { formatAssignments, quote, sh, type Shell } from '../../src/ssh/shell.ts';
 import { anyWord, anyWords } from './awkward-words.ts';
 
-/** What a real shell makes of a script that prints NUL-ended words. */
+/** Runs a script that prints NUL-terminated words in a real shell, and returns them. */
 function runScript(script: string): readonly string[] {
   return execFileSync('sh', ['-s'], { input: script, encoding: 'utf8' }).split('\0').slice(0, -1);
 }
@@ -25,7 +25,7 @@ describe('quote', () => {
     ]);
   });
 
-  test('gives a real shell back every word as it was', () => {
+  test('passes every word through a real shell unchanged', () => {
     fc.assert(
       fc.property(anyWords, (all) => {
         expect(runScript(`printf '%s\\0' x ${all.map(quote).join(' ')}`).slice(1)).toEqual(all);
@@ -41,15 +41,15 @@ describe('sh', () => {
     expect(command).toBe(`sudo env A=1 'B=x y' sh -c 'echo "$B"'`);
   });
 
-  test('makes nothing of an empty array, and an empty word of an empty string', () => {
+  test('formats an empty array as nothing, and an empty string as an empty word', () => {
     expect(sh`cat ${[]} ${''}`).toBe(`cat  ''`);
   });
 
-  test('keeps the backslashes of its own text as they were typed', () => {
+  test('keeps the backslashes of its own text', () => {
     expect(sh`printf '%s\n' ${'a'}`).toBe(String.raw`printf '%s\n' a`);
   });
 
-  test('gives a real shell back every value, alone and in arrays', () => {
+  test('passes every value through a real shell unchanged, alone and in arrays', () => {
     fc.assert(
       fc.property(anyWord, anyWords, (one, many) => {
         expect(runScript(sh`printf '%s\0' ${one} ${many}`)).toEqual([one, ...many]);
@@ -58,15 +58,15 @@ describe('sh', () => {
     );
   });
 
-  test('is the only way to a command: a plain string does not compile as one', () => {
+  test('is the only way to create a command: a plain string does not compile', () => {
     const run = (command: Shell): string => command;
-    // @ts-expect-error -- a string in which nothing was quoted is no Shell
+    // @ts-expect-error -- a string without quoting is no Shell
     expect(run('rm -rf /')).toBe('rm -rf /');
   });
 });
 
-describe('assignments', () => {
-  test('quotes always, so that no value is read as anything else', () => {
+describe('formatAssignments', () => {
+  test('always quotes, so that no value has another meaning', () => {
     expect(formatAssignments({ A: 'plain', B: "it's", C: '' })).toMatchInlineSnapshot(`
       "A='plain'
       B='it'\\''s'
@@ -75,7 +75,7 @@ describe('assignments', () => {
     `);
   });
 
-  test('gives a real shell back every value', () => {
+  test('passes every value through a real shell unchanged', () => {
     fc.assert(
       fc.property(anyWords, (all) => {
         const names = all.map((_, index) => `V${index}`);
@@ -88,7 +88,7 @@ describe('assignments', () => {
     );
   });
 
-  test('keeps them out of the environment of what the script starts', () => {
+  test('keeps values out of the environment of programs that the script starts', () => {
     expect(
       runScript(`${formatAssignments({ SECRET: 'x' })}printf '%s\\0' "$SECRET" "$(env | grep -c ^SECRET)"`),
     ).toEqual(['x', '0']);

@@ -79,17 +79,17 @@ test("the profile shares no connection where the socket's path would be too long
 test("the profile keeps the user's settings, byte for byte, and removes its line with the last machine", async () => {
   await using home = await createTemporaryFolder();
   const clientPaths = clientPlacesIn(home.path);
-  const theirs = Buffer.from('# caf\u00E9\r\n\nHost *\n\tUser ada', 'latin1');
+  const userConfig = Buffer.from('# caf\u00E9\r\n\nHost *\n\tUser ada', 'latin1');
   await mkdir(join(home.path, 'dotfiles'));
   await mkdir(clientPaths.ssh, { mode: 0o700 });
-  await writeFile(join(home.path, 'dotfiles', 'config'), theirs, { mode: 0o640 });
+  await writeFile(join(home.path, 'dotfiles', 'config'), userConfig, { mode: 0o640 });
   await symlink(join('..', 'dotfiles', 'config'), join(clientPaths.ssh, 'config'));
-  const now = async (): Promise<Buffer> => readFile(join(home.path, 'dotfiles', 'config'));
+  const readConfig = async (): Promise<Buffer> => readFile(join(home.path, 'dotfiles', 'config'));
   await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('web'), tls, clientPaths }));
   await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('db'), tls, clientPaths }));
   await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('web'), tls, clientPaths }));
-  expect(await now()).toEqual(
-    Buffer.concat([Buffer.from(`Include ${join(clientPaths.ssh, 'slipway', '*.conf')}\n`), theirs]),
+  expect(await readConfig()).toEqual(
+    Buffer.concat([Buffer.from(`Include ${join(clientPaths.ssh, 'slipway', '*.conf')}\n`), userConfig]),
   );
   expect((await readdir(join(clientPaths.ssh, 'slipway'))).toSorted()).toEqual([
     'db.conf',
@@ -99,9 +99,9 @@ test("the profile keeps the user's settings, byte for byte, and removes its line
   ]);
   expect((await stat(join(clientPaths.ssh, 'slipway'))).mode & 0o777).toBe(0o700);
   await applyFileChanges(profile.changesToRemove('web', clientPaths));
-  expect((await now()).toString('latin1')).toMatch(/^Include /);
+  expect((await readConfig()).toString('latin1')).toMatch(/^Include /);
   await applyFileChanges(profile.changesToRemove('db', clientPaths));
-  expect(await now()).toEqual(theirs);
+  expect(await readConfig()).toEqual(userConfig);
   expect((await stat(join(home.path, 'dotfiles', 'config'))).mode & 0o777).toBe(0o640);
   expect(await readdir(clientPaths.ssh)).toEqual(['config']);
 });
@@ -138,7 +138,7 @@ test("the profile reports a conflict with the user's Host and another store's ma
   });
   expect(await profile.findConflict('w2', 'id-of-w2', clientPaths)).toBeUndefined();
   await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('web'), tls, clientPaths }));
-  // Once it is written, it is this machine's whatever else there is: `rm` has to find it.
+  // A Host that was written for this machine is never a conflict, so that `rm` finds it.
   expect(await profile.findConflict('web', 'id-of-web', clientPaths)).toBeUndefined();
   expect(await profile.findConflict('web', 'another', clientPaths)).toMatchObject({
     code: 'CONTEXT_TAKEN',

@@ -20,7 +20,7 @@ async function createUser(config?: string) {
 }
 
 describe('hosts of ~/.ssh/config', () => {
-  test('are known by name, with what ssh would use for them; patterns are none', async () => {
+  test('are listed with the values that ssh would use, without patterns', async () => {
     await using user = await createUser(
       [
         'Host web db-1',
@@ -49,13 +49,13 @@ describe('hosts of ~/.ssh/config', () => {
     expect(hosts[2]?.keyFile).toBe(join(user.path, '.ssh', 'far'));
   });
 
-  test('are none where there is no such file', async () => {
+  test('are empty if the file is missing', async () => {
     await using user = await createUser();
     expect(await listSshConfigHosts(user.computer)).toEqual([]);
   });
 });
 
-test('keys are those that have a public half beside them', async () => {
+test('keys are files with a public key beside them', async () => {
   await using user = await createUser();
   for (const name of ['id_ed25519', 'id_ed25519.pub', 'known_hosts', 'stray.pub', 'work', 'work.pub'])
     await writeFile(join(user.path, '.ssh', name), '');

@@ -10,7 +10,7 @@ import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
 const readMode = async (path: string): Promise<string> => ((await stat(path)).mode & 0o777).toString(8);
 
 describe('a record', () => {
-  test('is read as it was written, by its owner only, whatever the umask', async () => {
+  test('is read as it was written, and only its owner can read it, whatever the umask', async () => {
     const before = process.umask();
     try {
       for (const umask of [0o000, 0o077]) {
@@ -30,7 +30,7 @@ describe('a record', () => {
     }
   });
 
-  test('of a name that is free is not there, and reading it names those that are', async () => {
+  test('of an unknown name is missing, and reading it lists the existing machines', async () => {
     await using home = await createTemporaryFolder();
     const store = openStore(home.path);
     expect(await store.find('web')).toBeUndefined();
@@ -40,12 +40,12 @@ describe('a record', () => {
       hint: 'To create it: slipway create web',
     });
     await store.write(readyMachine('db'));
-    // A create that was stopped before its first record left a folder only.
+    // A create that was killed before its first record leaves only a folder.
     await mkdir(join(home.path, 'machines', 'half'));
     expect((await catchRejection(store.read('web')))?.hint).toBe('Existing machines: db');
   });
 
-  test('goes whole: nothing of the machine stays, and the name is free', async () => {
+  test('is removed with all files of the machine, and the name is free', async () => {
     await using home = await createTemporaryFolder();
     const store = openStore(home.path);
     await store.write(readyMachine('web'));
@@ -58,21 +58,21 @@ describe('a record', () => {
   });
 });
 
-describe('a list', () => {
-  test('is in the order in which people count', async () => {
+describe('the list of machines', () => {
+  test('is in natural order', async () => {
     await using home = await createTemporaryFolder();
     const store = openStore(home.path);
     for (const name of ['web-10', 'web-2', 'db', 'Web-1', 'a.b']) await store.write(readyMachine(name));
     expect(await store.listNames()).toEqual(['a.b', 'db', 'Web-1', 'web-2', 'web-10']);
   });
 
-  test('of a home that does not exist is empty and makes none', async () => {
+  test('of a missing home folder is empty, and creates no folder', async () => {
     await using home = await createTemporaryFolder();
     expect(await openStore(join(home.path, 'none')).list()).toEqual([]);
     expect(await readdir(home.path)).toEqual([]);
   });
 
-  test('passes over what is no machine', async () => {
+  test('skips what is no machine', async () => {
     await using home = await createTemporaryFolder();
     const store = openStore(home.path);
     await store.write(readyMachine('web'));
@@ -80,7 +80,7 @@ describe('a list', () => {
     expect((await store.list()).map(({ name }) => name)).toEqual(['web']);
   });
 
-  test('holds 200 machines', async () => {
+  test('can have 200 machines', async () => {
     await using home = await createTemporaryFolder();
     const store = openStore(home.path);
     const names = Array.from({ length: 200 }, (_, index) => `web-${index}`);
@@ -89,16 +89,16 @@ describe('a list', () => {
   });
 });
 
-describe('one bad record', () => {
-  const whole = JSON.stringify(readyMachine('bad'));
-  const bad: readonly (readonly [string, string])[] = [
+describe('a broken record', () => {
+  const validRecord = JSON.stringify(readyMachine('bad'));
+  const brokenRecords: readonly (readonly [string, string])[] = [
     ['', 'it is empty'],
-    [whole.slice(0, 100), 'it is not JSON'],
+    [validRecord.slice(0, 100), 'it is not JSON'],
     ['null', 'it is not a record'],
     ['[]', 'it is not a record'],
     ['{"version":1}', 'it is not a record'],
-    [whole.replace('"version":1', '"version":0'), 'it is not a record'],
-    [whole.replace('"version":1', '"version":2'), 'a newer version of Slipway wrote it'],
+    [validRecord.replace('"version":1', '"version":0'), 'it is not a record'],
+    [validRecord.replace('"version":1', '"version":2'), 'a newer version of Slipway wrote it'],
     [JSON.stringify(readyMachine('other')), 'it belongs to a machine named "other"'],
     [
       JSON.stringify({ version: 1, phase: 'ready', spec: specNamed('bad') }),
@@ -110,7 +110,7 @@ describe('one bad record', () => {
     ],
   ];
 
-  test.each(bad)('%j says what is wrong, and hides no other', async (text, why) => {
+  test.each(brokenRecords)('%j is reported with the reason, and others are still listed', async (text, why) => {
     await using home = await createTemporaryFolder();
     const store = openStore(home.path);
     await store.write(readyMachine('web'));
@@ -131,7 +131,7 @@ describe('one bad record', () => {
     expect(await readFile(record, 'utf8')).toBe(text);
   });
 
-  test('that is a folder says so in the same way, and can be removed', async () => {
+  test('that is a folder is reported too, and can be removed', async () => {
     await using home = await createTemporaryFolder();
     const store = openStore(home.path);
     await store.write(readyMachine('web'));
@@ -146,7 +146,7 @@ describe('one bad record', () => {
   });
 });
 
-describe('a name', () => {
+describe('a machine name', () => {
   test.each([
     '../web',
     'a/b',
@@ -162,7 +162,7 @@ describe('a name', () => {
     'x'.repeat(64),
     '$(id)',
     'web\0',
-  ])('%j is refused before any path is made of it', async (name) => {
+  ])('%j is refused before any file operation', async (name) => {
     await using home = await createTemporaryFolder();
     const store = openStore(home.path);
     expect(isMachineName(name)).toBe(false);
@@ -176,12 +176,12 @@ describe('a name', () => {
     expect(await readdir(home.path)).toEqual([]);
   });
 
-  test.each(['a', 'web-1', '0', 'a.b', 'x'.repeat(63), 'Web', 'a-'])('%j is one', (name) => {
+  test.each(['a', 'web-1', '0', 'a.b', 'x'.repeat(63), 'Web', 'a-'])('%j is valid', (name) => {
     expect(isMachineName(name)).toBe(true);
   });
 });
 
-test("a home that can't be one is said in a sentence when a machine is to be made", async () => {
+test('a lock in a home that is a file is refused with the reason', async () => {
   await using home = await createTemporaryFolder();
   await writeFile(join(home.path, 'file'), '');
   expect(await catchRejection(openStore(join(home.path, 'file')).lock('web'))).toMatchObject({
@@ -190,7 +190,7 @@ test("a home that can't be one is said in a sentence when a machine is to be mad
   });
 });
 
-test("a lock is taken in the machine's folder, which it makes, and a removal under it does no harm", async () => {
+test("a lock creates the machine's folder, which can be removed while it is held", async () => {
   await using home = await createTemporaryFolder();
   const store = openStore(home.path);
   {

@@ -3,13 +3,13 @@ import { dockerUnit } from '../../src/provision/init/systemd-unit.ts';
 import { DEBIAN_UNIT } from './host-facts.ts';
 
 const DROP_IN_PATH = '/etc/systemd/system/docker.service.d/50-slipway.conf';
-const { commandOf: commandIn, formatDropIn } = dockerUnit;
+const { commandOf, formatDropIn } = dockerUnit;
 const unitText = (...lines: readonly string[]): string =>
   ['# /lib/systemd/system/docker.service', '[Service]', ...lines, ''].join('\n');
 
 describe('commandOf', () => {
-  test('returns the default where there is no unit', () => {
-    expect(commandIn('')).toEqual({
+  test('returns the default without a unit', () => {
+    expect(commandOf('')).toEqual({
       line: 'dockerd --containerd=/run/containerd/containerd.sock $DOCKER_OPTS',
       sockets: ['fd://'],
     });
@@ -25,7 +25,7 @@ describe('commandOf', () => {
       '-H fd:// --host=tcp://0.0.0.0:2375',
       '',
     ];
-    expect(forms.map((form) => commandIn(unitText(`ExecStart=/usr/sbin/dockerd ${form} --debug $OPTS`)))).toEqual([
+    expect(forms.map((form) => commandOf(unitText(`ExecStart=/usr/sbin/dockerd ${form} --debug $OPTS`)))).toEqual([
       ...Array.from({ length: 5 }, () => ({ line: '/usr/sbin/dockerd --debug $OPTS', sockets: ['fd://'] })),
       { line: '/usr/sbin/dockerd --debug $OPTS', sockets: ['fd://', 'tcp://0.0.0.0:2375'] },
       { line: '/usr/sbin/dockerd --debug $OPTS', sockets: [] },
@@ -39,7 +39,7 @@ describe('commandOf', () => {
       '  --containerd=/run/c.sock',
       'TimeoutSec=0',
     );
-    expect(commandIn(text)).toEqual({ line: '/usr/bin/dockerd --containerd=/run/c.sock', sockets: ['fd://'] });
+    expect(commandOf(text)).toEqual({ line: '/usr/bin/dockerd --containerd=/run/c.sock', sockets: ['fd://'] });
   });
 
   test('takes the last of several drop-ins', () => {
@@ -47,25 +47,25 @@ describe('commandOf', () => {
       `\n# /etc/systemd/system/docker.service.d/${name}\n[Service]\nExecStart=\nExecStart=${line}\n`;
     const text =
       DEBIAN_UNIT + drop('10-a.conf', 'dockerd -H fd:// --a') + drop('20-b.conf', 'dockerd -H unix:///x --b');
-    expect(commandIn(text)).toEqual({ line: 'dockerd --b', sockets: ['unix:///x'] });
+    expect(commandOf(text)).toEqual({ line: 'dockerd --b', sockets: ['unix:///x'] });
   });
 
   test("ignores Slipway's own drop-in", () => {
-    const ours = `\n# ${DROP_IN_PATH}\n[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd --containerd=/run/containerd/containerd.sock $DOCKER_OPTS\n`;
-    expect(commandIn(DEBIAN_UNIT + ours)).toEqual(commandIn(DEBIAN_UNIT));
+    const ownDropIn = `\n# ${DROP_IN_PATH}\n[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd --containerd=/run/containerd/containerd.sock $DOCKER_OPTS\n`;
+    expect(commandOf(DEBIAN_UNIT + ownDropIn)).toEqual(commandOf(DEBIAN_UNIT));
   });
 
   test('keeps the default where the engine was installed after the drop-in', () => {
-    const ours = formatDropIn(commandIn(''), undefined);
-    expect(commandIn(`${DEBIAN_UNIT}\n# ${DROP_IN_PATH}\n${ours}`)).toEqual(commandIn(''));
+    const ownDropIn = formatDropIn(commandOf(''), undefined);
+    expect(commandOf(`${DEBIAN_UNIT}\n# ${DROP_IN_PATH}\n${ownDropIn}`)).toEqual(commandOf(''));
   });
 
   test('returns the default where the unit has no command', () => {
-    expect(commandIn(unitText('Type=notify'))).toEqual(commandIn(''));
+    expect(commandOf(unitText('Type=notify'))).toEqual(commandOf(''));
   });
 });
 
-test('formatDropIn clears the command and sets it again, with the file of variables where there is one', () => {
+test('formatDropIn clears the command and sets it again, with a file of variables if there is one', () => {
   expect(formatDropIn({ line: 'dockerd --debug', sockets: [] }, '/etc/docker/slipway/engine.env'))
     .toMatchInlineSnapshot(`
       "# Written by Slipway. Where dockerd listens stands in daemon.json, and dockerd refuses to hear it twice.

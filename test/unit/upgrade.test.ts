@@ -18,9 +18,9 @@ const factsWithPackages = (packages: Readonly<Record<string, string>>): Facts =>
       Object.entries(packages).map(([name, version]) => [name, { state: 'installed', version }]),
     ),
   });
-const planFor = (of: Facts, version?: string) => planUpgrade(engineSpec({ version }), of, '192.0.2.10');
-const refusalOf = (of: Facts): string => {
-  const error = catchError(() => planFor(of));
+const planFor = (facts: Facts, version?: string) => planUpgrade(engineSpec({ version }), facts, '192.0.2.10');
+const refusalOf = (facts: Facts): string => {
+  const error = catchError(() => planFor(facts));
   return `${error?.code}: ${error?.message} → ${error?.hint}`;
 };
 
@@ -65,7 +65,11 @@ describe('planUpgrade', () => {
 });
 
 describe('summarizeUpgrade', () => {
-  const told = (before: Readonly<Record<string, string>>, after: Readonly<Record<string, string>>, version?: string) =>
+  const summarize = (
+    before: Readonly<Record<string, string>>,
+    after: Readonly<Record<string, string>>,
+    version?: string,
+  ) =>
     upgradeResult(
       'web',
       {
@@ -75,51 +79,68 @@ describe('summarizeUpgrade', () => {
       },
       version,
     );
-  const old = { 'docker-ce': '5:26.1.4-1~debian.12~bookworm', 'docker-ce-cli': '5:26.1.4-1~debian.12~bookworm' };
-  const fresh = { 'docker-ce': '5:27.3.1-1~debian.12~bookworm', 'docker-ce-cli': '5:27.3.1-1~debian.12~bookworm' };
+  const oldPackages = {
+    'docker-ce': '5:26.1.4-1~debian.12~bookworm',
+    'docker-ce-cli': '5:26.1.4-1~debian.12~bookworm',
+  };
+  const newPackages = {
+    'docker-ce': '5:27.3.1-1~debian.12~bookworm',
+    'docker-ce-cli': '5:27.3.1-1~debian.12~bookworm',
+  };
 
   test("states upstream's versions", () => {
-    expect(told(old, fresh)).toEqual({
+    expect(summarize(oldPackages, newPackages)).toEqual({
       json: {
         name: 'web',
         url: 'tcp://192.0.2.10:2376',
         engine: '27.3.1',
         engineBefore: '26.1.4',
-        packages: Object.keys(old).map((name) => ({ name, from: old['docker-ce'], to: fresh['docker-ce'] })),
+        packages: Object.keys(oldPackages).map((name) => ({
+          name,
+          from: oldPackages['docker-ce'],
+          to: newPackages['docker-ce'],
+        })),
       },
       text: 'web: engine 26.1.4 -> 27.3.1',
     });
   });
 
   test('says so where nothing is newer', () => {
-    expect(told(old, old)).toMatchObject({
+    expect(summarize(oldPackages, oldPackages)).toMatchObject({
       json: { engine: '26.1.4', engineBefore: null, packages: [] },
       text: 'web: engine 26.1.4 is the newest version of its source',
     });
-    expect(told(old, old, '26').text).toBe('web: engine 26.1.4 is the newest 26 version of its source');
+    expect(summarize(oldPackages, oldPackages, '26').text).toBe(
+      'web: engine 26.1.4 is the newest 26 version of its source',
+    );
   });
 
   test('shows package versions where only those differ', () => {
     const debian = (build: string) => ({ 'docker.io': `26.1.5+dfsg1-9+${build}` });
-    expect(told(debian('b9'), debian('deb13u1')).text).toBe('web: engine 26.1.5+dfsg1-9+b9 -> 26.1.5+dfsg1-9+deb13u1');
+    expect(summarize(debian('b9'), debian('deb13u1')).text).toBe(
+      'web: engine 26.1.5+dfsg1-9+b9 -> 26.1.5+dfsg1-9+deb13u1',
+    );
   });
 
   test('lists changed packages with their own versions, and leaves out new ones', () => {
     expect(
-      told({ ...old, 'containerd.io': '1.7.22-1' }, { ...fresh, 'containerd.io': '1.7.27-1', runc: '1' }).text,
+      summarize(
+        { ...oldPackages, 'containerd.io': '1.7.22-1' },
+        { ...newPackages, 'containerd.io': '1.7.27-1', runc: '1' },
+      ).text,
     ).toBe('web: engine 26.1.4 -> 27.3.1, containerd.io 1.7.22-1 -> 1.7.27-1');
-    expect(told({ ...old, 'containerd.io': '1.7.22-1' }, { ...old, 'containerd.io': '1.7.27-1' }).text).toBe(
-      'web: engine 26.1.4 is the newest version of its source, containerd.io 1.7.22-1 -> 1.7.27-1',
-    );
+    expect(
+      summarize({ ...oldPackages, 'containerd.io': '1.7.22-1' }, { ...oldPackages, 'containerd.io': '1.7.27-1' }).text,
+    ).toBe('web: engine 26.1.4 is the newest version of its source, containerd.io 1.7.22-1 -> 1.7.27-1');
   });
 });
 
 describe('upgrade', () => {
-  const on = (host: FakeHost, version?: string): MachineSpec => {
+  const specOn = (host: FakeHost, version?: string): MachineSpec => {
     const spec = specNamed('web', { options: { ipAddress: host.address, sshUser: 'root', sshPort: 22 } });
     return { ...spec, engine: { ...spec.engine, port: host.port, version } };
   };
-  const versioned = (version: string | undefined) => (spec: MachineSpec) => ({
+  const setVersion = (version: string | undefined) => (spec: MachineSpec) => ({
     ...spec,
     engine: { ...spec.engine, version },
   });
@@ -127,7 +148,7 @@ describe('upgrade', () => {
   test('takes one connection, one run of the package manager, and facts afterwards', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
-    const ready = await createMachine(on(host), worldIn(home.path, { connect: host.connect }));
+    const ready = await createMachine(specOn(host), worldIn(home.path, { connect: host.connect }));
     host.executions.length = 0;
     host.expectedHostKeys.length = 0;
     const progress = recordingProgress();
@@ -144,7 +165,7 @@ describe('upgrade', () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const world = worldIn(home.path, { connect: host.connect });
-    const ready = await createMachine(on(host, '20'), world);
+    const ready = await createMachine(specOn(host, '20'), world);
     host.expectedHostKeys.length = 0;
     expect(await catchRejection(upgradeMachine('web', { change: undefined, dry: false }, world))).toMatchObject({
       code: 'USAGE',
@@ -154,12 +175,12 @@ describe('upgrade', () => {
     expect(await world.store.read('web'), 'no failure of the machine').toEqual(ready);
 
     host.executions.length = 0;
-    const { plan } = await upgradeMachine('web', { change: versioned('28'), dry: true }, world);
+    const { plan } = await upgradeMachine('web', { change: setVersion('28'), dry: true }, world);
     expect(plan[0]?.variables.VERSION).toBe('28');
     expect(host.executions).toEqual(['facts.sh']);
     expect(await world.store.read('web')).toEqual(ready);
 
-    await upgradeMachine('web', { change: versioned(undefined), dry: false }, world);
+    await upgradeMachine('web', { change: setVersion(undefined), dry: false }, world);
     expect((await world.store.read('web')).spec.engine.version).toBeUndefined();
   });
 
@@ -167,7 +188,7 @@ describe('upgrade', () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const world = worldIn(home.path, { connect: host.connect });
-    await createMachine(on(host), world);
+    await createMachine(specOn(host), world);
     host.files.set('/etc/docker/slipway/state.json', { content: '{"id":"x","name":"theirs"}', mode: '600' });
     host.executions.length = 0;
     expect((await catchRejection(upgradeMachine('web', { change: undefined, dry: false }, world)))?.message).toBe(
@@ -180,16 +201,16 @@ describe('upgrade', () => {
     await using home = await createTemporaryFolder();
     const world = worldIn(home.path, {
       connect: async () => {
-        throw new Error('nothing to connect to');
+        throw new Error('this test must not connect');
       },
     });
-    const why = async (name: string): Promise<string | undefined> =>
+    const errorCodeOf = async (name: string): Promise<string | undefined> =>
       (await catchRejection(upgradeMachine(name, { change: undefined, dry: false }, world)))?.code;
     await world.store.write({ version: 1, phase: 'creating', spec: specNamed('half') });
     await world.store.write(
       readyMachine('far', { spec: specNamed('far'), host: { address: 'x', engine: { url: 'tcp://x:2376' } } }),
     );
-    expect([await why('half'), await why('far'), await why('free')]).toEqual([
+    expect([await errorCodeOf('half'), await errorCodeOf('far'), await errorCodeOf('free')]).toEqual([
       'MACHINE_NOT_READY',
       'DRIVER_UNSUPPORTED',
       'MACHINE_NOT_FOUND',

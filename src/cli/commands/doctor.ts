@@ -28,7 +28,7 @@ export const doctor: Command<typeof args> = defineCommand({
   },
 });
 
-/** Links the plugin if it is not linked and the user agrees. Returns whether it has. */
+/** Links the plugin if it is not linked and the user agrees. Returns whether it was linked. */
 async function linkPluginIfConfirmed(yes: boolean, cli: Cli): Promise<boolean> {
   const plugin = await findPlugin(cli);
   if (plugin?.state !== 'absent' && plugin?.state !== 'dangling') return false;
@@ -49,7 +49,7 @@ async function confirmLink(instruction: string, { interactive, say }: Cli): Prom
   return confirm('Create the link now?');
 }
 
-/** A program that has no package must not keep the others from being installed. */
+/** Returns the programs to install, without those that have no package, so that the others can be installed. */
 function selectInstallable({ missing, installPlan: { unpackaged } }: Diagnostics): Diagnostics['missing'] {
   const packaged = missing.filter((program) => !unpackaged.includes(program));
   return packaged.length > 0 ? packaged : missing;

@@ -55,8 +55,8 @@ async function loadSettings(name: string, noProxy: boolean, cli: Cli): Promise<r
     ['DOCKER_HOST', endpoint.url],
     ['DOCKER_CERT_PATH', endpoint.tls ? cli.world.store.paths(name).tls : undefined],
     ['DOCKER_MACHINE_NAME', name],
-    // By Docker's documentation DOCKER_CONTEXT overrides DOCKER_HOST. The docker CLI does not do so, but other clients
-    // do.
+    // According to Docker's documentation, DOCKER_CONTEXT overrides DOCKER_HOST. The docker CLI ignores that; other
+    // clients do not.
     ...(cli.env.DOCKER_CONTEXT ? [['DOCKER_CONTEXT', undefined] as const] : []),
     ...(noProxy ? [[proxy, [...new Set([...exempt, host.address])].join(',')] as const] : []),
   ];

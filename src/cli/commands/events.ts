@@ -69,7 +69,7 @@ export const events: Command<typeof args> = defineCommand({
     return {
       json: undefined,
       text: '',
-      ...(endings.includes('unheard') ? { status: exitCodes.ENGINE_UNREACHABLE } : {}),
+      ...(endings.includes('unreachable') ? { status: exitCodes.ENGINE_UNREACHABLE } : {}),
     };
   },
 });
@@ -119,7 +119,7 @@ function unknownFilterWarning(key: string): string {
   return `Unknown filter "${key}": the engine may ignore it${suggestion}`;
 }
 
-/** The engine's own words, so that nothing of its numbers is lost. */
+/** Inserts the machine's name into the engine's own JSON text: parsing it would round large numbers. */
 function addMachineName(machine: string, text: string): string {
   const rest = text.slice(1).trimStart();
   return `{"machine":${JSON.stringify(machine)}${rest.startsWith('}') ? '' : ','}${rest}`;

@@ -56,7 +56,7 @@ function parseWords(words: readonly string[]): {
 function formatExtended({ machine, hostUpdated }: ExtendResult, now: Date): string {
   const { name, driver } = machine.spec;
   const deadline = machine.deadline === undefined ? 'has no deadline' : formatDeadline(machine, now);
-  const effect = machine.deadline === undefined ? '' : ` (${describeAutoStop(machine, getDriver(driver))})`;
+  const effect = machine.deadline === undefined ? '' : ` (${describeAutoStop(machine, getDriver(driver), 'it')})`;
   const pending = hostUpdated ? '' : `. The machine is stopped and gets it at its next start: slipway start ${name}`;
   return `${name} ${deadline}${effect}${pending}`;
 }

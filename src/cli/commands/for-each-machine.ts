@@ -16,7 +16,7 @@ type MachineCommand<S extends z.ZodObject> = Pick<Command<S>, 'name' | 'summary'
   runOnMachine(name: string, args: z.output<S>, world: World): Promise<MachineResult>;
 };
 
-/** Defines a command that does the same to each machine that the user names. */
+/** Defines a command that runs the same operation for each machine that the user names. */
 export const defineMachineCommand = <S extends z.ZodObject>({
   runOnMachine,
   ...command
@@ -53,7 +53,9 @@ export function requireUniqueNames(names: readonly string[]): void {
     throw new SlipwayError('USAGE', `Machine "${duplicate}" is named twice`, { hint: 'Name each machine once' });
 }
 
-/** Works on the machines at the same time. A failure of one does not stop the others, and is reported at the end. */
+/**
+ * Runs `work` for all machines concurrently. If one fails, the others go ahead, and its error is reported at the end.
+ */
 export async function runForEach(
   names: readonly string[],
   cli: Cli,
@@ -65,7 +67,7 @@ export async function runForEach(
     const { json, text } = await work(only, world);
     return { json: [json], text };
   }
-  // All machines are in the list from the beginning, also those that wait.
+  // All machines are in the progress list from the start, including those that wait.
   const progress = new Map(names.map((name) => [name, progressOf(name)]));
   const outcomes = await runForMachines(
     names,
@@ -97,7 +99,7 @@ export async function reportOutcomes(
   };
 }
 
-/** Returns the line that says how to continue with the machines that a bulk call has not started. */
+/** Returns a line that names the machines that were not started and says how to continue. */
 export function notStartedMessage(names: readonly string[]): string {
   return `Not started: ${names.join(', ')}. To continue, run the same command again`;
 }

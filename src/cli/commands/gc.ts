@@ -37,8 +37,8 @@ export const gc: Command<typeof args> = defineCommand({
         driver: named === undefined ? undefined : getDriver(named).name,
         home: home !== undefined ? { id: home } : allHomes ? 'all' : 'this',
         optionsOf: ({ name, options }) => {
-          const infos = driverOptionSpecs[name] ?? [];
-          return parseOptions(options, infos, { ...optionsFromEnv(infos, cli.env), ...pickFlagValues(infos, flags) });
+          const specs = driverOptionSpecs[name] ?? [];
+          return parseOptions(options, specs, { ...optionsFromEnv(specs, cli.env), ...pickFlagValues(specs, flags) });
         },
       },
       cli.world,
@@ -119,7 +119,7 @@ function formatTotal(orphans: readonly Orphan[]): string {
   const known = orphans.flatMap(({ monthly }) => monthly ?? []);
   if (known.length === 0) return '';
   const sum = known.reduce((left, right) => left + right, 0);
-  const more = known.length < orphans.length ? ', without those of unknown price' : '';
+  const more = known.length < orphans.length ? ', without resources of unknown price' : '';
   return `About $${sum.toFixed(2)} a month at list prices${more}`;
 }
 

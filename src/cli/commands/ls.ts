@@ -73,12 +73,12 @@ function conflictingOutputError(): SlipwayError {
 
 async function listMachines({ quiet, timeout, filters, format }: LsOptions, cli: Cli): Promise<CommandResult> {
   const { store } = cli.world;
-  // Names need no look into the records, of which there may be thousands.
+  // Names are known without reading the records, of which there may be thousands.
   if (quiet && filters.size === 0) return namesResult(await store.listRecordedNames());
   const all = await store.list();
   const listed = all.filter((item) => isRecordMatch(item, filters));
   if (quiet && !filters.has('state')) return namesResult(listed.map(({ name }) => name));
-  // Loads what queries machines and draws tables only where it is needed.
+  // The code that queries machines and draws tables is loaded only if it is needed.
   const { toFormatFields, loadRows, formatRows } = await import('../machine-list.ts');
   const loaded = await loadRows(listed, { quiet, timeout }, cli);
   const rows = loaded.filter(({ item, row }) => isStateMatch(item, row.state, filters)).map(({ row }) => row);

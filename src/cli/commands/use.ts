@@ -32,7 +32,7 @@ export const use: Command<typeof args> = defineCommand({
   },
 });
 
-/** Makes the machine's context the current one of the docker CLI, and tells what would override it. */
+/** Makes the machine's context the docker CLI's current one, and warns about variables that override it. */
 export async function makeCurrent({ spec }: ReadyMachine, { world, env, say }: Cli): Promise<void> {
   if (!spec.profiles.includes('docker-context')) {
     throw noContextError(spec.name);

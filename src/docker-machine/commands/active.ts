@@ -13,7 +13,7 @@ export const active = defineDockerMachineCommand({
     const { env, print, values, words, world } = call;
     if (words.length > 0) throw new DockerMachineError('Error: Too many arguments given');
     const notFoundError = new DockerMachineError('No active host found');
-    // The records tell which machine DOCKER_HOST means, so only that machine is asked whether it runs.
+    // The records show to which machine DOCKER_HOST points, so only that machine is queried.
     for (const item of await world.store.list()) {
       if (!('machine' in item)) continue;
       const { machine } = item;

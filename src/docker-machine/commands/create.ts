@@ -33,7 +33,9 @@ const driverFlag: Flag = {
   env: 'MACHINE_DRIVER',
 };
 
-/** The flags that every driver takes. A secret is none: other users of the computer see command lines. */
+/**
+ * The flags that every driver accepts. Secrets have no flag, since other users of the computer can see command lines.
+ */
 const sharedFlags: readonly Flag[] = [driverFlag, ...swarmFlags, ...engineOptionSpecs.filter(isNotSecret).map(toFlag)];
 
 function isNotSecret({ secret }: OptionSpec): boolean {
@@ -74,7 +76,7 @@ export const create = defineDockerMachineCommand({
 });
 
 const NO_SWARM_NOTICE =
-  'Standalone Swarm is gone from Docker: --swarm is kept with the machine, and nothing is set up for it. "docker swarm init" there makes a swarm.';
+  'Docker no longer has standalone Swarm: the --swarm flags are recorded, but no swarm is set up. To create a swarm, run "docker swarm init" on the machine.';
 
 function requireNewName({ words }: DockerMachineInvocation): string {
   const [name, ...extra] = words;
@@ -92,7 +94,7 @@ function connectHint(name: string): string {
 }
 
 /**
- * Returns Slipway's name of the driver: that of the command line, of MACHINE_DRIVER, or the best local driver of this
+ * Returns Slipway's name of the driver: from the command line, from MACHINE_DRIVER, or of the best local driver on this
  * computer.
  */
 async function resolveDriver(
@@ -112,14 +114,14 @@ async function resolveDriver(
   const best = await findDefaultDriver(drivers, world.computer);
   if (best) return best.driver.name;
   throw new DockerMachineError(
-    'No local driver works here (why: slipway drivers). Name one: docker-machine create --driver generic …',
+    'No local driver works on this computer. To see why: slipway drivers. To choose another: docker-machine create --driver generic …',
   );
 }
 
 /** Returns the flags of one driver, without those that every driver takes. */
 export function driverFlags(driver: string): readonly Flag[] {
   const specs = [...(driverOptionSpecs[driver] ?? []), ...credentialOptionsOf(driver)];
-  // An option of the engine may have the name of a driver's: it is listed once.
+  // A driver's option may have the same name as an engine option; it is listed once.
   return specs.filter(({ flag }) => !sharedFlags.some(({ names }) => names.includes(flag))).map(toFlag);
 }
 
@@ -129,7 +131,8 @@ function credentialOptionsOf(driver: string): readonly OptionSpec[] {
 }
 
 /**
- * Returns the flags that the user typed by the names of Slipway's flags, with values as the options' schemas take them.
+ * Returns the flags that the user typed, by the names of Slipway's flags and with values that the options' schemas
+ * accept.
  */
 function toSlipwayFlags(typed: FlagValues): OptionValues {
   const specs = [...machineOptionSpecs, ...credentialOptionSpecs];
@@ -138,7 +141,7 @@ function toSlipwayFlags(typed: FlagValues): OptionValues {
     return spec ? [[spec.flag, typeof value === 'string' ? coerceOptionValue(spec, value) : value] as const] : [];
   });
   const flags: Record<string, unknown> = Object.fromEntries(entries);
-  // To users of Docker Machine, this URL says that the host has an engine already.
+  // In Docker Machine, this URL means that the host has an engine already.
   if (flags['engine-install-url'] === 'none') {
     delete flags['engine-install-url'];
     flags['engine-source'] = 'none';
@@ -147,7 +150,8 @@ function toSlipwayFlags(typed: FlagValues): OptionValues {
 }
 
 /**
- * Docker Machine's defaults that Slipway does not have and scripts rely on. A variable of `unless` takes their place.
+ * Docker Machine's defaults that Slipway does not have and scripts rely on. They do not apply if a variable of `unless`
+ * is set.
  */
 const DRIVER_DEFAULTS: Readonly<
   Record<string, { readonly key: string; readonly value: string; readonly unless: readonly string[] }>
@@ -215,8 +219,8 @@ async function runPreCreateChecks(spec: MachineSpec, world: World): Promise<Vali
 }
 
 /**
- * Returns the error that ends `create`. An interrupt has its own status and no prefix; errors that are no SlipwayError
- * stay.
+ * Returns the error that ends `create`. An interruption has its own status and no prefix; errors that are not a
+ * SlipwayError are returned unchanged.
  */
 function createError(
   error: unknown,
@@ -229,7 +233,7 @@ function createError(
   return new DockerMachineError(message, { status, cause: error });
 }
 
-/** How Docker Machine begins its messages, by the id of the step that failed. */
+/** The prefixes of Docker Machine's messages, by the id of the step that failed. */
 const ERROR_PREFIXES: Readonly<Record<string, string>> = {
   '': '',
   create: 'Error in driver during machine creation: ',
@@ -254,8 +258,8 @@ async function requirePrograms(name: string, { computer }: World): Promise<void>
 }
 
 /**
- * Records an engine that exists, without a connection to it: users who have its certificates put them into the
- * machine's folder themselves.
+ * Records an existing engine without connecting to it: users who have its certificates put them into the machine's
+ * folder themselves.
  */
 async function recordExistingEngine(name: string, flags: OptionValues, { store }: World): Promise<void> {
   const url = flags['none-url'];
@@ -263,7 +267,7 @@ async function recordExistingEngine(name: string, flags: OptionValues, { store }
     throw new DockerMachineError(
       'Error setting machine configuration from flags provided: --url option is required when no driver is selected',
     );
-  // Docker Machine takes any text for a URL and scripts use some that are none, so a valid URL stands in for it here.
+  // Docker Machine accepts any text as a URL, and scripts rely on that, so a valid URL is a placeholder for it here.
   const placeholder = resolveSpec({
     name,
     driver: 'none',

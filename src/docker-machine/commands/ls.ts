@@ -67,18 +67,18 @@ function parseFilter(text: string): DockerMachineLsFilter {
   return { key: known, value };
 }
 
-/** Throws where the text is no regular expression, before any machine is asked. */
+/** Refuses an invalid regular expression before any machine is queried. */
 function requireRegExp(value: string): void {
   try {
     void new RegExp(value);
   } catch {
-    throw new DockerMachineError(`Unsupported filter syntax: ${JSON.stringify(value)} is no regular expression`);
+    throw new DockerMachineError(`Unsupported filter syntax: ${JSON.stringify(value)} is not a regular expression`);
   }
 }
 
 /**
- * Returns the machines that match. Asks for states only if a filter needs them, of all machines at once, for at most
- * `seconds`.
+ * Returns the machines that match. Queries states only if a filter needs them, of all machines at the same time, for at
+ * most `seconds`.
  */
 async function selectMachines(
   machines: readonly MachineWithConfig[],

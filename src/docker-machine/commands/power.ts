@@ -81,7 +81,7 @@ function toCommand({
       await runForEachMachine(await resolveMachineNames(call), call, async (name) => {
         const machine = await readMachine(name, world);
         print(`${progressVerb} "${name}"...`);
-        // This check comes before that of the driver: scripts start machines that may run already.
+        // Checked before the driver's support, since scripts also start machines that are running already.
         if ((await getMachineState(machine, world)).state === noop.state)
           throw new DockerMachineError(`Machine "${name}" is ${noop.message}.`);
         await requireDriverSupport(action, machine);

@@ -1,4 +1,4 @@
-/** The commands that change the host of a machine that exists. */
+/** The commands that change the host of an existing machine. */
 import { provisionMachine } from '../../operations/provision-machine.ts';
 import { regenerateCertificates } from '../../operations/regenerate-certificates.ts';
 import { startMachine } from '../../operations/power.ts';

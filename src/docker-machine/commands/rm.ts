@@ -38,7 +38,7 @@ export const rm = defineDockerMachineCommand({
     const failures = await removeMachines([...new Set(words)], force, call);
     call.closeProgress();
     for (const failure of failures) say(failure);
-    // Callers of --force expect success; the lines above say what may be left at the provider.
+    // Scripts that use --force expect success; the messages say what may be left at the provider.
     if (failures.length > 0 && !(force && (await areAllGone(words, call)))) return 1;
   },
 });
@@ -66,8 +66,7 @@ async function removeMachines(
 }
 
 /**
- * Throws where the drop-in can't remove the machine. A record that can't be read passes: `removeMachine` decides about
- * it.
+ * Throws if the drop-in can't remove the machine. A record that can't be read passes: `removeMachine` handles it.
  */
 async function requireRemovable(
   name: string,

@@ -56,7 +56,7 @@ type DockerMachineScpCopy = {
   readonly from: ScpOperand;
   readonly to: ScpOperand;
   readonly routes: Readonly<Record<string, SshRoute>>;
-  /** A file of ssh's settings, with the machines that take part. */
+  /** Path of an ssh configuration file with the machines of this copy. */
   readonly config: string;
 };
 
@@ -71,7 +71,7 @@ function copyCommand(
   return { program: 'scp', argv: scpArgv({ from: from.side, to: to.side, routes, flags, windows }, config) };
 }
 
-/** One side of a copy; `user` takes the place of the machine's own SSH user. */
+/** One side of a copy; `user` overrides the machine's own SSH user. */
 type ScpOperand = { readonly side: PathSpec; readonly user: string | undefined };
 
 /** Parses `[[USER@]MACHINE:]PATH`. `localhost:` is this computer, unless a machine has that name. */
@@ -83,7 +83,7 @@ function parseOperand(word: string, names: readonly string[]): ScpOperand {
   return { side, user };
 }
 
-/** Returns how ssh connects to the machines that take part, by their names. */
+/** Returns the SSH routes of the machines of this copy, by their names. */
 async function resolveRoutes(
   operands: readonly ScpOperand[],
   call: DockerMachineInvocation,

@@ -28,7 +28,9 @@ export const ssh = defineDockerMachineCommand({
   },
 });
 
-/** Throws where the machine has no SSH or does not run. `purpose` is an infinitive for the message: `copy files`. */
+/**
+ * Throws if the machine has no SSH access or is not running. `purpose` is an infinitive for the message: `copy files`.
+ */
 export async function requireHostUp(
   name: string,
   { world }: Pick<DockerMachineInvocation, 'world'>,
@@ -43,7 +45,7 @@ export async function requireHostUp(
 }
 
 /**
- * Returns ssh's options for a machine. They require its pinned host key, so a machine without one gets it pinned first.
+ * Returns ssh's options for a machine. They require its pinned host key, so the key is pinned first if it is not yet.
  */
 async function resolveSshArgv(
   name: string,

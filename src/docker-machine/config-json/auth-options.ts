@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { fieldsOrEmpty, nonEmptyString, type ConfigJsonFields } from './fields.ts';
 import { migrateToVersion3 } from './versions.ts';
+import { parseJson } from '../../parse-json.ts';
 
 /** The files of an authority, by their paths. */
 export type AuthorityPaths = {
@@ -11,7 +12,7 @@ export type AuthorityPaths = {
   readonly key: string;
 };
 
-/** The files that take the place of the store's own. */
+/** The files that replace the store's own. */
 export type AuthorityOverrides = { readonly [Which in keyof AuthorityPaths]?: AuthorityPaths[Which] | undefined };
 
 type AuthOptionsInput = {
@@ -19,11 +20,13 @@ type AuthOptionsInput = {
   /** The store's root: `~/.docker/machine`. */
   readonly root: string;
   readonly authority: AuthorityOverrides;
-  /** The server certificate's names beside the machine's address. */
+  /** The server certificate's names in addition to the machine's address. */
   readonly tlsSan: readonly string[];
 };
 
-/** A machine keeps the authority that the replaced file (`before`) names, until the caller names another. */
+/**
+ * Returns the member. A machine keeps the authority of the replaced file (`before`), unless the caller names another.
+ */
 export function writeAuthOptions(
   { name, root, authority, tlsSan }: AuthOptionsInput,
   before: ConfigJsonFields,
@@ -46,15 +49,11 @@ export function writeAuthOptions(
   };
 }
 
-/** Returns the authority's files that the text of a config.json names; none where it is not JSON. */
+/** Returns the authority's files that the text of a config.json names; none if it is not JSON. */
 export function readAuthorityPaths(text: string, folder: string): AuthorityOverrides {
-  let config: ConfigJsonFields;
-  try {
-    config = fieldsOrEmpty(JSON.parse(text));
-  } catch (error) {
-    if (error instanceof SyntaxError) return {};
-    throw error;
-  }
+  const parsed = parseJson(text);
+  if (parsed === undefined) return {};
+  const config = fieldsOrEmpty(parsed);
   const version = typeof config.ConfigVersion === 'number' ? config.ConfigVersion : 0;
   const { HostOptions } = migrateToVersion3(config, version, folder);
   const auth = fieldsOrEmpty(fieldsOrEmpty(HostOptions).AuthOptions);

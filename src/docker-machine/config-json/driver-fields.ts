@@ -1,11 +1,10 @@
 /**
- * The vocabulary of the tables that map a driver's options to the members of `Driver` in config.json, in both
- * directions.
+ * The types of the tables that map a driver's options to the members of `Driver` in config.json, in both directions.
  */
 import type { Machine, SshTarget } from '../../machine/model.ts';
 import { nonEmptyString, numberOrUndefined, positiveNumber, stringList, type ConfigJsonFields } from './fields.ts';
 
-/** What a reader knows of the machine besides the members of `Driver`. */
+/** What a reader knows about the machine besides the members of `Driver`. */
 export type DriverReadContext = {
   readonly name: string;
   /** Undefined for a machine that has no address. */
@@ -17,7 +16,7 @@ export type DriverField = {
   readonly key: string;
   /** Returns the member's value. `before` is the `Driver` of the file that is replaced. */
   readonly write: (machine: Machine, before: ConfigJsonFields) => unknown;
-  /** Returns the options that the member stands for; undefined where Slipway does not read the member. */
+  /** Returns the options that the member represents; missing if Slipway does not read the member. */
   readonly read?: (values: ConfigJsonFields, context: DriverReadContext) => ConfigJsonFields;
 };
 
@@ -27,15 +26,16 @@ export type DriverMapping = {
   readonly driver: string;
   /** Docker Machine's name of it: `DriverName`. */
   readonly driverName: string;
-  /** In the order in which Docker Machine writes them. */
+  /** The fields, in the order in which Docker Machine writes them. */
   readonly fields: readonly DriverField[];
-  /** Returns the options that no member of the driver's own tells, such as those of the SSH connection. */
+  /** Returns the options that are not among the driver's own members, such as those of the SSH connection. */
   readonly readConnection?: (values: ConfigJsonFields, context: DriverReadContext) => ConfigJsonFields;
-  /** Returns what tells this machine from another of the same name: part of the id of a machine that has no record. */
+  /**
+   * Returns what distinguishes this machine from another of the same name: part of the id of a machine without record.
+   */
   readonly resourceIdentity: (values: ConfigJsonFields, name: string) => string;
   /**
-   * Returns the provider's resources that the machine's `adoptedResource` names; undefined where there are none to
-   * adopt.
+   * Returns the provider's resources for the machine's `adoptedResource`; undefined if there are none to adopt.
    */
   readonly adoptedResources?: (values: ConfigJsonFields, name: string) => string | undefined;
 };
@@ -72,7 +72,7 @@ export function listField(key: string, option: string): DriverField {
   };
 }
 
-/** A list that config.json has as one text, with commas between the items. */
+/** A list that config.json stores as one text, with commas between the items. */
 export function commaListField(key: string, option: string): DriverField {
   return {
     key,

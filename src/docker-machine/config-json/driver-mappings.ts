@@ -35,7 +35,7 @@ export function findMapping(driverName: string): DriverMapping | undefined {
   return MAPPINGS.find((mapping) => mapping.driverName === driverName);
 }
 
-/** Docker Machine runs a driver that is not its own from a program of this name. */
+/** Docker Machine runs a third-party driver as a program whose name begins like this. */
 const PLUGIN_PREFIX = 'docker-machine-driver-';
 
 /** Returns Docker Machine's name of a driver that Slipway calls `driver`. */
@@ -44,12 +44,12 @@ export function dockerMachineDriverName(driver: string): string {
   return mapping?.driverName ?? (driver.startsWith(PLUGIN_PREFIX) ? driver.slice(PLUGIN_PREFIX.length) : driver);
 }
 
-/** Returns a name for a plugin whose `DriverName` is also the name of a Slipway driver: they have nothing in common. */
+/** Returns a name for a plugin whose `DriverName` is also the name of an unrelated Slipway driver. */
 export function pluginDriverName(driverName: string): string {
   return `${PLUGIN_PREFIX}${driverName}`;
 }
 
-/** Returns the members of `Driver` that the machine's driver has of its own. */
+/** Returns the members of `Driver` that are specific to the machine's driver. */
 export function writeDriverFields(machine: Machine, before: ConfigJsonFields): ConfigJsonFields {
   const { driver, options } = machine.spec;
   const mapping = MAPPINGS.find((candidate) => candidate.driver === driver);
@@ -57,7 +57,7 @@ export function writeDriverFields(machine: Machine, before: ConfigJsonFields): C
   return Object.fromEntries(mapping.fields.map(({ key, write }) => [key, write(machine, before)]));
 }
 
-/** Returns the driver's options that the members of `Driver` stand for. */
+/** Returns the driver's options that the members of `Driver` represent. */
 export function readDriverOptions(
   { fields, readConnection }: DriverMapping,
   values: ConfigJsonFields,
@@ -67,7 +67,7 @@ export function readDriverOptions(
   return withoutUndefined(Object.assign({}, ...options, readConnection?.(values, context)) as ConfigJsonFields);
 }
 
-/** Writes the options of a driver that Docker Machine never had, capitalized as Docker Machine writes its own. */
+/** Returns the options of a driver that Docker Machine never had, capitalized as Docker Machine writes its own. */
 function writeUnmappedOptions(options: MachineSpec['options']): ConfigJsonFields {
   return Object.fromEntries(Object.entries(options).map(([option, value]) => [capitalize(option), value]));
 }

@@ -24,7 +24,7 @@ const privateAddressField: DriverField = {
       : (nonEmptyString(before.PrivateIPAddress) ?? ''),
 };
 
-/** The security groups are Docker Machine's own and let it in already: Slipway adds no rules to them. */
+/** The security groups belong to Docker Machine and allow access already, so Slipway adds no rules to them. */
 const readonlyGroupsField: DriverField = {
   key: 'SecurityGroupReadOnly',
   write: ({ spec: { options } }) => options.securityGroupReadonly === true,
@@ -46,7 +46,7 @@ function parseTags(text: string | undefined): readonly string[] {
   return words.flatMap((key, at) => (at % 2 === 0 && words[at + 1] !== undefined ? [`${key}=${words[at + 1]}`] : []));
 }
 
-/** Docker Machine has no option for the IOPS that `io1` and `io2` need, so such a volume can't be described. */
+/** Docker Machine has no option for the IOPS that `io1` and `io2` need, so their type is not read. */
 const volumeTypeField: DriverField = {
   ...textField('VolumeType', 'volumeType'),
   read: ({ VolumeType }) => {
@@ -65,7 +65,7 @@ const zoneField: DriverField = {
   },
 };
 
-/** Docker Machine always writes a price, and means it only for a spot instance. */
+/** Docker Machine always writes a price, which applies only to a spot instance. */
 const spotPriceField: DriverField = {
   ...textField('SpotPrice', 'spotPrice'),
   read: ({ RequestSpotInstance, SpotPrice }) =>
@@ -131,7 +131,7 @@ export const ec2Mapping: DriverMapping = {
   adoptedResources: instanceAndKey,
 };
 
-/** Returns `INSTANCE`, or `INSTANCE/KEY` where the key pair was imported for this instance alone. */
+/** Returns `INSTANCE`, or `INSTANCE/KEY` if the key pair was imported for this instance alone. */
 function instanceAndKey({ InstanceId, ExistingKey, KeyName }: ConfigJsonFields): string | undefined {
   const [instance, key] = [nonEmptyString(InstanceId), nonEmptyString(KeyName)];
   if (instance === undefined) return undefined;

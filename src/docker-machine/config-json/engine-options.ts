@@ -4,7 +4,7 @@ import { nonEmptyString, stringList, unknownFields, type ConfigJsonFields } from
 
 const INSTALL_URL = 'https://get.docker.com';
 
-/** `before` is the member of the file that is replaced: settings that Slipway does not have stay as they are there. */
+/** Returns the member. Settings that Slipway does not have are kept from `before`, the member of the replaced file. */
 export function writeEngineOptions(engine: EngineSpec, before: ConfigJsonFields): ConfigJsonFields {
   const known = {
     ArbitraryFlags: engine.opt,
@@ -33,7 +33,7 @@ export function readEngineOptions(values: ConfigJsonFields, defaults: EngineSpec
     ...readEngineSource(nonEmptyString(values.InstallURL)),
     opt: stringList(values.ArbitraryFlags),
     label: stringList(values.Labels),
-    // A file that Slipway wrote has names without values, which say nothing.
+    // A file that Slipway wrote has only names; without values they are of no use.
     env: stringList(values.Env).filter((pair) => pair.includes('=')),
     registryMirror: stringList(values.RegistryMirror),
     insecureRegistry: stringList(values.InsecureRegistry),

@@ -14,7 +14,7 @@ export function withoutUndefined<T extends ConfigJsonFields>(values: T): T {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as T;
 }
 
-/** Docker Machine writes an empty string where a text is not set. */
+/** Returns undefined for an empty string, which Docker Machine writes for a text that is not set. */
 export function nonEmptyString(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
@@ -23,7 +23,7 @@ export function numberOrUndefined(value: unknown): number | undefined {
   return typeof value === 'number' ? value : undefined;
 }
 
-/** Docker Machine writes 0 where a number is not set. */
+/** Returns undefined for 0, which Docker Machine writes for a number that is not set. */
 export function positiveNumber(value: unknown): number | undefined {
   return typeof value === 'number' && value > 0 ? value : undefined;
 }
@@ -36,7 +36,7 @@ export function stringList(value: unknown): readonly string[] {
   return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : [];
 }
 
-/** Returns `values` without the members that `known` has: what Slipway does not know is kept behind what it writes. */
+/** Returns the members of `values` that `known` lacks: members that Slipway does not know are kept in the file. */
 export function unknownFields(values: ConfigJsonFields, known: ConfigJsonFields): ConfigJsonFields {
   return Object.fromEntries(Object.entries(values).filter(([key]) => !(key in known)));
 }

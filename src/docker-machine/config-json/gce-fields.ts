@@ -10,14 +10,14 @@ import {
 } from './driver-fields.ts';
 import { nonEmptyString, type ConfigJsonFields } from './fields.ts';
 
-/** An image that Slipway knows by its link is written without `projects/`, as Docker Machine has it. */
+/** Writes an image link without `projects/`, as Docker Machine does. */
 const imageField: DriverField = {
   ...textField('MachineImage', 'machineImage'),
   write: ({ spec: { options } }) =>
     nonEmptyString(options.machineImage) ?? nonEmptyString(options.imageLink)?.replace(/^projects\//, '') ?? '',
 };
 
-/** Docker Machine has no word for a spot instance but "preemptible". */
+/** Docker Machine knows spot instances only as "preemptible". */
 const preemptibleField: DriverField = {
   ...booleanField('Preemptible', 'preemptible'),
   write: ({ spec: { options } }) => options.preemptible === true || options.spot === true,

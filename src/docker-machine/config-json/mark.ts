@@ -1,12 +1,13 @@
-/** The mark by which a config.json is known to describe a machine of Slipway. */
+/** The mark that identifies a config.json which describes a machine of Slipway. */
 import type { Machine } from '../../machine/model.ts';
 import { encodeHost, type HostRecord } from '../../machine/record-format.ts';
 import { fieldsOrEmpty, isFields, validPort, type ConfigJsonFields } from './fields.ts';
+import { parseJson } from '../../parse-json.ts';
 
 /** The member of config.json that holds the mark. Docker Machine drops it when it writes the file itself. */
 export const MARK_KEY = 'Slipway';
 
-/** `Host` and `Endpoint` are those of the record; nothing in them is secret. */
+/** The mark's content. `Host` and `Endpoint` are those of the record, and contain nothing secret. */
 export type SlipwayMark = {
   readonly Id: string;
   readonly Host?: HostRecord;
@@ -14,11 +15,12 @@ export type SlipwayMark = {
 };
 
 /**
- * A machine as read from config.json. `managedBySlipway`: `slipway` keeps its record elsewhere, and alone changes it.
+ * A machine as read from config.json. `managedBySlipway` means that its record is elsewhere, and only `slipway` changes
+ * it.
  */
 export type ConfigJsonMachine = Machine & { readonly managedBySlipway?: true };
 
-/** Whether the machine's record is in Slipway's own store, and the config.json only describes it. */
+/** Returns whether the machine's record is in Slipway's own store, and the config.json only describes it. */
 export function isManagedBySlipway(machine: Machine): boolean {
   return (machine as ConfigJsonMachine).managedBySlipway === true;
 }
@@ -27,7 +29,7 @@ export function markOf({ spec, host, endpoint }: Machine): SlipwayMark {
   return { Id: spec.id, ...(host ? { Host: encodeHost(host) } : {}), ...(endpoint ? { Endpoint: endpoint } : {}) };
 }
 
-/** Returns the mark without members that can't be used; undefined where config.json has no mark. */
+/** Returns the mark without invalid members; undefined if config.json has no mark. */
 export function readMark(config: ConfigJsonFields): SlipwayMark | undefined {
   const { Id, Host: host, Endpoint: endpoint } = fieldsOrEmpty(config[MARK_KEY]);
   if (typeof Id !== 'string') return undefined;
@@ -36,12 +38,7 @@ export function readMark(config: ConfigJsonFields): SlipwayMark | undefined {
 
 /** Returns the id of the Slipway machine that the text of a config.json describes; undefined for any other text. */
 export function readOwnerId(text: string): unknown {
-  try {
-    return fieldsOrEmpty(fieldsOrEmpty(JSON.parse(text))[MARK_KEY]).Id;
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
+  return fieldsOrEmpty(fieldsOrEmpty(parseJson(text))[MARK_KEY]).Id;
 }
 
 function isHost(value: unknown): value is HostRecord {

@@ -1,6 +1,5 @@
 /**
- * Machines as Docker Machine's config.json describes them. Of what is secret there, only the engine's variables are
- * read.
+ * Reads machines from Docker Machine's config.json. The engine's variables are the only possible secrets that are read.
  */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
@@ -18,7 +17,7 @@ import { migrateToVersion3, NEWEST_VERSION } from './versions.ts';
 
 const DEFAULT_ENGINE_PORT = 2376;
 
-/** What of a config.json both kinds of machines are made of. */
+/** The parts of a config.json from which both kinds of machines are built. */
 type MachineSource = {
   readonly name: string;
   /** `ROOT/machines/NAME` */
@@ -32,8 +31,8 @@ type MachineSource = {
 type UnreadableError = (reason: string, cause?: unknown) => SlipwayError;
 
 /**
- * Reads the machine that the text of a config.json describes. Returns undefined where `text` is. Throws RECORD_BROKEN
- * where the file can't be used.
+ * Reads the machine that the text of a config.json describes. Returns undefined if `text` is undefined. Throws
+ * RECORD_BROKEN if the file can't be used.
  */
 export function readConfigJson(name: string, folder: string, text: string | undefined): Machine | undefined {
   if (text === undefined) return undefined;
@@ -62,7 +61,7 @@ function parseNewestVersion(
   if (!isFields(config)) throw unreadableError('it is not a record');
   const version = config.ConfigVersion ?? 0;
   if (typeof version !== 'number') throw unreadableError('its ConfigVersion is not a number');
-  // The sentence is Docker Machine's own.
+  // This is Docker Machine's own message.
   if (version > NEWEST_VERSION)
     throw new SlipwayError(
       'RECORD_BROKEN',
@@ -96,7 +95,8 @@ function requireSource(
 }
 
 /**
- * The name is looked up and printed, so it is a plain word; a name that every object has (`constructor`) is no driver.
+ * Accepts only plain words, since the name is looked up and printed. Names that every object has, such as
+ * `constructor`, are refused.
  */
 function isDriverName(name: string): boolean {
   return /^[a-z0-9][a-z0-9._-]*$/i.test(name) && !(name in {});
@@ -112,7 +112,7 @@ function enginePortOf(driverName: string, values: ConfigJsonFields): number {
 function toDockerMachineMachine({ name, folder, driverName, values, engine }: MachineSource): Machine {
   const mapping = findMapping(driverName);
   const adoptedResource = mapping?.adoptedResources?.(values, name);
-  // Docker Machine forgets the address of a machine that it stops: the placeholder keeps such a machine startable.
+  // Docker Machine deletes the address when it stops a machine; with a placeholder, the machine can still be started.
   const ssh =
     sshTargetOf(driverName, values, folder) ??
     (adoptedResource === undefined ? undefined : stoppedSshTarget(values, folder));
@@ -151,7 +151,7 @@ function sshTargetOf(driverName: string, values: ConfigJsonFields, folder: strin
   };
 }
 
-/** The address is one that no DNS server resolves (RFC 2606). */
+/** Returns a target with an address that no DNS server resolves (RFC 2606). */
 function stoppedSshTarget(values: ConfigJsonFields, folder: string): SshTarget {
   return {
     address: 'stopped.invalid',
@@ -172,7 +172,7 @@ function engineOnlyMachine(spec: MachineSpec, url: string): Machine {
   };
 }
 
-/** Returns an id in the form of a UUID: the same at each read, and another one for a later machine of the same name. */
+/** Derives an id in the form of a UUID: the same at each read, but another one for a later machine of the same name. */
 function deriveId(...parts: readonly string[]): string {
   const hex = createHash('sha256').update(parts.join('\0')).digest('hex');
   const variant = '89ab'[Number.parseInt(hex.charAt(16), 16) % 4] ?? '8';
@@ -219,7 +219,7 @@ function slipwayOptions({ driverName, values }: MachineSource, context: DriverRe
 
 /**
  * Describes the first option that Slipway's own driver would refuse. Options of `none` are not checked: Docker Machine
- * takes any text for an engine's URL.
+ * accepts any text as an engine's URL.
  */
 function describeInvalidOptions({ driver: name, options }: MachineSpec): string | undefined {
   const driver = drivers.find((candidate) => candidate.name === name);

@@ -5,8 +5,8 @@ import { fieldsOrEmpty, isFields, nonEmptyString, type ConfigJsonFields } from '
 export const NEWEST_VERSION = 3;
 
 /**
- * Converts a config.json of an older version, as Docker Machine does when it reads one, as far as Slipway reads the
- * file. The file itself stays as it is. `folder` is the machine's: `ROOT/machines/NAME`.
+ * Converts the parts of an older config.json that Slipway reads, as Docker Machine does. The file itself does not
+ * change. `folder` is the machine's: `ROOT/machines/NAME`.
  */
 export function migrateToVersion3(config: ConfigJsonFields, version: number, folder: string): ConfigJsonFields {
   if (version >= NEWEST_VERSION) return config;
@@ -18,14 +18,14 @@ export function migrateToVersion3(config: ConfigJsonFields, version: number, fol
     Driver: isFields(config.Driver) ? { ...config.Driver, StorePath: root } : config.Driver,
     HostOptions: {
       ...options,
-      // Version 0 had no options of the engine, whatever the file says.
+      // Version 0 had no engine options, so any in the file are ignored.
       EngineOptions: isFlat ? {} : fieldsOrEmpty(options.EngineOptions),
       AuthOptions: migrateAuthOptions(fieldsOrEmpty(options.AuthOptions), isFlat ? config : {}, root),
     },
   };
 }
 
-/** Version 0 had the authority's paths at the top of the file (`flat`), version 1 called the key `PrivateKeyPath`. */
+/** Version 0 had the authority's paths at the top level (`flat`); version 1 called the key `PrivateKeyPath`. */
 function migrateAuthOptions(auth: ConfigJsonFields, flat: ConfigJsonFields, root: string): ConfigJsonFields {
   const path = (...candidates: readonly unknown[]): string =>
     candidates.map(nonEmptyString).find((candidate) => candidate !== undefined) ?? '';

@@ -9,7 +9,7 @@ import { NEWEST_VERSION } from './versions.ts';
 export type ConfigJsonInput = {
   /** Docker Machine's store: `~/.docker/machine`. */
   readonly root: string;
-  /** The config.json that is replaced, parsed: members that Slipway does not know stay as they are there. */
+  /** The parsed config.json that is replaced: members that Slipway does not know are kept. */
   readonly existing?: unknown;
   /** HostOptions.SwarmOptions, if they change. */
   readonly swarm?: ConfigJsonFields;
@@ -17,8 +17,8 @@ export type ConfigJsonInput = {
 };
 
 /**
- * Returns the text of the config.json, version 3, that describes a machine. Nothing in it is secret: keys of clouds are
- * empty, and the engine's variables have no values.
+ * Returns the text of a config.json, version 3, that describes a machine. It contains nothing secret: cloud credentials
+ * are empty, and the engine's variables have no values.
  */
 export function formatConfigJson(machine: Machine, input: ConfigJsonInput): string {
   const { spec } = machine;
@@ -60,7 +60,7 @@ function commonDriverFields(
   };
 }
 
-/** For an engine that is known by its URL alone, Docker Machine writes the host with its port. */
+/** Returns the host with its port, which Docker Machine writes for an engine that is known by its URL alone. */
 function engineAuthority(url: unknown): string {
   return /^\w+:\/\/([^/]*)/.exec(nonEmptyString(url) ?? '')?.[1] ?? '';
 }
@@ -86,7 +86,7 @@ function hostOptions(
   };
 }
 
-/** What Docker Machine writes for a machine that is in no standalone Swarm. */
+/** What Docker Machine writes for a machine without standalone Swarm. */
 const NO_SWARM: ConfigJsonFields = {
   IsSwarm: false,
   Address: '',

@@ -4,21 +4,21 @@ import { SlipwayError } from '../../errors.ts';
 
 type BatchMember = Pick<Target<unknown>, 'id' | 'batch'>;
 
-/** What the record says that a bulk call was about to ask for (`CreateCall.recordRequest`). */
+/** The name under which the record stores a request for a batch (`CreateCall.recordRequest`). */
 export const BATCH_REQUEST = 'instances';
 
 /** Returns the id that a machine's resources carry from their creation on: its batch's, or its own. */
 export const ownerIdOf = ({ id, batch }: BatchMember): string => batch?.id ?? id;
 
 /**
- * Returns every id that a machine's resources may carry: a machine of a batch that was created again alone has its own
- * ones too.
+ * Returns every id that a machine's resources may carry: if a machine of a batch was created again by itself, some of
+ * them carry its own id.
  */
 export const ownerIdsOf = (target: BatchMember): readonly string[] => [...new Set([target.id, ownerIdOf(target)])];
 
 /**
- * Returns the target whose id and name the shared resources get: of several machines the first, with its batch; of one
- * machine the machine itself without its batch, since what is created for one machine alone carries its own id.
+ * Returns the target whose id and name the shared resources get: for several machines the first, with its batch; for
+ * one machine the machine without its batch, since resources created for one machine carry its own id.
  */
 export function ownerTargetOf<O>(targets: readonly [Target<O>, ...Target<O>[]]): Target<O> {
   const [first] = targets;
@@ -26,8 +26,8 @@ export function ownerTargetOf<O>(targets: readonly [Target<O>, ...Target<O>[]]):
 }
 
 /**
- * Returns the bulk request of an interrupted create, whose instances the provider may show late: a machine that is
- * created alone before they show would have two instances.
+ * Returns the request for the batch of an interrupted create, whose instances the provider may show late: creating the
+ * machine by itself before they show would give it two instances.
  */
 export function lastBatchRequestOf({
   batch,
@@ -37,7 +37,8 @@ export function lastBatchRequestOf({
 }
 
 /**
- * A caller who may connect to one machine of a batch may connect to all of it: one machine's options can't change that.
+ * Returns the error for a change of one machine's allowed callers while other machines share its firewall: they would
+ * get the same callers.
  */
 export function sharedFirewallError(name: string, firewall: string, hint: string): SlipwayError {
   return new SlipwayError('USAGE', `"${name}" shares its ${firewall} with the other machines of its batch`, { hint });

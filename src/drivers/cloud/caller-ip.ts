@@ -5,15 +5,15 @@ import { connect, isIP, isIPv6 } from 'node:net';
 import type { DriverCall } from '../contract.ts';
 import { canceledError, SlipwayError } from '../../errors.ts';
 
-/** Answers with the caller's address, alone in its body. */
+/** A service whose response is the caller's address and nothing else. */
 const ADDRESS_SERVICE_URL = 'https://checkip.amazonaws.com/';
 const TIMEOUT_SECONDS = 10;
 
 /**
  * Returns the CIDR block of the caller's address alone, as a machine's firewall sees it: `198.51.100.7/32`. A
- * connection to an endpoint in a private network has no address translation, so the local side of that connection is
- * the answer; otherwise a service on the internet is asked. `network` is the CIDR block of the machine's own network,
- * where the machine is reached inside it: then the local side of the route to that network counts. `flag` is the flag
+ * connection to an endpoint in a private network has no address translation, so the answer is the local side of that
+ * connection; otherwise this asks a service on the internet. `network` is the CIDR block of the machine's own network,
+ * if Slipway connects inside it: the answer is then the local side of the route to that network. `flag` is the flag
  * that the hint names.
  */
 export async function findCallerCidr(
@@ -29,7 +29,7 @@ export async function findCallerCidr(
   return `${address}/${isIPv6(address) ? 128 : 32}`;
 }
 
-/** Returns the address from which this computer would send to the network; sends nothing. */
+/** Returns the address from which this computer would send packets to the network; sends none. */
 async function findRouteAddress(network: string): Promise<string | undefined> {
   const [base = ''] = network.split('/');
   if (isIP(base) === 0) return undefined;
@@ -58,7 +58,7 @@ async function findLocalAddress(endpoint: URL, call: DriverCall): Promise<string
       resolve(address);
     };
     socket.once('connect', () => finish(socket.localAddress?.replace(/^::ffff:/, ''))());
-    // The first real request to the endpoint reports what is wrong with it.
+    // The first real request to the endpoint reports the problem.
     socket.once('error', finish(undefined)).once('timeout', finish(undefined));
   });
 }

@@ -15,7 +15,7 @@ export function optionsFromAnswers<S extends z.ZodObject>(
   return schema.parse(Object.fromEntries(known));
 }
 
-/** Larger types are too expensive for a host that somebody creates by a wizard. */
+/** The wizard offers no larger types: they are too expensive for a typical Docker host. */
 const MAX_VCPUS = 16;
 
 export type OfferedMachineType = {

@@ -7,12 +7,12 @@ const ANY_IPV6 = '::/0';
 /** `protocol` is `tcp` or `udp`. */
 export type FirewallPort = { readonly port: number; readonly protocol: string };
 
-/** Lets these CIDR blocks connect to these ports. */
+/** Allows these CIDR blocks to connect to these ports. */
 export type AllowRule = { readonly ports: readonly FirewallPort[]; readonly cidrs: readonly string[] };
 
 /**
- * Everything that a machine's firewall lets through; each cloud applies the difference to what exists, in its own
- * resources.
+ * Everything that a machine's firewall allows. Each cloud compares it with its own resources and applies the
+ * difference.
  */
 export type DesiredFirewall = {
   /** SSH and the engine, for the callers alone. */
@@ -21,7 +21,7 @@ export type DesiredFirewall = {
   readonly everyone: AllowRule | undefined;
 };
 
-/** Pure. `openPort` is the option of that name: `8080`, `53/udp`. */
+/** Pure. Returns what the firewall has to allow. `openPort` is the option of that name: `8080`, `53/udp`. */
 export function desiredFirewall({
   ports,
   allowedCidrs,
@@ -44,7 +44,7 @@ export function parseOpenPort(text: string): FirewallPort {
 
 export const isOpenToAll = (cidrs: readonly string[]): boolean => cidrs.includes(ANY_IPV4);
 
-/** Returns the wanted blocks that a rule does not let through yet. */
+/** Returns the wanted blocks that a rule does not allow yet. */
 export function missingCidrs(allowed: readonly string[], wanted: readonly string[]): readonly string[] {
   return isOpenToAll(allowed) ? [] : wanted.filter((cidr) => !allowed.includes(cidr));
 }
@@ -54,11 +54,12 @@ export type CallerLookup = {
   readonly allowCidr: readonly string[];
   /** The flag of that option, for the hint: `--ec2-allow-cidr`. */
   readonly flag: string;
-  /** Returns the machine's own network, of a machine that is reached inside it: it sees the caller's address there. */
-  readonly findNetwork: () => Promise<string | undefined>;
   /**
-   * Returns the endpoint that the user chose; asked after `findNetwork`, since an SDK may know it only after a request.
+   * Returns the CIDR block of the machine's own network, if Slipway connects inside it: the machine then sees the
+   * caller's address in that network.
    */
+  readonly findNetwork: () => Promise<string | undefined>;
+  /** Returns the endpoint that the user chose. Called after `findNetwork`: an SDK may know it only after a request. */
   readonly endpoint: () => URL | undefined;
   readonly call: DriverCall;
 };

@@ -3,9 +3,7 @@ import { ownerFromTags } from './tags.ts';
 
 type KnownFields = Pick<CloudResource, 'kind' | 'resource' | 'place'> & Partial<CloudResource>;
 
-/**
- * Returns a resource as `gc` lists it: its owner from its tags, and of the other fields those that the provider tells.
- */
+/** Returns a resource as `gc` lists it: its owner, read from its tags, and the fields that the provider reports. */
 export function toCloudResource(tags: Readonly<Record<string, string | undefined>>, known: KnownFields): CloudResource {
   return { ...ownerFromTags(tags), index: undefined, state: '', made: undefined, monthly: undefined, ...known };
 }
@@ -20,7 +18,7 @@ const DELETION_ORDER: readonly CloudResource['kind'][] = [
   'firewall',
 ];
 
-/** Deletes the resources of one kind. Not called where there are none. */
+/** Deletes the resources of one kind. Not called if there are none. */
 type DeleteOfKind = (resources: readonly CloudResource[]) => Promise<void>;
 
 /** Deletes these resources and no others, kind by kind. */
@@ -34,7 +32,7 @@ export async function deleteByKind(
   }
 }
 
-/** Returns a deletion of one resource after the other. */
+/** Returns a function that deletes resources one after the other. */
 export const oneByOne =
   (deleteOne: (resource: string, place: string) => Promise<void>): DeleteOfKind =>
   async (resources) => {

@@ -13,7 +13,9 @@ export type PriceList = {
   diskMonthlyCost(type: string | undefined, gib: number | undefined): number | undefined;
 };
 
-/** A cloud's price list: US dollars an hour by instance type, and US dollars a month by disk type for one GiB. */
+/**
+ * Creates a cloud's price list from US dollars an hour by instance type, and US dollars a month and GiB by disk type.
+ */
 export function createPriceList(
   hourly: Readonly<Record<string, number>>,
   diskMonthlyPerGib: Readonly<Record<string, number>>,
@@ -31,16 +33,13 @@ export function createPriceList(
   };
 }
 
-/** Returns the sum; undefined as soon as one of the costs is unknown. */
+/** Returns the sum; undefined if one of the costs is unknown. */
 export function addCosts(...costs: readonly (number | undefined)[]): number | undefined {
   return costs.reduce((sum, cost) => (sum === undefined || cost === undefined ? undefined : sum + cost), 0);
 }
 
 export const formatMonthlyCost = (monthly: number): string => `about $${monthly.toFixed(2)} a month`;
 
-/**
- * Returns what a stopped machine goes on costing, as a sentence goes on: `its disk goes on costing about $1.60 a
- * month`.
- */
+/** Returns what a stopped machine costs, as the end of a sentence: `its disk still costs about $1.60 a month`. */
 export const describeDiskCost = (monthly: number | undefined): string =>
-  `its disk goes on costing${monthly === undefined ? '' : ` ${formatMonthlyCost(monthly)}`}`;
+  `its disk still costs ${monthly === undefined ? 'money' : formatMonthlyCost(monthly)}`;

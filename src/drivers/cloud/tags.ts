@@ -3,10 +3,11 @@ import type { CloudResource, Target } from '../contract.ts';
 import { SlipwayError } from '../../errors.ts';
 import { getHomeId } from '../../machine/store-id.ts';
 import { ownerIdOf } from './batch.ts';
+import { parseJson } from '../../parse-json.ts';
 
 /**
- * The three tags that every resource of Slipway carries at a provider from its creation on: `gc` and `rm` find it by
- * them.
+ * The three tags that every resource of Slipway carries at a provider from its creation on: `gc` and `rm` find
+ * resources by them.
  */
 export type OwnerTags = {
   /** The machine's id, or its batch's. */
@@ -18,7 +19,7 @@ export type OwnerTags = {
 
 type Tags = Readonly<Record<string, string | undefined>>;
 
-/** Returns the tags of one machine's resources; of a batch, those that its one request can give to all of them. */
+/** Returns the tags of one machine's resources, or of a batch: its one request gives all of them the same tags. */
 export async function getOwnerTags(target: Target<unknown>, computer: Computer): Promise<OwnerTags> {
   return {
     'slipway-id': ownerIdOf(target),
@@ -27,7 +28,7 @@ export async function getOwnerTags(target: Target<unknown>, computer: Computer):
   };
 }
 
-/** Returns whose a resource is, as `gc` lists it; a missing tag is an empty text. */
+/** Reads the owner of a resource from its tags, as `gc` lists it; a missing tag becomes an empty string. */
 export function ownerFromTags(tags: Tags): Pick<CloudResource, 'id' | 'name' | 'home'> {
   return {
     id: tags['slipway-id'] ?? '',
@@ -36,21 +37,14 @@ export function ownerFromTags(tags: Tags): Pick<CloudResource, 'id' | 'name' | '
   };
 }
 
-/** Resources that the provider gives no tags carry the owner tags in their description, as JSON at its end. */
+/** Returns a description that ends with the owner tags as JSON, for resources that can't have tags. */
 export function formatTaggedDescription(what: string, tags: OwnerTags): string {
   return `Slipway: ${what} ${JSON.stringify(tags)}`;
 }
 
-/** Reads the owner tags from a description; undefined where it has none, or somebody has edited them. */
+/** Reads the owner tags from a description; undefined if it has none, or somebody has edited them. */
 export function parseTaggedDescription(description: string | undefined): OwnerTags | undefined {
-  const text = /\{.*\}$/.exec(description ?? '')?.[0];
-  if (text === undefined) return undefined;
-  try {
-    return JSON.parse(text) as OwnerTags;
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
+  return parseJson(/\{.*\}$/.exec(description ?? '')?.[0]) as OwnerTags | undefined;
 }
 
 /**

@@ -7,7 +7,7 @@ import type { FirstBootConfig } from '../contract.ts';
 type FirstBootKeys = Pick<FirstBootConfig, 'hostKey' | 'authorizedKey'>;
 type MimePart = { readonly headers: readonly string[]; readonly body: string };
 
-/** What a cloud takes as user data, and how its user gives some. */
+/** How much user data a cloud accepts, and the flag for it. */
 export type UserDataLimit = {
   readonly provider: string;
   /** Bytes before any encoding. */
@@ -16,16 +16,19 @@ export type UserDataLimit = {
   readonly flag: string;
 };
 
-/** A user's own list of users leaves out the image's user, as whom Slipway logs in, unless the list names it too. */
+/**
+ * Finds a `users` list in the user's cloud-config. Such a list replaces the image's own user, as whom Slipway logs in,
+ * unless it names that user too.
+ */
 const USERS_SECTION = /^\s*"?users"?\s*:/m;
 const MIME_BOUNDARY = '=====slipway=====';
 const DEFAULT_USER_SECTION = 'users:\n  - default\n';
 
 /**
- * Builds the user data that cloud-init reads at the first boot: the user's part, and after it Slipway's keys. Later
- * parts win, so nothing of the user's replaces the bootstrap host key: neither an include nor a part that says itself
- * how cloud-init is to merge it. Lists grow: the user's own keys may log in as well. Throws USAGE where the result is
- * larger than the provider takes.
+ * Builds the user data that cloud-init reads at the first boot: the user's part, followed by Slipway's keys. Later
+ * parts win, so nothing in the user's part can replace the bootstrap host key, neither an include nor merge rules of
+ * its own. Lists are appended, so that the user's own keys can log in as well. Throws USAGE if the result is larger
+ * than the provider accepts.
  */
 export function buildCloudInitUserData(
   boot: FirstBootKeys,
@@ -40,7 +43,7 @@ export function buildCloudInitUserData(
     '',
     ...formatMimePart(toMimePart(userPart, limit.flag)),
     ...formatMimePart(cloudConfigPart(formatHostKeys(boot), 'dict(replace)+list()+str()')),
-    // A mapping that is not replaced passes its lists on to be merged.
+    // cloud-init merges the lists of a mapping only if it does not replace the mapping.
     ...formatMimePart(
       cloudConfigPart(
         formatAuthorizedKeys(boot) + (USERS_SECTION.test(userPart) ? DEFAULT_USER_SECTION : ''),
@@ -54,7 +57,7 @@ export function buildCloudInitUserData(
   if (bytes <= limit.maxBytes) return text;
   throw new SlipwayError(
     'USAGE',
-    `The user data are ${bytes} bytes together with Slipway's own, and ${limit.provider} takes at most ${limit.maxBytes}`,
+    `The user data is ${bytes} bytes together with Slipway's own, and ${limit.provider} accepts at most ${limit.maxBytes}`,
     { hint: `Use a short script that downloads the rest: ${limit.flag}` },
   );
 }
@@ -101,10 +104,7 @@ const CONTENT_TYPES: readonly (readonly [RegExp, string])[] = [
   [/^## template: *jinja/, 'text/jinja2'],
 ];
 
-/**
- * Converts the user's text to a part of the archive: with its own MIME headers where it has some, else by its first
- * line.
- */
+/** Converts the user's text to a part of the archive, with its own MIME headers or a type that its first line shows. */
 function toMimePart(userPart: string, flag: string): MimePart {
   const text = userPart.replaceAll('\r\n', '\n');
   if (/^(content-type|mime-version):/i.test(text)) {
@@ -123,8 +123,8 @@ function toMimePart(userPart: string, flag: string): MimePart {
 
 /**
  * Builds the startup script of a cloud whose images run no cloud-init: the template, after lines that set HOST_KEY,
- * HOST_KEY_PUBLIC and THEIRS (the user's script, or nothing). The values are base64, so that the shell reads none of
- * the user's text.
+ * HOST_KEY_PUBLIC and THEIRS (the user's script, or nothing). The values are base64, so that the shell interprets none
+ * of the user's text.
  */
 export async function buildStartupScript(
   template: string,
@@ -143,7 +143,7 @@ export async function buildStartupScript(
   ].join('\n');
 }
 
-/** Fails before anything exists or costs money where a file that an option names can't be read. */
+/** Throws USAGE, before anything exists or costs money, if a file that an option names can't be read. */
 export async function requireReadableFile(file: string | undefined, flag: string): Promise<void> {
   if (file === undefined) return;
   await access(file, constants.R_OK).catch((error: unknown) => {

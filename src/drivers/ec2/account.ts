@@ -9,7 +9,7 @@ const accountByCredentials = new Map<string, string>();
 
 /**
  * Refuses credentials of another account than the machine's, with which every resource would seem to be gone. Called
- * where nothing was found: a resource that shows has proved that the account is the right one.
+ * only if nothing was found: a resource that shows proves that the account is right.
  */
 export async function requireMachineAccount(aws: Ec2Connection, options: Ec2Options): Promise<void> {
   const { account, vpc } = options;
@@ -21,8 +21,8 @@ export async function requireMachineAccount(aws: Ec2Connection, options: Ec2Opti
 }
 
 /**
- * Returns the account of the credentials: the owner of the group `default`, which can't be shared as a VPC or another
- * group can. Undefined in a region where the account has no network of its own.
+ * Returns the account of the credentials: the owner of the group `default`, which can't be shared, unlike a VPC or
+ * another group. Undefined in a region where the account has no network of its own.
  */
 export async function findAccountId(aws: Ec2Connection): Promise<string | undefined> {
   const { SecurityGroups = [] }: DescribeSecurityGroupsCommandOutput = await aws.send(
@@ -37,10 +37,10 @@ export async function rememberAccount(aws: Ec2Connection, account: string | unde
   if (account !== undefined && account !== '') accountByCredentials.set(await getCredentialsKey(aws), account);
 }
 
-/** Servers that speak EC2's protocol may have account ids of another form, or none: the record keeps AWS's alone. */
+/** Returns whether this is an account id of AWS. Other servers with EC2's protocol may have other ids, or none. */
 export const isAwsAccountId = (account: string | undefined): account is string => /^\d{12}$/.test(account ?? '');
 
-/** Combines the access key, which may change between two calls, with the server that knows it. */
+/** Returns the access key, which may change between two calls, together with the server that accepts it. */
 async function getCredentialsKey({ client, endpoint }: Ec2Connection): Promise<string> {
   const { accessKeyId } = await client.config.credentials();
   return `${accessKeyId} ${endpoint()?.host ?? ''}`;
@@ -72,7 +72,7 @@ export function requireSameAccount({ account }: Pick<Ec2Options, 'account'>, cur
   if (account === undefined || current === undefined || current === '' || account === current) return;
   throw new SlipwayError(
     'CREDENTIALS',
-    `Your AWS credentials are of the account ${current}, and this machine is in ${account}`,
+    `Your AWS credentials belong to the account ${current}, and this machine is in ${account}`,
     { hint: credentialsHint(account) },
   );
 }

@@ -8,7 +8,7 @@ import type { Ec2Options } from './options.ts';
 import { KEY_PAIR_TAG, recordToTags, tagsToRecord, tagValueOf } from './tags.ts';
 
 /**
- * Tags an instance that another tool created for this machine, and the resources that are deleted with it: from then on
+ * Tags an instance that another tool created for this machine, and the resources that are deleted with it, so that
  * Slipway finds them as its own. `resource` is the instance's id, and after a slash the key pair that was imported for
  * it alone, which `rm` deletes too.
  */
@@ -18,8 +18,8 @@ export async function adoptInstance(
   call: DriverCall,
 ): Promise<Ec2Options> {
   return await withEc2(target.options, call, async (aws) => {
-    const [id = '', ...words] = resource.split('/');
-    const keyPair = words.join('/');
+    const [id = '', ...rest] = resource.split('/');
+    const keyPair = rest.join('/');
     const [instance] = await listInstances(aws, [
       { Name: 'instance-id', Values: [id] },
       { Name: 'instance-state-name', Values: LIVE_STATES },
@@ -43,7 +43,7 @@ async function tagInstance(
   requireNoOtherOwner(InstanceId, tagsToRecord(Tags), target.id, 'tags');
   const keyPairTag = keyPair !== '' && KeyName === keyPair ? { [KEY_PAIR_TAG]: keyPair } : {};
   const tags = { ...(await getOwnerTags(target, aws.call.computer)), ...keyPairTag };
-  // One request, so that all of the resources are tagged or none.
+  // One request, so that either all of the resources are tagged or none.
   await aws.send(
     `tagging ${InstanceId}`,
     new aws.sdk.CreateTagsCommand({

@@ -14,7 +14,7 @@ import { parseTags, recordToTags, tagValueOf } from './tags.ts';
 
 const RESIZE_RETRY_SECONDS = 120;
 
-/** Refuses what an existing instance can't become. Sends no request where nothing of the kind changes. */
+/** Refuses changes that an existing instance can't take. Sends no request if its type and callers don't change. */
 export async function requireAllowedChange(
   target: Target<Ec2Options>,
   before: Ec2Options,
@@ -70,10 +70,10 @@ async function requireOwnSecurityGroup(aws: Ec2Connection, target: Target<Ec2Opt
   );
 }
 
-/** EBS changes a disk once in hours, and not while it works on the last change. */
+/** EBS allows one change of a disk in several hours, and none while it applies the last one. */
 const RETRY_ON_NEXT_START = new Set(['VolumeModificationRateExceeded', 'IncorrectModificationState']);
 
-/** Applies the user's tags and the CIDR blocks that may connect to the existing resources. */
+/** Applies changed tags, and changed CIDR blocks that may connect, to the existing resources. */
 export async function applyChange(target: Target<Ec2Options>, before: Ec2Options, call: DriverCall): Promise<void> {
   await withEc2(target.options, call, async (aws) => {
     const hasNewCidrs = hasChangedAllowCidr(target, before);
@@ -97,19 +97,19 @@ async function updateTags(
   to: readonly string[],
 ): Promise<void> {
   if (ids.length === 0 || from.join() === to.join()) return;
-  const wanted = Object.fromEntries(parseTags(to));
-  const dropped = parseTags(from).filter(([key]) => !(key in wanted));
-  if (Object.keys(wanted).length > 0) {
-    const command = new aws.sdk.CreateTagsCommand({ Resources: [...ids], Tags: recordToTags(wanted) });
+  const tags = Object.fromEntries(parseTags(to));
+  const removed = parseTags(from).filter(([key]) => !(key in tags));
+  if (Object.keys(tags).length > 0) {
+    const command = new aws.sdk.CreateTagsCommand({ Resources: [...ids], Tags: recordToTags(tags) });
     await aws.send('setting its tags', command);
   }
-  if (dropped.length > 0) {
-    const Tags = dropped.map(([Key]) => ({ Key }));
+  if (removed.length > 0) {
+    const Tags = removed.map(([Key]) => ({ Key }));
     await aws.send('removing tags', new aws.sdk.DeleteTagsCommand({ Resources: [...ids], Tags }));
   }
 }
 
-/** Changes the type of a stopped instance and grows its disk; both take effect as it starts. */
+/** Changes the type of a stopped instance and grows its disk; both take effect at its next start. */
 export async function resizeInstance(aws: Ec2Connection, instance: AwsInstance, options: Ec2Options): Promise<void> {
   const { InstanceId, InstanceType, BlockDeviceMappings = [], RootDeviceName } = instance;
   if (InstanceId !== undefined && InstanceType !== undefined && InstanceType !== options.instanceType)
@@ -136,7 +136,7 @@ async function growDisk(aws: Ec2Connection, VolumeId: string, Size: number): Pro
   if ((Volumes[0]?.Size ?? Size) >= Size) return;
   await aws.send('growing its disk', new aws.sdk.ModifyVolumeCommand({ VolumeId, Size })).catch((error: unknown) => {
     if (!RETRY_ON_NEXT_START.has(causeAwsCode(error))) throw error;
-    // The machine was stopped for the change, and must start all the same.
+    // The machine was stopped for the change, and must start anyway.
     aws.call.note(`Its disk is not larger yet: ${formatAwsReason(error)}; the next start tries again`);
   });
 }

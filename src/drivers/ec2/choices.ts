@@ -7,7 +7,7 @@ import {
   type OptionAnswers,
 } from '../cloud/choices.ts';
 import type { DriverCall, OptionChoice } from '../contract.ts';
-import { findConfiguredRegion, withEc2 } from './client.ts';
+import { collectPages, findConfiguredRegion, withEc2 } from './client.ts';
 import { awsSettingsFiles } from './credentials.ts';
 import { listRegionNames } from './list-resources.ts';
 import { optionsSchema, type Ec2Options } from './options.ts';
@@ -31,7 +31,7 @@ export async function listProfiles(
   return unique.length < 2 ? [] : unique.map((value) => ({ value, note: '' }));
 }
 
-/** Returns the regions, the one of the AWS settings first. Any region knows all the others. */
+/** Returns the regions, the one of the AWS settings first. Every region can list all the others. */
 export async function listRegions(answers: OptionAnswers, call: DriverCall): Promise<readonly OptionChoice[]> {
   const options = connectionOptionsFrom(answers);
   const listFrom = async (region: string | undefined): Promise<readonly OptionChoice[]> =>
@@ -88,19 +88,11 @@ const COST_ESTIMATE = { perCpu: 15, perGib: 4 };
 
 export async function listInstanceTypes(answers: OptionAnswers, call: DriverCall): Promise<readonly OptionChoice[]> {
   return await withEc2(connectionOptionsFrom(answers), call, async (aws) => {
-    const found: InstanceTypeInfo[] = [];
-    let nextToken: string | undefined;
-    do {
-      const page: DescribeInstanceTypesCommandOutput = await aws.send(
-        'looking for instance types',
-        new aws.sdk.DescribeInstanceTypesCommand({
-          Filters: [{ Name: 'instance-type', Values: OFFERED_INSTANCE_TYPES }],
-          ...(nextToken === undefined ? {} : { NextToken: nextToken }),
-        }),
-      );
-      found.push(...(page.InstanceTypes ?? []));
-      nextToken = page.NextToken || undefined;
-    } while (nextToken !== undefined);
+    const Filters = [{ Name: 'instance-type', Values: OFFERED_INSTANCE_TYPES }];
+    const pages = await collectPages<DescribeInstanceTypesCommandOutput>((next) =>
+      aws.send('looking for instance types', new aws.sdk.DescribeInstanceTypesCommand({ Filters, ...next })),
+    );
+    const found = pages.flatMap(({ InstanceTypes = [] }) => InstanceTypes);
     return machineTypeChoices(found.map(toOfferedType), COST_ESTIMATE);
   });
 }

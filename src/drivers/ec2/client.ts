@@ -12,7 +12,7 @@ export type Ec2Connection = {
   readonly sdk: Ec2Sdk;
   readonly client: EC2Client;
   readonly call: DriverCall;
-  /** Sends a command; rejects with a SlipwayError whose sentence has `doing`. */
+  /** Sends a command; rejects with a SlipwayError whose message contains `doing`. */
   send<Out extends object>(doing: string, command: { readonly input: object }): Promise<Out>;
   /** Returns the endpoint that the user chose, known after the first request; undefined for AWS's own. */
   endpoint(): URL | undefined;
@@ -20,10 +20,10 @@ export type Ec2Connection = {
 };
 
 const CONNECT_TIMEOUT_MS = 10_000;
-/** A repeated request has the same token or name, so that a late answer to the first does no harm. */
+/** A retry uses the same token or name, so that a late response to the first request does no harm. */
 const REQUEST_TIMEOUT_MS = 20_000;
 
-/** Loads the SDK, which no other file does, so that commands for machines of other drivers do not. */
+/** Connects to EC2. Only this function loads the SDK, so that commands for machines of other drivers don't load it. */
 export async function connectEc2(
   options: Partial<Ec2Options>,
   call: DriverCall,
@@ -57,11 +57,25 @@ export async function connectEc2(
     },
     endpoint: () => endpoints.find(({ hostname }) => !/\.(amazonaws\.com(\.cn)?|api\.aws)$/.test(hostname)),
     close() {
-      // Ends requests that ran beside one that failed.
+      // Aborts requests that still run after another one has failed.
       closed.abort();
       client.destroy();
     },
   };
+}
+
+/** Sends a command once per page, with the token of the page before, and returns all pages. */
+export async function collectPages<Page extends { readonly NextToken?: string | undefined }>(
+  send: (next: { readonly NextToken?: string }) => Promise<Page>,
+): Promise<readonly Page[]> {
+  const pages: Page[] = [];
+  let token: string | undefined;
+  do {
+    const page = await send(token === undefined ? {} : { NextToken: token });
+    pages.push(page);
+    token = page.NextToken || undefined;
+  } while (token !== undefined);
+  return pages;
 }
 
 function createClient(
@@ -87,15 +101,15 @@ function createClient(
 }
 
 /**
- * Logs the SDK's warnings, which it would print itself. Drops its other lines: they contain requests, such as user
- * data.
+ * Returns a logger that passes on the SDK's warnings, which the SDK would otherwise print. Drops all other lines: they
+ * contain requests, such as user data.
  */
 function sdkLogger({ log }: DriverCall): Record<'debug' | 'info' | 'warn' | 'error', (text: unknown) => void> {
-  const nothing = (): void => {};
+  const ignore = (): void => {};
   return {
-    debug: nothing,
-    info: nothing,
-    error: nothing,
+    debug: ignore,
+    info: ignore,
+    error: ignore,
     warn: (text) => typeof text === 'string' && log(text.replaceAll(/\s+/g, ' ')),
   };
 }
@@ -128,7 +142,7 @@ export async function requireRegion({ client, call }: Ec2Connection): Promise<st
   }
 }
 
-/** Records where requests go: an endpoint may come from options, variables or settings, each in its own way. */
+/** Returns a list that gets the endpoint of the first request: options, variables and settings can each set one. */
 function watchEndpoint(client: EC2Client): readonly URL[] {
   const used: URL[] = [];
   client.middlewareStack.add(
@@ -142,7 +156,7 @@ function watchEndpoint(client: EC2Client): readonly URL[] {
   return used;
 }
 
-/** Shows one note for each kind of failure that the SDK retries in silence, and logs each attempt. */
+/** Shows one note for each kind of failure that the SDK retries silently, and logs each attempt. */
 function reportRetries(client: EC2Client, { note, log, signal }: DriverCall, isRetried: boolean): void {
   const noted = new Set<string>();
   client.middlewareStack.add(
@@ -160,12 +174,12 @@ function reportRetries(client: EC2Client, { note, log, signal }: DriverCall, isR
         throw error;
       }
     },
-    // After the SDK's own retries in the stack, so that it runs within each of them.
+    // Added after the SDK's retries in the stack, so that it runs for each attempt.
     { step: 'finalizeRequest', priority: 'low', name: 'slipwayReportRetries' },
   );
 }
 
-/** Opens a connection, runs `work` and closes the connection, also when the work fails. */
+/** Opens a connection, runs `work` and closes the connection, also if the work fails. */
 export async function withEc2<T>(
   options: Partial<Ec2Options>,
   call: DriverCall,

@@ -22,13 +22,13 @@ import { ensureSecurityGroup, resolveSecurityGroupIds } from './security-group.t
 import { buildTags } from './tags.ts';
 import { buildUserData, readUserData } from './user-data.ts';
 
-/** Capacity becomes free by the minute, but a create without any says so soon. */
+/** Capacity may become free within minutes, but a create should soon report that there is none. */
 const CAPACITY_RETRY_SECONDS = 15;
 /**
- * A client token whose instance was terminated can't be used for another one: then the token with the next number is.
+ * The client token of a terminated instance can't be used for another one, so each further attempt adds a number to it.
  */
 const MAX_LAUNCH_ATTEMPTS = 5;
-/** EC2 created nothing for a request that it refused so. */
+/** EC2 creates nothing for a request that it refuses with these errors. */
 const DEFINITE_REFUSALS: ReadonlySet<AwsErrorKind> = new Set([
   'credentials',
   'forbidden',
@@ -48,15 +48,15 @@ export async function createInstances(
 ): Promise<void> {
   const [first] = targets;
   const isBatch = targets.length > 1;
-  const setNames = async (answered: readonly AwsInstance[]): Promise<void> => {
-    if (isBatch) await setInstanceNames(aws, targets, answered);
+  const setNames = async (launched: readonly AwsInstance[]): Promise<void> => {
+    if (isBatch) await setInstanceNames(aws, targets, launched);
   };
   const doAllExist = async (): Promise<boolean> => {
     const all = await Promise.all(targets.map(async (target) => findInstances(aws, target)));
     return all.every((instances) => instances.length > 0);
   };
   if (await doAllExist()) return await setNames([]);
-  // The options that an earlier run resolved may be of another account than today's credentials.
+  // An earlier run may have resolved the options with credentials of another account.
   await requireMachineAccount(aws, first.options);
   if (!isBatch && (await hasBatchInstance(aws, first, call))) return;
   const input = await buildRequest(aws, targets, boot, call);
@@ -84,18 +84,15 @@ async function buildRequest(
 }
 
 type Launch = {
-  /**
-   * Only this machine or batch uses the token, so that a repeated request creates no second instance, whatever went
-   * wrong.
-   */
+  /** Only this machine or batch uses the token, so that a repeated request never creates a second instance. */
   readonly token: string;
   readonly input: RunInstancesCommandInput;
   readonly call: CreateCall;
-  /** Returns whether an earlier request's instances show. */
+  /** Returns whether the instances of an earlier request show. */
   readonly doAllExist: () => Promise<boolean>;
 };
 
-/** Requests the instances and returns those that the answer shows; none where an earlier request has created them. */
+/** Requests the instances and returns those in the response; none if an earlier request has created them. */
 async function launchInstances(aws: Ec2Connection, launch: Launch): Promise<readonly AwsInstance[]> {
   const { token, input, call } = launch;
   const waitUntilAllExist = (): Promise<boolean> =>
@@ -127,8 +124,8 @@ async function launchInstances(aws: Ec2Connection, launch: Launch): Promise<read
 }
 
 /**
- * Nothing will show up late: the security group is then the last thing that was created. A canceled request may have
- * reached EC2.
+ * Returns whether EC2 certainly created nothing, so that the security group is the last resource that was created.
+ * False for a canceled request, which may have reached EC2.
  */
 function isDefiniteRefusal(error: unknown): boolean {
   const cause = error instanceof SlipwayError ? error.cause : error;
@@ -147,7 +144,7 @@ async function runInstances(
   const isOne = input.MaxCount === 1;
   const doing = isOne ? 'creating the instance' : `creating ${input.MaxCount} instances`;
   const request = async (): Promise<RunInstancesCommandOutput> => {
-    // Before each attempt: the time in which its instances may show late starts then.
+    // Before each attempt, because its instances may show late, counted from then.
     await call.recordRequest(isOne ? 'instance' : BATCH_REQUEST);
     return await aws.send(doing, new aws.sdk.RunInstancesCommand(input));
   };
@@ -167,16 +164,16 @@ async function runInstances(
 }
 
 /**
- * Returns whether the bulk request of the machine's batch has created a live instance for it, which may show late:
- * waits for that before an instance is created for this machine alone.
+ * Returns whether the request for the machine's batch has created a live instance for it. The instance may show late,
+ * so this waits for it before another one is created for this machine alone.
  */
 async function hasBatchInstance(aws: Ec2Connection, target: Target<unknown>, call: CreateCall): Promise<boolean> {
   const request = lastBatchRequestOf(target);
   if (!request || Date.parse(request.at) + CONSISTENCY_WINDOW.seconds * 1000 <= Date.now()) return false;
-  const look = async (): Promise<readonly AwsInstance[] | undefined> => {
+  const find = async (): Promise<readonly AwsInstance[] | undefined> => {
     const found = await findInstances(aws, target, [...LIVE_STATES, ...TERMINATED_STATES]);
     return found.length > 0 ? found : undefined;
   };
-  const shown = await waitUntilVisible(request, look, CONSISTENCY_WINDOW, call);
+  const shown = await waitUntilVisible(request, find, CONSISTENCY_WINDOW, call);
   return shown?.some(isLive) ?? false;
 }

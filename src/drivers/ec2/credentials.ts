@@ -27,7 +27,7 @@ export async function checkCredentials(computer: Computer): Promise<DriverHealth
   if (exist.includes(true)) return { usable: true };
   return {
     usable: false,
-    reason: 'there are no AWS credentials in the environment nor in ~/.aws',
+    reason: 'there are no AWS credentials in the environment or in ~/.aws',
     fix: 'aws configure, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY',
   };
 }

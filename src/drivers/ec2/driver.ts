@@ -1,5 +1,5 @@
 import { addCosts } from '../cloud/prices.ts';
-import type { CloudDriverCode, DriverCall, InstanceStatus, Target } from '../contract.ts';
+import type { CloudDriverCode, CreateCall, DriverCall, FirstBootConfig, InstanceStatus, Target } from '../contract.ts';
 import { adoptInstance } from './adopt.ts';
 import { applyChange, requireAllowedChange } from './change-instance.ts';
 import { listInstanceTypes, listProfiles, listRegions } from './choices.ts';
@@ -23,40 +23,31 @@ export const driver: CloudDriverCode<Ec2Options> = {
         call.note('--ec2-block-duration-minutes has no effect: AWS no longer offers spot blocks');
     },
     async create(target, boot, call) {
-      await withEc2(target.options, call, (aws) => createInstances(aws, [target], boot, call));
+      await createAll([target], boot, call);
       return { bootApplied: false };
     },
     inspect,
     async remove(target, call) {
-      // A create that resolved no region has asked AWS for nothing.
+      // A create that resolved no region has sent no request to AWS.
       if (target.options.region === undefined) return;
       await withEc2(target.options, call, (aws) => removeMachine(aws, target, call));
     },
   },
   power: {
     start: startInstance,
-    async stop(target, { seconds }, call) {
-      await stopInstance(target, seconds, call);
-    },
-    async kill(target, call) {
-      await stopInstance(target, 0, call);
-    },
+    stop: stopInstance,
+    kill: (target, call) => stopInstance(target, { seconds: 0 }, call),
   },
   cloud: {
     async resolveOptions({ options }, call) {
       if (hasResolvedOptions(options)) return options;
       return await withEc2(options, call, (aws) => resolveOptions(aws, options));
     },
-    async createMany(targets, boot, call) {
-      const [first, ...others] = targets;
-      if (first) await withEc2(first.options, call, (aws) => createInstances(aws, [first, ...others], boot, call));
-    },
+    createMany: createAll,
     async allowCallerIp(target, call) {
       await withEc2(target.options, call, (aws) => allowCallerIp(aws, target));
     },
-    async listResources({ options, home }, call) {
-      return await listResources(options, home, call);
-    },
+    listResources,
     deleteResources,
     adopt: adoptInstance,
   },
@@ -70,6 +61,15 @@ export const driver: CloudDriverCode<Ec2Options> = {
   },
   prompts: { profile: listProfiles, region: listRegions, instanceType: listInstanceTypes },
 };
+
+/** Creates the machines of one account by one request. */
+async function createAll(
+  [first, ...others]: readonly Target<Ec2Options>[],
+  boot: FirstBootConfig,
+  call: CreateCall,
+): Promise<void> {
+  if (first) await withEc2(first.options, call, (aws) => createInstances(aws, [first, ...others], boot, call));
+}
 
 async function inspect(target: Target<Ec2Options>, call: DriverCall): Promise<InstanceStatus> {
   if (target.options.region === undefined) return { state: 'missing' };

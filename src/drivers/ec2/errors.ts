@@ -2,14 +2,14 @@ import { fixHint, RETRY_HINT } from '../cloud/errors.ts';
 import { canceledError, SlipwayError, type ErrorCode } from '../../errors.ts';
 
 /**
- * Returns AWS's code of an error, such as `InvalidGroup.NotFound`; of a request that did not reach AWS the SDK's or
- * Node's name.
+ * Returns AWS's code of an error, such as `InvalidGroup.NotFound`; if the request did not reach AWS, the SDK's or
+ * Node's name for the error.
  */
 export function awsCodeOf(error: unknown): string {
   if (!(error instanceof Error)) return '';
   const { code, Code } = error as { code?: unknown; Code?: unknown };
   const name = String(Code ?? (error.name === 'Error' ? (code ?? '') : error.name));
-  // A proxy answered, or a server that failed before it could say why.
+  // The response is a proxy's, or of a server that failed before it could give a reason.
   return isXmlParseError(error) || name === '' ? `HTTP ${httpStatusOf(error) ?? 'error'}` : name;
 }
 
@@ -60,7 +60,7 @@ export function errorKindOf(error: unknown): AwsErrorKind {
   return status >= 500 ? 'server' : 'refused';
 }
 
-/** Returns whether the SDK retries it: a throttled request, a failure of AWS, a missing answer. */
+/** Returns whether the SDK retries after this error: a throttled request, a failure of AWS, a missing response. */
 export function isRetryable(error: unknown): boolean {
   return ['throttled', 'server', 'unreachable'].includes(errorKindOf(error)) || (httpStatusOf(error) ?? 0) >= 500;
 }
@@ -104,8 +104,8 @@ const messageByKind: Readonly<Record<AwsErrorKind, string>> = {
 };
 
 /**
- * Returns an error whose message has AWS's own code and words after a sentence of Slipway's; `doing` says what the
- * request was for.
+ * Returns the error for a failed request. Its message is a sentence of Slipway's, followed by AWS's own code and text;
+ * `doing` says what the request was for.
  */
 export function toSlipwayError(error: unknown, doing: string, signal: AbortSignal, profile?: string): unknown {
   if (error instanceof SlipwayError || !(error instanceof Error)) return error;
@@ -122,19 +122,19 @@ export function toSlipwayError(error: unknown, doing: string, signal: AbortSigna
     `${sentence} (${doing}): ${awsCodeOf(error)}${words === '' ? '' : `, ${words}`}`,
     {
       hint: hintByKind[kind],
-      // Half a screen long, and useful only with `aws sts decode-authorization-message`.
+      // This text is half a screen long, and useful only with `aws sts decode-authorization-message`.
       ...(encoded === undefined ? {} : { detail: [`Encoded authorization failure message: ${encoded}`] }),
       cause: error,
     },
   );
 }
 
-/** Returns AWS's code of the error that a SlipwayError was made from. */
+/** Returns AWS's code of an error, or of the cause of a SlipwayError. */
 export function causeAwsCode(error: unknown): string {
   return awsCodeOf(error instanceof SlipwayError ? error.cause : error);
 }
 
-/** Returns AWS's own code and words, to stand within a sentence. */
+/** Returns AWS's own code and text, for use within a sentence. */
 export function formatAwsReason(error: unknown): string {
   const { cause } = error instanceof SlipwayError ? error : { cause: error };
   const words = cause instanceof Error ? (cause.message.split('\n')[0] ?? '').replace(/\.$/, '') : '';

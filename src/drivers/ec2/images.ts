@@ -7,8 +7,8 @@ import { imageCatalog, type Ec2Options } from './options.ts';
 type FoundImage = Image & { readonly ImageId: string };
 
 /**
- * Returns the image that the machine boots from. Throws USAGE where its instance type can't boot it, or its disk is too
- * small.
+ * Returns the image that the machine boots from. Throws USAGE if its instance type can't boot the image, or its disk is
+ * too small.
  */
 export async function resolveImage(aws: Ec2Connection, region: string, options: Ec2Options): Promise<FoundImage> {
   const [architectures, imagesById] = await Promise.all([
@@ -120,7 +120,7 @@ function requireImageFits(
   }
 }
 
-/** Returns the user of an image, as whom Slipway logs in where --ec2-ssh-user is not given. */
+/** Returns the default user of an image, as whom Slipway logs in without --ec2-ssh-user. */
 export function defaultSshUserOf({ OwnerId, Name = '', ImageOwnerAlias }: Image, { ami, image }: Ec2Options): string {
   if (ami === undefined) return imageCatalog[image].user;
   const known = Object.values(imageCatalog).find(({ owners }) => Object.values<string>(owners).includes(OwnerId ?? ''));

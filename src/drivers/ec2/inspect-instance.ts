@@ -7,11 +7,11 @@ import type { Ec2Connection } from './client.ts';
 import { TERMINATED_STATES, findInstances, isLive, LIVE_STATES } from './instances.ts';
 import type { Ec2Options } from './options.ts';
 
-/** An instance that has no address so long after its start will never have one. */
+/** An instance without an address this long after its start will never get one. */
 const ADDRESS_TIMEOUT_MS = 60_000;
 
 /**
- * Returns the status of the machine's instance. Rejects with EC2's own reason where EC2 itself has terminated the
+ * Returns the status of the machine's instance. Rejects with EC2's own reason if EC2 itself has terminated the
  * instance.
  */
 export async function inspectInstance(aws: Ec2Connection, target: Target<Ec2Options>): Promise<InstanceStatus> {
@@ -54,8 +54,8 @@ function statusWithoutAddress({ InstanceId, LaunchTime }: AwsInstance): Instance
 }
 
 /**
- * EC2 accepts a request and may terminate the instance a moment later: a disk quota, a KMS key it may not use, a spot
- * price.
+ * Throws EC2's reason if EC2 itself has terminated the instance. EC2 may accept a request and terminate its instance a
+ * moment later, because of a disk quota, a KMS key that it may not use, or a spot price.
  */
 function requireNotTerminatedByEc2({ InstanceId, StateReason }: AwsInstance, name: string): void {
   const { Code = '', Message = '' } = StateReason ?? {};

@@ -9,17 +9,17 @@ import type { Ec2Options } from './options.ts';
 import { tagValueOf } from './tags.ts';
 
 /**
- * Names each instance of a batch after its machine, since one request gave all of them one name. The names are for
- * people who look into the console; nothing depends on them.
+ * Names each instance of a batch after its machine, since one request gave all of them the same name. The names are for
+ * people who look at the console; nothing depends on them.
  */
 export async function setInstanceNames(
   aws: Ec2Connection,
   targets: readonly Target<Ec2Options>[],
-  answered: readonly AwsInstance[],
+  launched: readonly AwsInstance[],
 ): Promise<void> {
   await Promise.all(
     targets.map(async (target) => {
-      const known = answered.find(({ AmiLaunchIndex }) => AmiLaunchIndex === target.batch?.index);
+      const known = launched.find(({ AmiLaunchIndex }) => AmiLaunchIndex === target.batch?.index);
       const { InstanceId, Tags } = known ?? (await findInstances(aws, target))[0] ?? {};
       if (InstanceId !== undefined && tagValueOf(Tags, 'Name') !== target.name)
         await setInstanceName(aws, InstanceId, target.name);

@@ -11,7 +11,7 @@ export type Ec2InstanceSpec = {
   readonly terminateOnShutdown: boolean;
 };
 
-/** Pure. Returns the request for so many instances: everything that decides how they will be. */
+/** Pure. Returns the request for `count` instances, with all of their settings. */
 export function runInstancesInput(spec: Ec2InstanceSpec, count: number): RunInstancesCommandInput {
   const { options, userData, tags } = spec;
   const { iamInstanceProfile: profile, keypairName, cpuCredits } = options;

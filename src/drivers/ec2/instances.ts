@@ -1,7 +1,7 @@
 import type { DescribeInstancesCommandOutput, Instance as AwsInstance } from '@aws-sdk/client-ec2';
 import { pollUntil } from '../cloud/eventual-consistency.ts';
 import type { Target } from '../contract.ts';
-import type { Ec2Connection } from './client.ts';
+import { collectPages, type Ec2Connection } from './client.ts';
 import { tagValueOf } from './tags.ts';
 
 type Ec2TargetIdentity = Pick<Target<unknown>, 'id' | 'batch' | 'adoptedResource'>;
@@ -9,17 +9,17 @@ type Ec2TargetIdentity = Pick<Target<unknown>, 'id' | 'batch' | 'adoptedResource
 export const LIVE_STATES = ['pending', 'running', 'stopping', 'stopped'];
 export const TERMINATED_STATES = ['shutting-down', 'terminated'];
 /**
- * EC2 shows what it created within seconds; a resource that does not show so long after its request was never created.
+ * EC2 shows a new resource within seconds; one that does not show this long after its request was never created.
  */
 export const CONSISTENCY_WINDOW = { provider: 'EC2', seconds: 60 };
-/** A resource that EC2 has just confirmed may be unknown to its other servers for so long. */
+/** How long a resource that EC2 has confirmed may be unknown to its other servers. */
 export const CONSISTENCY_RETRY_SECONDS = 30;
 
 export const isLive = ({ State }: AwsInstance): boolean => LIVE_STATES.includes(State?.Name ?? '');
 
 /**
- * Returns the instances of a machine in these states, the oldest first: its own, and the one with its index in the
- * batch that it was created with.
+ * Returns the instances of a machine in these states, the oldest first: its own, and the one with its index in its
+ * batch.
  */
 export async function findInstances(
   aws: Ec2Connection,
@@ -40,7 +40,7 @@ export async function findInstances(
     );
 }
 
-/** Returns the live instances of the machine's batch, without its own. */
+/** Returns the live instances of the other machines in the machine's batch. */
 export async function findBatchSiblings(
   aws: Ec2Connection,
   { batch }: Ec2TargetIdentity,
@@ -57,20 +57,10 @@ export async function listInstances(
   aws: Ec2Connection,
   filters: readonly { readonly Name: string; readonly Values: string[] }[],
 ): Promise<readonly AwsInstance[]> {
-  const found: AwsInstance[] = [];
-  let nextToken: string | undefined;
-  do {
-    const page: DescribeInstancesCommandOutput = await aws.send(
-      'looking for its instances',
-      new aws.sdk.DescribeInstancesCommand({
-        Filters: [...filters],
-        ...(nextToken === undefined ? {} : { NextToken: nextToken }),
-      }),
-    );
-    for (const { Instances = [] } of page.Reservations ?? []) found.push(...Instances);
-    nextToken = page.NextToken || undefined;
-  } while (nextToken !== undefined);
-  return found;
+  const pages = await collectPages<DescribeInstancesCommandOutput>((next) =>
+    aws.send('looking for its instances', new aws.sdk.DescribeInstancesCommand({ Filters: [...filters], ...next })),
+  );
+  return pages.flatMap(({ Reservations = [] }) => Reservations.flatMap(({ Instances = [] }) => Instances));
 }
 
 function launchTimeOf({ LaunchTime }: AwsInstance): number {
@@ -78,8 +68,8 @@ function launchTimeOf({ LaunchTime }: AwsInstance): number {
 }
 
 /**
- * Waits until all of these instances are in one of these states, or EC2 shows them no longer; false where they are not
- * in time.
+ * Waits until each of these instances is in one of these states, or EC2 no longer shows it. Returns false if that takes
+ * longer than `seconds`.
  */
 export async function waitForInstanceState(
   aws: Ec2Connection,

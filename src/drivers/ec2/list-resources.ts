@@ -25,13 +25,12 @@ import { tagsToRecord } from './tags.ts';
 const REGION_CONCURRENCY = 8;
 
 /**
- * Lists the resources of one store of machines, or of all stores, in one region or in all that the account uses. An
- * organisation may close regions to its accounts, which then refuse each request: a note names them, unless every
+ * Lists the resources of one store of machines, or of all stores, in one region or in all regions of the account. An
+ * organization may close regions to its accounts. These regions refuse each request: a note names them, unless every
  * region refuses.
  */
 export async function listResources(
-  options: Ec2Options,
-  home: string | undefined,
+  { options, home }: { readonly options: Ec2Options; readonly home: string | undefined },
   call: DriverCall,
 ): Promise<readonly CloudResource[]> {
   const regions = options.region === undefined ? await listAccountRegions(options, call) : [options.region];
@@ -56,7 +55,7 @@ export async function listResources(
   return found;
 }
 
-/** Any region knows all the others. */
+/** Lists the account's regions. Any region can list all the others. */
 async function listAccountRegions(options: Ec2Options, call: DriverCall): Promise<readonly string[]> {
   return await withEc2(options, call, async (aws) =>
     (await findConfiguredRegion(aws)) === undefined

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { allowCidrOption, dockerMachineAliasesOf, nonEmptyString, openPortOption } from '../cloud/options.ts';
-import type { OptionChange } from '../contract.ts';
+import { changeKindsOf } from '../cloud/option-changes.ts';
 
 const dockerMachineAliases = dockerMachineAliasesOf('amazonec2');
 
@@ -12,9 +12,7 @@ const debianImagePatterns = (version: number): readonly string[] => [
   `debian-${version}-arm64-*`,
 ];
 
-/**
- * Images by name: Slipway takes the newest of the distribution's own account, which differs between AWS's partitions.
- */
+/** Images by name. Slipway uses the newest of the distribution's own account, which differs between AWS partitions. */
 export const imageCatalog = {
   'debian-13': { owners: DEBIAN_ACCOUNTS, patterns: debianImagePatterns(13), user: 'admin' },
   'debian-12': { owners: DEBIAN_ACCOUNTS, patterns: debianImagePatterns(12), user: 'admin' },
@@ -319,29 +317,25 @@ export const optionsSchema = z.object({
 
 export type Ec2Options = z.output<typeof optionsSchema>;
 
-/** Options that direct Slipway alone, or that `applyChange` applies to existing resources. */
-const LIVE_OPTIONS: ReadonlySet<string> = new Set([
-  'tags',
-  'allowCidr',
-  'usePrivateAddress',
-  'profile',
-  'account',
-  'endpoint',
-  'insecureTransport',
-  'retries',
-  'blockDurationMinutes',
-]);
-
-export function changeKindOf(option: string, from: unknown, to: unknown): OptionChange {
-  if (option === 'instanceType') return 'restart';
-  // EC2 can grow a disk, and not shrink it.
-  if (option === 'rootSize') return Number(to) > Number(from) ? 'restart' : 'replace';
-  return LIVE_OPTIONS.has(option) ? 'live' : 'replace';
-}
+export const changeKindOf = changeKindsOf({
+  typeOption: 'instanceType',
+  diskSizeOption: 'rootSize',
+  liveOptions: [
+    'tags',
+    'allowCidr',
+    'usePrivateAddress',
+    'profile',
+    'account',
+    'endpoint',
+    'insecureTransport',
+    'retries',
+    'blockDurationMinutes',
+  ],
+});
 
 const TEXT_VALUE = { value: 'text' };
 
-/** Credentials as scripts for docker-machine give them; they hold for one run. */
+/** Credentials as flags, as scripts for docker-machine pass them; they apply to one run. */
 export const credentialsSchema = z.object({
   accessKey: nonEmptyString()
     .optional()

@@ -1,8 +1,8 @@
 import { createPriceList } from '../cloud/prices.ts';
 
 /**
- * US dollars an hour on demand, Linux, us-east-1, from AWS's public list of 2026-11; other regions cost up to half as
- * much again. For estimates only: a type that the list does not have has no known price.
+ * US dollars an hour on demand, Linux, us-east-1, from AWS's public list of 2026-11; other regions cost up to 50% more.
+ * For estimates only: a type that is not in this list has no known price.
  */
 const HOURLY_PRICES: Readonly<Record<string, number>> = {
   't2.nano': 0.0058,

@@ -31,16 +31,16 @@ import { KEY_PAIR_TAG, tagValueOf } from './tags.ts';
 const DISK_DETACH_SECONDS = 60;
 const TERMINATION_SECONDS = 300;
 
-/** Deletes every resource that carries the machine's id. Succeeds where there is none. */
+/** Deletes every resource that carries the machine's id. Succeeds if there is none. */
 export async function removeMachine(aws: Ec2Connection, target: Target<Ec2Options>, call: DriverCall): Promise<void> {
   await requireMachineAccount(aws, target.options);
   const requests = await listSpotRequests(aws, target);
   if (requests.length > 0) await cancelSpotRequests(aws, requests);
   const instances = await waitForRequestedInstances(aws, target, call);
-  // Before the instance, since only the instance names its key pair.
+  // Before the instance is gone, since only the instance's tags name its key pair.
   for (const { Tags } of instances) await deleteKeyPair(aws, tagValueOf(Tags, KEY_PAIR_TAG));
   await terminateInstances(aws, instances);
-  // After the termination: of several machines that are removed at the same time, the last one deletes what they share.
+  // After the termination: if several machines are removed at the same time, the last one deletes what they share.
   const isShared = (await findBatchSiblings(aws, target)).length > 0;
   const isOwned = ({ id, tags }: TaggedResource): boolean =>
     !isShared || tagValueOf(tags, 'slipway-id') === target.id || isAttachedToAny(instances, id);
@@ -50,10 +50,7 @@ export async function removeMachine(aws: Ec2Connection, target: Target<Ec2Option
   for (const { GroupId } of groups) if (GroupId !== undefined) await deleteSecurityGroup(aws, GroupId, call);
 }
 
-/**
- * A resource that carries the machine's id or its batch's; a batch's id does not tell which machine of the batch it
- * belongs to.
- */
+/** A resource that carries the machine's id, or its batch's, which does not say to which machine it belongs. */
 type TaggedResource = { readonly id: string | undefined; readonly tags: readonly Tag[] | undefined };
 
 /** Returns whether a disk or network interface was attached to one of these instances when EC2 last showed them. */
@@ -65,21 +62,21 @@ function isAttachedToAny(instances: readonly AwsInstance[], id: string | undefin
   );
 }
 
-/** Returns the machine's live instances; waits where an interrupted create may have requested one a moment ago. */
+/** Returns the machine's live instances; waits if an interrupted create may have requested one a moment ago. */
 async function waitForRequestedInstances(
   aws: Ec2Connection,
   target: Target<Ec2Options>,
   call: DriverCall,
 ): Promise<readonly AwsInstance[]> {
-  const look = async (): Promise<readonly AwsInstance[] | undefined> => {
+  const find = async (): Promise<readonly AwsInstance[] | undefined> => {
     const found = await findInstances(aws, target, [...LIVE_STATES, ...TERMINATED_STATES]);
     return found.length > 0 ? found : undefined;
   };
-  // Nothing was requested after a security group that was the last request and exists.
+  // If the last request was for a security group, and that exists, no instance was requested.
   const isComplete = async (): Promise<boolean> =>
     target.lastRequest?.what === 'security group' &&
     (await listOwnedSecurityGroups(aws, ownerIdsOf(target))).length > 0;
-  const found = await waitUntilVisible(target.lastRequest, look, { ...CONSISTENCY_WINDOW, isComplete }, call);
+  const found = await waitUntilVisible(target.lastRequest, find, { ...CONSISTENCY_WINDOW, isComplete }, call);
   return (found ?? []).filter(isLive);
 }
 
@@ -93,8 +90,8 @@ export async function terminateInstances(aws: Ec2Connection, instances: readonly
   };
   await terminate(ids).catch(async (error: unknown) => {
     if (causeAwsCode(error) !== 'InvalidInstanceID.NotFound') throw error;
-    // EC2 refuses the whole request for one instance that is gone already; a new one may be unknown to some of its
-    // servers.
+    // EC2 refuses the entire request if one instance is gone already. A new instance may still be unknown to some of
+    // its servers.
     await retry(
       doing,
       async () => {
@@ -143,19 +140,19 @@ export async function cancelSpotRequests(aws: Ec2Connection, ids: readonly strin
       'canceling its spot request',
       new aws.sdk.CancelSpotInstanceRequestsCommand({ SpotInstanceRequestIds: [...ids] }),
     )
-    // EC2 forgets a request that was closed long ago.
+    // EC2 no longer knows a request that was closed long ago.
     .catch(ignoreCode('InvalidSpotInstanceRequestID.NotFound'));
 }
 
-/** Deletes the key pair that another tool imported for the instance alone; EC2 accepts this where there is none. */
+/** Deletes the key pair that another tool imported for the instance alone. EC2 accepts this for a missing key pair. */
 async function deleteKeyPair(aws: Ec2Connection, KeyName: string): Promise<void> {
   if (KeyName === '') return;
   await aws.send('deleting its key pair', new aws.sdk.DeleteKeyPairCommand({ KeyName }));
 }
 
 /**
- * Deletes the disks that EC2 did not delete with their instance; waits for those that a terminated instance still
- * holds.
+ * Deletes the disks that EC2 did not delete with their instance; waits for those still attached to a terminated
+ * instance.
  */
 async function deleteDisks(
   aws: Ec2Connection,
@@ -163,7 +160,7 @@ async function deleteDisks(
   terminated: readonly AwsInstance[],
   isOwned: (resource: TaggedResource) => boolean,
 ): Promise<void> {
-  let held: readonly Volume[] = [];
+  let attached: readonly Volume[] = [];
   const deleteDetached = async (): Promise<boolean> => {
     const { Volumes = [] }: DescribeVolumesCommandOutput = await aws.send(
       'looking for its disks',
@@ -172,16 +169,16 @@ async function deleteDisks(
     const owned = Volumes.filter(({ VolumeId, Tags }) => isOwned({ id: VolumeId, tags: Tags }));
     for (const { VolumeId, State } of owned)
       if (VolumeId !== undefined && State === 'available') await deleteDisk(aws, VolumeId);
-    held = owned.filter(
+    attached = owned.filter(
       ({ State, Attachments = [] }) =>
         State === 'in-use' &&
         Attachments.some(({ InstanceId }) => terminated.some((instance) => instance.InstanceId === InstanceId)),
     );
-    return held.length === 0;
+    return attached.length === 0;
   };
   if (await pollUntil(deleteDetached, { seconds: DISK_DETACH_SECONDS }, aws.call.signal)) return;
-  // EC2 then says in its own words why it can't delete them.
-  for (const { VolumeId } of held) if (VolumeId !== undefined) await deleteDisk(aws, VolumeId);
+  // These requests fail with EC2's own reason.
+  for (const { VolumeId } of attached) if (VolumeId !== undefined) await deleteDisk(aws, VolumeId);
 }
 
 export async function deleteDisk(aws: Ec2Connection, VolumeId: string): Promise<void> {
@@ -217,7 +214,7 @@ export async function deleteNetworkInterface(aws: Ec2Connection, NetworkInterfac
     .catch(ignoreCode('InvalidNetworkInterfaceID.NotFound'));
 }
 
-/** Returns a handler that takes an error of this code for success: the resource is gone already. */
+/** Returns a handler that ignores errors with this code: the resource is gone already. */
 function ignoreCode(code: string): (error: unknown) => void {
   return (error) => {
     if (causeAwsCode(error) !== code) throw error;

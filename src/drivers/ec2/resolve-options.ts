@@ -13,8 +13,8 @@ export function hasResolvedOptions({ region, vpc, account, ami, deviceName, sshU
 
 /**
  * Asks AWS for every option that the user left open; creates nothing. A RunInstances with DryRun would not help: it
- * checks neither quota nor capacity, and where a policy allows only Slipway's security groups, AWS would refuse it
- * since no group exists yet.
+ * checks neither quota nor capacity, and if a policy allows only Slipway's security groups, AWS would refuse it because
+ * no group exists yet.
  */
 export async function resolveOptions(aws: Ec2Connection, options: Ec2Options): Promise<Ec2Options> {
   const region = await requireRegion(aws);
@@ -88,8 +88,8 @@ async function findSubnet(aws: Ec2Connection, id: string): Promise<Subnet | unde
 }
 
 /**
- * Returns the subnet that the request has to name; undefined where AWS may choose among the default ones, which it does
- * by free capacity. It may where all of these give public addresses as the options want it.
+ * Returns the subnet that the request has to name; undefined to let AWS choose a default subnet by free capacity, which
+ * requires that all of them assign public addresses as the options want.
  */
 async function chooseSubnet(
   aws: Ec2Connection,

@@ -1,4 +1,4 @@
-// Exported by name, so that the bundle has these commands and no others of the package's seven hundred.
+// Exported by name, so that the bundle includes only these of the package's seven hundred commands.
 export {
   AuthorizeSecurityGroupIngressCommand,
   CancelSpotInstanceRequestsCommand,

@@ -39,9 +39,7 @@ export async function listOwnedSecurityGroups(
   return SecurityGroups;
 }
 
-/**
- * Returns the machine's own security group, or the one that its batch shares; undefined where Slipway has created none.
- */
+/** Returns the machine's own security group, or the one that its batch shares; undefined if Slipway created none. */
 export async function findSecurityGroup(
   aws: Ec2Connection,
   target: Pick<Target<unknown>, 'id' | 'batch'>,
@@ -71,8 +69,8 @@ async function getVpcCidr(aws: Ec2Connection, { vpc }: Ec2Options): Promise<stri
 }
 
 /**
- * Creates the security group of a machine or batch, or finds it, and allows what its options say. Returns its id;
- * undefined where the user wants none.
+ * Finds or creates the security group of a machine or batch, and allows the connections that its options name. Returns
+ * its id; undefined if the user wants none.
  */
 export async function ensureSecurityGroup(
   aws: Ec2Connection,
@@ -84,7 +82,7 @@ export async function ensureSecurityGroup(
   const { securityGroupReadonly, securityGroup, sshPort, openPort } = target.options;
   if (securityGroupReadonly && securityGroup.length > 0) return undefined;
   const [found] = await listOwnedSecurityGroups(aws, [ownerIdOf(target)]);
-  // Before the group exists: where the caller's address can't be found, nothing needs to be created.
+  // Before the group exists: if the caller's address can't be determined, this fails without leaving anything behind.
   const allowedCidrs = await getAllowedCidrs(aws, target.options);
   const { callers, everyone } = desiredFirewall({ ports: [sshPort, enginePort], allowedCidrs, openPort });
   const id = found?.GroupId ?? (await createSecurityGroup(aws, target, tags, call));
@@ -113,7 +111,7 @@ async function createSecurityGroup(
     );
     return GroupId;
   } catch (error) {
-    // The answer to an earlier request was lost, or EC2 does not show the group yet.
+    // The response to an earlier request was lost, or EC2 does not show the group yet.
     if (causeAwsCode(error) !== 'InvalidGroup.Duplicate') throw error;
     return await retry('its security group', () => getSecurityGroupIdByName(aws, GroupName, vpc), {
       transientReason: (reason) => (reason instanceof NotVisibleError ? 'EC2 does not show it yet' : undefined),
@@ -149,7 +147,7 @@ async function listSecurityGroupsByName(
   return SecurityGroups;
 }
 
-/** Returns one permission for each port: EC2 knows no list of ports. */
+/** Returns one permission for each port: a permission of EC2 has no list of ports. */
 function toIpPermissions({ ports, cidrs }: AllowRule): readonly IpPermission[] {
   return ports.map((port) => toIpPermission(port, cidrs));
 }
@@ -167,8 +165,8 @@ function toIpPermission({ port, protocol }: FirewallPort, cidrs: readonly string
 }
 
 /**
- * Adds the permissions in one request, or one by one where the group has some of them: EC2 refuses the whole request
- * then.
+ * Adds the permissions in one request, or one by one if the group already has some of them: EC2 then refuses the
+ * entire request.
  */
 async function authorizeIngress(
   aws: Ec2Connection,
@@ -210,11 +208,11 @@ function splitIpPermission({ IpRanges = [], Ipv6Ranges = [], ...rest }: IpPermis
   ];
 }
 
-/** Lets the caller's current address through to every port that the group opens to some addresses. */
+/** Allows the caller's current address on every port that the group opens to some addresses. */
 export async function allowCallerIp(aws: Ec2Connection, target: Target<Ec2Options>): Promise<void> {
   const { options } = target;
   if (options.allowCidr.length > 0) return;
-  // Before the caller's address: the first request also shows the SDK's endpoint, by which the address is found.
+  // Before the lookup of the caller's address, which needs the SDK's endpoint: only a request reveals it.
   const group = await findSecurityGroup(aws, target);
   if (group?.GroupId === undefined) return;
   const callers = await getAllowedCidrs(aws, options);
@@ -230,7 +228,7 @@ export async function allowCallerIp(aws: Ec2Connection, target: Target<Ec2Option
   for (const cidr of callers) noteAllowedCaller(aws.call, cidr, target.name);
 }
 
-/** Applies another `allowCidr`: first allows the new blocks, then revokes those that the option no longer names. */
+/** Applies a changed `allowCidr`: first allows the new blocks, then revokes those that the option no longer names. */
 export async function replaceAllowedCidrs(
   aws: Ec2Connection,
   { GroupId, IpPermissions = [], Tags = [] }: SecurityGroup,
@@ -248,10 +246,10 @@ export async function replaceAllowedCidrs(
   });
   if (callers.ports.length > 0) await authorizeIngress(aws, GroupId, toIpPermissions(callers), Tags);
   const previous = before.length > 0 ? before : forCallers.flatMap(cidrsOf);
-  const dropped = new Set(previous.filter((cidr) => !cidrs.includes(cidr)));
+  const removed = new Set(previous.filter((cidr) => !cidrs.includes(cidr)));
   const revoked = forCallers
     .flatMap(splitIpPermission)
-    .filter((permission) => cidrsOf(permission).every((cidr) => dropped.has(cidr)));
+    .filter((permission) => cidrsOf(permission).every((cidr) => removed.has(cidr)));
   if (revoked.length === 0) return;
   await aws.send(
     'closing its security group to others',
@@ -284,7 +282,7 @@ export async function resolveSecurityGroupIds(
   });
 }
 
-/** Deletes the group as soon as nothing uses it, which EC2 notices late. Succeeds where it is gone already. */
+/** Deletes the group as soon as nothing uses it, which EC2 notices late. Succeeds if the group is gone already. */
 export async function deleteSecurityGroup(aws: Ec2Connection, GroupId: string, call: DriverCall): Promise<void> {
   const doing = 'deleting its security group';
   await retry(doing, () => aws.send(doing, new aws.sdk.DeleteSecurityGroupCommand({ GroupId })), {

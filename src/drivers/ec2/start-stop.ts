@@ -29,8 +29,12 @@ export async function startInstance(target: Target<Ec2Options>, call: DriverCall
   });
 }
 
-/** Lets the instance shut itself down within so many seconds, then stops it by force. */
-export async function stopInstance(target: Target<Ec2Options>, seconds: number, call: DriverCall): Promise<void> {
+/** Lets the instance shut itself down within `seconds`, then stops it by force. */
+export async function stopInstance(
+  target: Target<Ec2Options>,
+  { seconds }: { readonly seconds: number },
+  call: DriverCall,
+): Promise<void> {
   await withEc2(target.options, call, async (aws) => {
     const { InstanceId: id, State, InstanceLifecycle } = await requireInstance(aws, target);
     if (State?.Name === 'stopped') return;

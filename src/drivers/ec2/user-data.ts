@@ -13,7 +13,7 @@ export function buildUserData(
   return buildCloudInitUserData(boot, userPart, USER_DATA_LIMIT);
 }
 
-/** Reads the user's own part; undefined where there is none. */
+/** Reads the user's own part; undefined if there is none. */
 export async function readUserData({ userData: file }: Ec2Options): Promise<string | undefined> {
   if (file === undefined) return undefined;
   await requireReadableFile(file, USER_DATA_LIMIT.flag);

@@ -5,7 +5,7 @@ import type { Ec2Options } from './options.ts';
 import { parseTags } from './tags.ts';
 import { readUserData, buildUserData } from './user-data.ts';
 
-/** Stands for keys that do not exist yet, and is as long as they can be. */
+/** Placeholders for keys that do not exist yet, as long as keys can be. */
 const SAMPLE_KEYS = {
   hostKey: { private: `${'x'.repeat(70)}\n`.repeat(8), public: 'x'.repeat(80) },
   authorizedKey: 'x'.repeat(160),
@@ -25,7 +25,10 @@ export async function requireValidOptions(options: Ec2Options): Promise<void> {
   buildUserData(SAMPLE_KEYS, await readUserData(options));
 }
 
-/** Users often give the public half by mistake, and SSH would say so only when there is an instance to pay for. */
+/**
+ * Requires a private key. Users often give the public half by mistake, which SSH would report only when an instance
+ * already costs money.
+ */
 async function requirePrivateKey(file: string | undefined): Promise<void> {
   if (file === undefined) return;
   await requireReadableFile(file, '--ec2-ssh-key');
@@ -35,7 +38,7 @@ async function requirePrivateKey(file: string | undefined): Promise<void> {
   });
 }
 
-/** RunInstances would refuse these only after a security group exists. */
+/** Refuses options of the root disk that RunInstances would refuse only after a security group exists. */
 function requireValidVolumeOptions({ volumeType, volumeIops, volumeThroughput }: Ec2Options): void {
   if (volumeType.startsWith('io') && volumeIops === undefined) {
     throw new SlipwayError('USAGE', `A root disk of type ${volumeType} needs a number of IOPS`, {

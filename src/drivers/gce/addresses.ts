@@ -11,8 +11,8 @@ import { addressName } from './resource-names.ts';
 type Address = { readonly address?: string };
 
 /**
- * Returns the static address of the instance, which Slipway reserves or the user has; undefined where it gets any
- * address or none.
+ * Returns the static address of the instance: one of the user's, or one that Slipway reserves. Undefined if the
+ * instance gets any address, or none.
  */
 export async function ensureAddress(
   gce: GceConnection,
@@ -32,7 +32,7 @@ export async function ensureAddress(
     throw new SlipwayError('USAGE', `The address ${address} does not exist in ${region}`, {
       hint: 'To reserve a new one: --gce-address static',
     });
-  // Not all versions of the API take labels here.
+  // Not all versions of the API accept labels here.
   const addressResource = { name, addressType: 'EXTERNAL', description: formatTaggedDescription('an address', tags) };
   await createOnce(
     gce,

@@ -13,8 +13,8 @@ type LabeledDisk = {
 };
 
 /**
- * Labels an instance that another tool created for this machine, and its boot disk: from then on Slipway finds both as
- * its own. `resource` is `zone/name`.
+ * Labels an instance that another tool created for this machine, and its boot disk, so that Slipway finds both as its
+ * own. `resource` is `zone/name`.
  */
 export async function adoptInstance(
   target: Target<GceOptions>,
@@ -27,7 +27,7 @@ export async function adoptInstance(
     const { project } = gce;
     const labels = { ...(await getOwnerTags(target, call.computer)), 'slipway-name': nameLabel(target.name) };
     if (instance) requireNoOtherOwner(name, instance.labels ?? {}, target.id, 'labels');
-    // The disk first: the instance's label then proves that both are labeled.
+    // The disk first, so that the instance's label proves that both are labeled.
     const disk = instance?.disks?.find(({ boot }) => boot === true)?.source ?? `disks/${name}-disk`;
     await labelDisk(gce, zone, resourceNameOf(disk), labels);
     if (instance && instance.labels?.['slipway-id'] !== target.id)

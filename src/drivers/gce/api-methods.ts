@@ -1,6 +1,6 @@
 /**
- * Every API method that this driver calls, by the client of Google's package. The bundle has the messages of these and
- * no others (build.mjs), since the package has those of a hundred services.
+ * Every API method that this driver calls, by the client of Google's package. The bundle includes only the messages of
+ * these (build.mjs), since the package has those of a hundred services.
  */
 export const CALLS = {
   AddressesClient: ['get', 'insert', 'delete', 'aggregatedList'],

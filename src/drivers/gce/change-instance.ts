@@ -9,7 +9,7 @@ import { runOperation } from './operation.ts';
 import type { GceOptions } from './options.ts';
 import { findMachineType, noMachineTypeError } from './resolve-options.ts';
 
-/** Applies the user's labels and network tags and the CIDR blocks that may connect to the existing resources. */
+/** Applies changed labels and network tags, and changed CIDR blocks that may connect, to the existing resources. */
 export async function applyChange(target: Target<GceOptions>, before: GceOptions, call: DriverCall): Promise<void> {
   const { options } = target;
   await withGce(options, call, async (gce) => {
@@ -21,7 +21,7 @@ export async function applyChange(target: Target<GceOptions>, before: GceOptions
   });
 }
 
-/** Refuses a type that does not exist, and callers who could then connect to other machines too. Changes nothing. */
+/** Refuses a type that does not exist, and callers that would be able to connect to other machines. Changes nothing. */
 export async function requireAllowedChange(
   target: Target<GceOptions>,
   before: GceOptions,
@@ -50,14 +50,14 @@ async function requireOwnFirewallRule(gce: GceConnection, target: Target<GceOpti
 
 /** Returns the id in the name of the instance's firewall rule: its batch's, or its own where it was created alone. */
 function ruleOwnerIdOf(instance: GceInstance | undefined, target: Target<GceOptions>): string {
-  // The labels of an existing instance are its owner's.
+  // The labels of an existing instance belong to its owner.
   return (target.options.useExisting ? undefined : instance?.labels?.['slipway-id']) ?? ownerIdOf(target);
 }
 
 async function requireCompatibleType(gce: GceConnection, options: GceOptions, before: GceOptions): Promise<void> {
-  const [type, last] = await Promise.all([findMachineType(gce, options), findMachineType(gce, before)]);
+  const [type, currentType] = await Promise.all([findMachineType(gce, options), findMachineType(gce, before)]);
   if (!type) throw noMachineTypeError(options);
-  const [to = '', from = to] = [type.architecture, last?.architecture];
+  const [to = '', from = to] = [type.architecture, currentType?.architecture];
   if (to === '' || from === to) return;
   throw new SlipwayError('USAGE', `${options.machineType} is ${to}, and the disk of the machine is for ${from}`, {
     hint: 'Choose another --gce-machine-type, or create another machine',
@@ -73,13 +73,13 @@ async function updateLabels(
   { labels, zone }: GceOptions,
 ): Promise<void> {
   const replaced = Object.keys(parseLabels(before.labels));
-  const kept = Object.entries(instance.labels ?? {}).filter(([key]) => !replaced.includes(key));
+  const others = Object.entries(instance.labels ?? {}).filter(([key]) => !replaced.includes(key));
   await runOperation(gce, 'setting its labels', 'InstancesClient', 'setLabels', {
     zone,
     instance: instance.name,
     instancesSetLabelsRequestResource: {
       labelFingerprint: instance.labelFingerprint,
-      labels: { ...parseLabels(labels), ...Object.fromEntries(kept) },
+      labels: { ...parseLabels(labels), ...Object.fromEntries(others) },
     },
   });
 }
@@ -91,18 +91,18 @@ async function updateNetworkTags(
   { tags, zone }: GceOptions,
 ): Promise<void> {
   const replaced = parseNetworkTags(before.tags);
-  const kept = (instance.tags?.items ?? []).filter((tag) => !replaced.includes(tag));
+  const others = (instance.tags?.items ?? []).filter((tag) => !replaced.includes(tag));
   await runOperation(gce, 'setting its network tags', 'InstancesClient', 'setTags', {
     zone,
     instance: instance.name,
     tagsResource: {
       fingerprint: instance.tags?.fingerprint,
-      items: [...new Set([...kept, ...parseNetworkTags(tags)])],
+      items: [...new Set([...others, ...parseNetworkTags(tags)])],
     },
   });
 }
 
-/** Changes the type of a stopped instance and grows its disk; both take effect as it starts. */
+/** Changes the type of a stopped instance and grows its disk; both take effect at its next start. */
 export async function resizeInstance(gce: GceConnection, instance: GceInstance, options: GceOptions): Promise<void> {
   const { zone, machineType, diskSize } = options;
   if (instance.machineType !== undefined && resourceNameOf(instance.machineType) !== machineType)

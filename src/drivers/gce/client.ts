@@ -33,13 +33,13 @@ export type GceConnection = {
 
 const RETRY_SECONDS = 60;
 const REQUEST_TIMEOUT_MS = 150_000;
-// The clients' own retries would be silent: `retry` shows a note.
+// Turns off the clients' own retries, which are silent: `retry` shows a note.
 const SINGLE_TRY_OPTIONS = { timeout: REQUEST_TIMEOUT_MS, retry: { retryCodes: [] }, autoPaginate: false };
 
 type ComputeClient = Readonly<Record<string, (request: RequestFields, options: object) => Promise<readonly [unknown]>>>;
 type PagedComputeClient = Readonly<Record<string, (request: RequestFields, options: object) => AsyncIterable<unknown>>>;
 
-/** Loads the SDK, which no other file does, so that commands for machines of other drivers do not. */
+/** Connects to Compute Engine. Only this file loads the SDK, so that commands for other drivers' machines don't. */
 export async function connectGce(options: Partial<GceOptions>, call: DriverCall): Promise<GceConnection> {
   const endpoint = await resolveEndpoint(options, call.computer.env);
   const project = options.project ?? (await resolveProject(call));
@@ -89,7 +89,7 @@ async function retryTransient<T>(doing: string, call: DriverCall, work: () => Pr
   return await retry(doing, attempt, { transientReason: transientReasonOf, seconds: RETRY_SECONDS, call });
 }
 
-/** The bundle has no other method than api-methods.ts names. */
+/** Requires a method that api-methods.ts names: the bundle includes no others. */
 function requireUsedMethod(kind: ComputeClientName, method: string): string {
   if ((CALLS[kind] as readonly string[]).includes(method)) return method;
   throw new Error(`api-methods.ts does not name ${method} of ${kind}`);
@@ -104,7 +104,7 @@ function flattenScopes<T>(item: unknown): readonly T[] {
 
 type ComputeClientLookup = (kind: ComputeClientName) => ComputeClient;
 
-/** One run of a command has one signal, and its requests share clients and their token. */
+/** The clients of each run of a command, by its signal: the run's requests share clients and their token. */
 const clientsByRun = new WeakMap<
   AbortSignal,
   { readonly call: DriverCall; readonly clients: Map<string, Promise<ComputeClientLookup>> }
@@ -118,7 +118,7 @@ async function getClients(endpoint: URL | undefined, call: DriverCall): Promise<
   const key = endpoint?.href ?? '';
   const clients = run.clients.get(key) ?? createClients(endpoint, call);
   run.clients.set(key, clients);
-  // The next request tries again what failed, such as a sign-in.
+  // A failure, such as of a sign-in, is not kept, so that the next request tries again.
   clients.catch(() => run.clients.delete(key));
   return await clients;
 }
@@ -159,7 +159,7 @@ function endpointConfig({ hostname, port, protocol }: URL): object {
 }
 
 /**
- * Returns the `auth` of the clients. It sends their requests itself, so that errors keep Google's own status and words.
+ * Returns the `auth` of the clients. It sends their requests itself, so that errors keep Google's own status and text.
  */
 function createAuthAdapter(account: GoogleAuthClient, prefix: string, signal: AbortSignal): object {
   const headersFor = async (url: string): Promise<Headers> => {
@@ -198,8 +198,8 @@ function createAuthAdapter(account: GoogleAuthClient, prefix: string, signal: Ab
 }
 
 /**
- * Returns the body without what the clients add to it: an empty text for a call without a body, and an empty map for
- * each map that a resource may have, whether this version of the API knows it or not.
+ * Returns the body without what the clients add to it: an empty string for a call without a body, and an empty map for
+ * each map field of a resource, even one that this version of the API does not know.
  */
 function requestBodyOf({ body }: RequestInit): { readonly body?: string } {
   const resource: unknown = typeof body === 'string' && body !== '' ? JSON.parse(body) : '';
@@ -230,7 +230,7 @@ export function resourceNameOf(link: string | undefined): string {
   return link?.split('/').at(-1) ?? '';
 }
 
-/** Returns a link without its host, which another endpoint need not know. */
+/** Returns a link without its host, since another endpoint may have another host. */
 export function toRelativeLink(link: string | undefined): string | undefined {
   return link?.replace(/^https?:\/\/.*?\/compute\/v1\//, '');
 }

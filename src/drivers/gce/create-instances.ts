@@ -41,7 +41,7 @@ export async function createInstances(
 }
 
 type CreateInstancesInput = {
-  /** The machine, or the first one of the batch: the resources that all of them share get its id and name. */
+  /** The machine, or the first one of the batch; shared resources get its id and name. */
   readonly owner: Target<GceOptions>;
   readonly missing: readonly Target<GceOptions>[];
   readonly isBatch: boolean;
@@ -126,8 +126,8 @@ async function insertInstances(
 }
 
 /**
- * Labels each instance of a batch with its machine's name, since one request gave all of them one label. The labels are
- * for people who look into the console, and for `gc`; nothing depends on them.
+ * Labels each instance of a batch with its machine's name, since one request gave all of them the same label. The
+ * labels are for people who look at the console, and for `gc`; nothing depends on them.
  */
 async function setInstanceNames(
   gce: GceConnection,

@@ -19,12 +19,12 @@ export const SIGN_IN_HINT =
   "Sign in: gcloud auth application-default login, or name a service account's file in GOOGLE_APPLICATION_CREDENTIALS";
 const CLOUD_PLATFORM_SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
 /**
- * A metadata server answers within milliseconds; where there is none, packets to its address are lost without an error.
+ * A metadata server responds within milliseconds; without one, packets to its address are lost without an error.
  */
 const METADATA_TIMEOUT_MS = 1500;
 const DETECTION_OVERRIDES = ['none', 'assume-present'];
 
-/** Returns a token of the environment, as CI has one; undefined where Google's own chain has to find credentials. */
+/** Returns the token in the environment, as CI sets it; undefined if Google's own chain has to find credentials. */
 function tokenFromEnv({ env }: Computer): string | undefined {
   return env.CLOUDSDK_AUTH_ACCESS_TOKEN || env.GOOGLE_OAUTH_ACCESS_TOKEN || undefined;
 }
@@ -34,7 +34,7 @@ function gcloudConfigDir({ env, platform }: Computer): string {
   return platform === 'win32' ? join(env.APPDATA ?? '', 'gcloud') : join(env.HOME ?? '', '.config', 'gcloud');
 }
 
-/** Returns the file that the environment names, or the one that gcloud writes; undefined where there is neither. */
+/** Returns the file that the environment names, or the one that gcloud writes; undefined if there is neither. */
 async function findCredentialsFile(computer: Computer): Promise<string | undefined> {
   const named = computer.env.GOOGLE_APPLICATION_CREDENTIALS;
   if (named) return named;
@@ -59,14 +59,14 @@ export async function checkCredentials(computer: Computer): Promise<DriverHealth
   if (await hasCredentials(computer)) return { usable: true };
   return {
     usable: false,
-    reason: "there are no Google credentials in the environment nor in gcloud's folder",
+    reason: "there are no Google credentials in the environment or in gcloud's folder",
     fix: 'gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS',
   };
 }
 
 /**
- * Signs in by Google's own chain: a token, a file, the metadata server of an instance of Google. Fails within seconds
- * where there is none of them.
+ * Signs in by Google's own chain: a token, a file, or the metadata server of a Google instance. Fails within seconds if
+ * there is none of them.
  */
 export async function createAuthClient(sdk: GoogleAuthSdk, call: DriverCall): Promise<GoogleAuthClient> {
   const token = tokenFromEnv(call.computer);
@@ -80,14 +80,14 @@ export async function createAuthClient(sdk: GoogleAuthSdk, call: DriverCall): Pr
     scopes: [CLOUD_PLATFORM_SCOPE],
     ...(file === undefined ? {} : await checkKeyFile(file)),
   });
-  // Like the clients of the package: a service account's own signature is a token, without a request for one.
+  // As the package's clients do: a service account signs its own token, without a request for one.
   Object.assign(auth, { useJWTAccessWithScope: true });
   if (file === undefined && !(await hasMetadataServer(call))) throw noCredentialsError();
   return (await auth.getClient()) as unknown as GoogleAuthClient;
 }
 
 function noCredentialsError(cause?: unknown): SlipwayError {
-  return new SlipwayError('CREDENTIALS', "There are no Google credentials in your environment nor in gcloud's folder", {
+  return new SlipwayError('CREDENTIALS', "There are no Google credentials in your environment or in gcloud's folder", {
     hint: SIGN_IN_HINT,
     cause,
   });
@@ -112,7 +112,7 @@ async function readCredentialsFile(file: string): Promise<CredentialsFile> {
 }
 
 /**
- * Returns whether Slipway runs on an instance of Google. Reads the same variables as Google's clients, but waits only
+ * Returns whether Slipway runs on a Google instance. Reads the same variables as Google's clients, but waits only
  * briefly.
  */
 async function hasMetadataServer({ computer: { env }, signal }: DriverCall): Promise<boolean> {
@@ -131,14 +131,14 @@ async function readMetadata(path: string, env: Computer['env'], signal: AbortSig
     return answer.ok && answer.headers.get('metadata-flavor') === 'Google' ? await answer.text() : undefined;
   } catch {
     if (signal.aborted) throw canceledError();
-    // No route, a refusal, a timeout: Slipway does not run on an instance of Google.
+    // No route, a refusal, a timeout: Slipway does not run on a Google instance.
     return undefined;
   }
 }
 
 /**
  * Returns the project that the settings name: the environment's, the credentials', gcloud's, or that of the instance on
- * which Slipway runs. Throws where none does.
+ * which Slipway runs. Throws if none of them names one.
  */
 export async function resolveProject(call: DriverCall): Promise<string> {
   const { computer, signal } = call;

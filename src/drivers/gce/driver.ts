@@ -1,5 +1,5 @@
 import { addCosts } from '../cloud/prices.ts';
-import type { CloudDriverCode, DriverCall, InstanceStatus, Target } from '../contract.ts';
+import type { CloudDriverCode, CreateCall, DriverCall, FirstBootConfig, InstanceStatus, Target } from '../contract.ts';
 import { adoptInstance } from './adopt.ts';
 import { applyChange, requireAllowedChange } from './change-instance.ts';
 import { listImageFamilies, listMachineTypes, listZones } from './choices.ts';
@@ -21,40 +21,31 @@ export const driver: CloudDriverCode<GceOptions> = {
       await requireValidOptions(options);
     },
     async create(target, boot, call) {
-      await withGce(target.options, call, (gce) => createInstances(gce, [target], boot, call));
+      await createAll([target], boot, call);
       return { bootApplied: false };
     },
     inspect,
     async remove(target, call) {
-      // A create that resolved no project has asked Google for nothing.
+      // A create that resolved no project has sent no request to Google.
       if (target.options.project === undefined) return;
       await withGce(target.options, call, (gce) => removeMachine(gce, target, call));
     },
   },
   power: {
     start: startInstance,
-    async stop(target, { seconds }, call) {
-      await stopInstance(target, seconds, call);
-    },
-    async kill(target, call) {
-      await stopInstance(target, 0, call);
-    },
+    stop: stopInstance,
+    kill: (target, call) => stopInstance(target, { seconds: 0 }, call),
   },
   cloud: {
     async resolveOptions(target, call) {
       if (hasResolvedOptions(target.options)) return target.options;
       return await withGce(target.options, call, (gce) => resolveOptions(gce, target));
     },
-    async createMany(targets, boot, call) {
-      const [first, ...others] = targets;
-      if (first) await withGce(first.options, call, (gce) => createInstances(gce, [first, ...others], boot, call));
-    },
+    createMany: createAll,
     async allowCallerIp(target, call) {
       await withGce(target.options, call, (gce) => allowCallerIp(gce, target));
     },
-    async listResources({ options, home }, call) {
-      return await listResources(options, home, call);
-    },
+    listResources,
     deleteResources,
     adopt: adoptInstance,
   },
@@ -74,6 +65,15 @@ export const driver: CloudDriverCode<GceOptions> = {
   },
   prompts: { zone: listZones, machineType: listMachineTypes, imageFamily: listImageFamilies },
 };
+
+/** Creates the machines of one account by one request. */
+async function createAll(
+  [first, ...others]: readonly Target<GceOptions>[],
+  boot: FirstBootConfig,
+  call: CreateCall,
+): Promise<void> {
+  if (first) await withGce(first.options, call, (gce) => createInstances(gce, [first, ...others], boot, call));
+}
 
 async function inspect(target: Target<GceOptions>, call: DriverCall): Promise<InstanceStatus> {
   if (target.options.project === undefined) return { state: 'missing' };

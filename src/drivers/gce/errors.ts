@@ -2,10 +2,10 @@ import { fixHint, RETRY_HINT } from '../cloud/errors.ts';
 import { canceledError, SlipwayError, type ErrorCode } from '../../errors.ts';
 import { SIGN_IN_HINT } from './credentials.ts';
 
-/** An HTTP answer that is an error: Google's, or that of a proxy. */
+/** An HTTP response that is an error: Google's, or that of a proxy. */
 export class GoogleApiError extends Error {
   readonly status: number;
-  /** Google's own word for the reason: `rateLimitExceeded`. */
+  /** Google's own code for the reason: `rateLimitExceeded`. */
   readonly reason: string;
   constructor(status: number, reason: string, words: string) {
     super(words);
@@ -36,7 +36,7 @@ function parseErrorDocument(text: string): ErrorDocument {
     const document: unknown = JSON.parse(text);
     return typeof document === 'object' && document !== null ? document : {};
   } catch {
-    // A proxy's page is no document.
+    // A proxy's page is not JSON.
     return {};
   }
 }
@@ -79,24 +79,24 @@ function isNetworkError(error: Error): boolean {
 }
 
 /**
- * Returns an error whose message has Google's own words after a sentence of Slipway's; `doing` says what the request
- * was for.
+ * Returns the error for a failed request. Its message is a sentence of Slipway's, followed by Google's own text;
+ * `doing` says what the request was for.
  */
 export function toSlipwayError(error: unknown, doing: string, signal: AbortSignal): unknown {
   if (signal.aborted) return canceledError();
   if (error instanceof SlipwayError || !(error instanceof Error)) return error;
-  const withGooglesWords = (code: ErrorCode, sentence: string, hint: string): SlipwayError =>
+  const withGoogleText = (code: ErrorCode, sentence: string, hint: string): SlipwayError =>
     new SlipwayError(code, `${sentence} (${doing}): ${error.message.split('\n')[0] ?? ''}`, { hint, cause: error });
   if (transientReasonOf(error) !== undefined)
-    return withGooglesWords('PROVIDER_REFUSED', 'Compute Engine failed', RETRY_HINT);
+    return withGoogleText('PROVIDER_REFUSED', 'Compute Engine failed', RETRY_HINT);
   // An error that is neither Google's nor the network's is a bug of Slipway.
   if (!(error instanceof GoogleApiError)) return error;
-  if (isQuotaError(error)) return withGooglesWords('QUOTA', 'Your project has reached its quota', QUOTA_HINT);
+  if (isQuotaError(error)) return withGoogleText('QUOTA', 'Your project has reached its quota', QUOTA_HINT);
   if (error.status === 401)
-    return withGooglesWords('CREDENTIALS', 'Google did not accept your credentials', SIGN_IN_HINT);
+    return withGoogleText('CREDENTIALS', 'Google did not accept your credentials', SIGN_IN_HINT);
   if (error.status === 403)
-    return withGooglesWords('CREDENTIALS', 'Your Google credentials do not allow this', PERMISSION_HINT);
-  return withGooglesWords('PROVIDER_REFUSED', 'Compute Engine refused', fixHint('Google'));
+    return withGoogleText('CREDENTIALS', 'Your Google credentials do not allow this', PERMISSION_HINT);
+  return withGoogleText('PROVIDER_REFUSED', 'Compute Engine refused', fixHint('Google'));
 }
 
 export const QUOTA_HINT =
@@ -106,7 +106,7 @@ const OTHER_ZONE_HINT =
   'To use another zone or type: slipway rm NAME, then slipway create NAME with another --gce-zone or --gce-machine-type';
 const PERMISSION_HINT = 'Check your identity: gcloud auth list. The required roles are in docs/clouds.md';
 
-/** Returns the error for credentials that gave no token, with the words of Google's library. */
+/** Returns the error for credentials that gave no token, with the text of Google's library. */
 export function tokenError(error: unknown, signal: AbortSignal): unknown {
   if (signal.aborted) return canceledError();
   if (!(error instanceof Error) || error instanceof SlipwayError || transientReasonOf(error) !== undefined)
@@ -117,7 +117,7 @@ export function tokenError(error: unknown, signal: AbortSignal): unknown {
   });
 }
 
-/** Returns the words of a token endpoint (`{"error":"invalid_grant","error_description":…}`), or the library's own. */
+/** Returns the text of a token endpoint (`{"error":"invalid_grant","error_description":…}`), or the library's own. */
 function tokenErrorMessage(error: Error): string {
   const { data } = (error as { response?: { data?: unknown } }).response ?? {};
   const { error_description: words } = (typeof data === 'object' && data !== null ? data : {}) as Record<

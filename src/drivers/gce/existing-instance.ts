@@ -8,7 +8,7 @@ import { networkTag } from './resource-names.ts';
 import { runOperation } from './operation.ts';
 import type { GceOptions } from './options.ts';
 
-/** Returns the instance of the machine's name, which somebody else created. Throws USAGE where there is none. */
+/** Returns the instance with the machine's name, which somebody else created. Throws USAGE if there is none. */
 export async function requireExistingInstance(
   gce: GceConnection,
   { name, options: { zone } }: Target<GceOptions>,
@@ -21,8 +21,8 @@ export async function requireExistingInstance(
 }
 
 /**
- * Returns the host key that the instance publishes as a guest attribute: `ssh-ed25519 AAAA…`; undefined where it
- * publishes none.
+ * Returns the host key that the instance publishes as a guest attribute: `ssh-ed25519 AAAA…`; undefined if it publishes
+ * none.
  */
 export async function readPublishedHostKey(
   gce: GceConnection,
@@ -45,7 +45,7 @@ export async function readPublishedHostKey(
   return preferred?.key === undefined ? undefined : `${preferred.key} ${preferred.value}`;
 }
 
-/** Marks the key line of this machine: other stores may have machines of the same name on the same instance. */
+/** Marks the key line of this machine: other stores may have machines with the same name on the same instance. */
 const keyLineSuffix = ({ id }: Target<GceOptions>): string => ` slipway ${id}`;
 
 function formatKeyLine(target: Target<GceOptions>, key: string): string {
@@ -53,7 +53,7 @@ function formatKeyLine(target: Target<GceOptions>, key: string): string {
   return `${target.options.sshUser}:${type} ${base64}${keyLineSuffix(target)}`;
 }
 
-/** Adds the login key to the keys of the instance, and the network tag by which the firewall rule applies to it. */
+/** Adds the login key to the keys of the instance, and the network tag that the firewall rule applies to. */
 export async function grantAccess(
   gce: GceConnection,
   target: Target<GceOptions>,
@@ -67,7 +67,7 @@ export async function grantAccess(
   await editNetworkTags(gce, target, (tags) => withItem(tags, tag));
 }
 
-/** Removes what `grantAccess` added; everything else of the instance stays. */
+/** Removes what `grantAccess` added, and keeps everything else of the instance. */
 export async function revokeAccess(gce: GceConnection, target: Target<GceOptions>): Promise<void> {
   const tag = networkTag(ownerIdOf(target));
   await editSshKeys(gce, target, (keys) => keys.filter((line) => !line.endsWith(keyLineSuffix(target))));
@@ -82,8 +82,8 @@ function sshKeysOf({ metadata }: GceInstance): readonly string[] {
 const MAX_EDIT_ATTEMPTS = 4;
 
 /**
- * Reads the instance and lets `write` change a list of it that others change too. Google refuses a change to an
- * outdated list with 412; this then reads the list again. Does nothing where the instance no longer exists.
+ * Reads the instance and calls `write` to change a list that others change too. Google refuses a change to an outdated
+ * list with 412; this then reads the instance again. Does nothing if the instance no longer exists.
  */
 async function editInstance(
   gce: GceConnection,

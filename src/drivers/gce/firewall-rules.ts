@@ -49,7 +49,7 @@ async function getAllowedCidrs(gce: GceConnection, options: GceOptions): Promise
 }
 
 /**
- * Lower numbers win. The deny rule loses to a rule of the user's own, and wins over those that Google puts into
+ * Lower numbers win. The deny rule loses to the user's own rules, and wins over those that Google adds to the network
  * `default`.
  */
 const ALLOW_PRIORITY = 900;
@@ -66,8 +66,8 @@ type FirewallRulesInput = {
 };
 
 /**
- * Pure. Returns the rule that denies everybody else, the one that allows the callers, and the one that opens ports to
- * all.
+ * Pure. Returns the rule that allows the callers, the one that denies everybody else, and the one that opens ports to
+ * everybody.
  */
 function desiredFirewallRules({
   options,
@@ -91,7 +91,7 @@ function desiredFirewallRules({
     sourceRanges: callers.cidrs,
   };
   return [
-    // An existing instance may serve others, whom its owner lets in by other rules.
+    // An existing instance may serve other clients, which its owner's rules allow.
     ...(options.useExisting || isOpenToAll(callers.cidrs) ? [] : [denyRule(ownerId, callersRule)]),
     callersRule,
     ...(everyone === undefined
@@ -101,7 +101,7 @@ function desiredFirewallRules({
             ...common,
             name: openPortsRuleName(ownerId),
             allowed: everyone.ports.map(toProtocolPorts),
-            // Of IPv4 alone: Slipway's instances have no other address, and a rule can't have both.
+            // IPv4 only: Slipway's instances have no other address, and a rule can't have both.
             sourceRanges: [ANY_IPV4],
           },
         ]),
@@ -114,10 +114,11 @@ const toProtocolPorts = ({ port, protocol }: FirewallPort): ProtocolPorts => ({
 });
 
 /**
- * Returns the rule that denies everybody whom `allowRule` does not allow: the network `default` of each project begins
- * with a rule that allows everybody to connect to port 22, and one that allows all neighbours.
+ * Returns the rule that denies everybody whom `allowRule` does not allow: the network `default` of each project starts
+ * with a rule that allows everybody to connect to port 22, and one that allows every connection inside the network.
  */
-function denyRule(ownerId: string, { description, network, allowed = [] }: FirewallRule): NamedFirewallRule {
+function denyRule(ownerId: string, allowRule: FirewallRule): NamedFirewallRule {
+  const { description, network, allowed = [] } = allowRule;
   return {
     name: denyRuleName(ownerId),
     ...(description === undefined ? {} : { description }),
@@ -161,7 +162,7 @@ export async function createFirewallRules(
   }
 }
 
-/** What the record calls the request for each rule. */
+/** The names of the rules, by the name under which the record stores their request. */
 const RULE_NAMES: Readonly<Record<string, (ownerId: string) => string>> = {
   firewall: allowRuleName,
   'firewall against others': denyRuleName,
@@ -173,8 +174,8 @@ function requestNameOf(name: string, ownerId: string): string {
 }
 
 /**
- * Returns the rule that the record's request was for; undefined where it was for something else, or the rule does not
- * show.
+ * Returns the rule that the record's last request was for; undefined if that was for something else, or the rule does
+ * not show.
  */
 export async function findRequestedRule(
   gce: GceConnection,
@@ -189,7 +190,7 @@ function findFirewallRule(gce: GceConnection, name: string): Promise<FirewallRul
   return gce.find<FirewallRule>('looking for its firewall rule', 'FirewallsClient', 'get', { firewall: name });
 }
 
-/** Returns whether the rule exists and is the machine's. Throws where another tool has created a rule of that name. */
+/** Returns whether the rule exists and is the machine's. Throws if another tool has created a rule with that name. */
 function isOwnRule(rule: FirewallRule | undefined, ownerId: string): boolean {
   if (!rule || parseTaggedDescription(rule.description)?.['slipway-id'] === ownerId) return rule !== undefined;
   throw new SlipwayError('PROVIDER_REFUSED', `The firewall rule ${rule.name} exists, and Slipway did not create it`, {
@@ -198,13 +199,13 @@ function isOwnRule(rule: FirewallRule | undefined, ownerId: string): boolean {
 }
 
 /**
- * Lets the caller's current address through, and adds the rule that denies others where it is missing: Slipway did not
- * create it for the machines of older versions.
+ * Allows the caller's current address, and adds the deny rule if it is missing: older versions of Slipway did not
+ * create it.
  */
 export async function allowCallerIp(gce: GceConnection, target: Target<GceOptions>): Promise<void> {
   const { options } = target;
   const callers = options.allowCidr.length > 0 ? [] : await getAllowedCidrs(gce, options);
-  // A machine of a batch that was created again alone has a rule of its own.
+  // A machine of a batch that was created again by itself has its own rule.
   for (const ownerId of new Set([ownerIdOf(target), target.id])) {
     const rule = await findFirewallRule(gce, allowRuleName(ownerId));
     if (!rule) continue;
@@ -235,7 +236,7 @@ async function updateAllowRule(
   });
 }
 
-/** Creates the deny rule where it is missing, and returns whether it was. */
+/** Creates the deny rule if it is missing, and returns whether it was. */
 async function ensureDenyRule(gce: GceConnection, ownerId: string, allowRule: FirewallRule): Promise<boolean> {
   if (isOwnRule(await findFirewallRule(gce, denyRuleName(ownerId)), ownerId)) return false;
   const firewallResource = denyRule(ownerId, { ...allowRule, network: toRelativeLink(allowRule.network) });
@@ -243,13 +244,13 @@ async function ensureDenyRule(gce: GceConnection, ownerId: string, allowRule: Fi
     await runOperation(gce, 'closing its firewall to others', 'FirewallsClient', 'insert', { firewallResource });
     return true;
   } catch (error) {
-    // 409: another command for a machine of the same batch has created it meanwhile.
+    // 409: another command for a machine of the same batch has created it in the meantime.
     if (httpStatusOf(error) === 409) return false;
     throw error;
   }
 }
 
-/** Applies another `allowCidr`: these CIDR blocks may connect, and no others. */
+/** Applies a changed `allowCidr`: these CIDR blocks may connect, and no others. */
 export async function replaceAllowedCidrs(gce: GceConnection, options: GceOptions, ownerId: string): Promise<void> {
   const cidrs = await getAllowedCidrs(gce, options);
   const rule = await findFirewallRule(gce, allowRuleName(ownerId));

@@ -9,15 +9,15 @@ export type GceInstanceSpec = {
   readonly labels: Readonly<Record<string, string>>;
   readonly description: string;
   readonly metadata: Readonly<Record<string, string>>;
-  /** The static address of the instance; undefined where it gets any address or none. */
+  /** The static address of the instance; undefined if it gets any address, or none. */
   readonly natIP: string | undefined;
 };
 
 type ReferenceStyle = 'link' | 'name';
 
 /**
- * Pure. Returns the request for instances: a request for one links its types (`zones/…/machineTypes/…`), a bulk request
- * names them.
+ * Pure. Returns the request for instances. A request for one instance refers to types by link
+ * (`zones/…/machineTypes/…`), a request for several by name.
  */
 export function instanceRequestBody(
   { options, ownerId, labels, description, metadata, natIP }: GceInstanceSpec,
@@ -65,18 +65,18 @@ export function parseLabels(labels: readonly string[]): Readonly<Record<string, 
   return Object.fromEntries(labels.map((label) => label.split('=') as [string, string]));
 }
 
-/** Returns the user's own labels and Slipway's, which win where both have the same key. */
+/** Returns the user's own labels and Slipway's, which win if both have the same key. */
 export function buildLabels({ labels }: GceOptions, ownerTags: OwnerTags): Readonly<Record<string, string>> {
   return { ...parseLabels(labels), ...ownerTags, 'slipway-name': nameLabel(ownerTags['slipway-name']) };
 }
 
-/** Parses network tags given one by one, or with commas between them as docker-machine has them. */
+/** Parses network tags that are given one by one, or separated by commas as for docker-machine. */
 export function parseNetworkTags(tags: readonly string[]): readonly string[] {
   return tags.flatMap((tag) => tag.split(','));
 }
 
 /**
- * Returns the scopes of the service account; by default the one for every API, since roles decide what the account may
+ * Returns the scopes of the service account; by default the scope of all APIs, since roles decide what the account may
  * do.
  */
 function scopesOf({ scopes }: GceOptions): readonly string[] {
@@ -102,7 +102,7 @@ function networkInterface(options: GceOptions, natIP: string | undefined): objec
   };
 }
 
-/** Returns whether Slipway connects by the address that only the machine's network knows. */
+/** Returns whether Slipway connects to the address that only the machine's own network can reach. */
 export function isReachedByInternalIp(options: GceOptions): boolean {
   return options.useInternalIp || isInternalOnly(options);
 }

@@ -38,10 +38,10 @@ export const isStopped = ({ status = '' }: GceInstance): boolean => ['TERMINATED
 export const isStopping = ({ status = '' }: GceInstance): boolean =>
   ['STOPPING', 'SUSPENDING', 'PENDING_STOP'].includes(status);
 
-/** Compute Engine knows a request that was on its way when its create was interrupted so long after it. */
+/** A request that was on its way when its create was interrupted shows its result within this time. */
 export const CONSISTENCY_WINDOW = { provider: 'Compute Engine', seconds: 20 };
 
-/** Returns the machine's instance: its own, or the one with its index in the batch that it was created with. */
+/** Returns the machine's instance: its own, or the one with its index in its batch. */
 export async function findInstance(gce: GceConnection, target: Target<GceOptions>): Promise<GceInstance | undefined> {
   const { id, name, options } = target;
   if (options.useExisting) return await findInstanceByName(gce, name, options.zone);
@@ -66,7 +66,7 @@ export function findInstanceByName(
 }
 
 /**
- * Returns whether the instance exists and is the machine's. Throws where another tool has created an instance of that
+ * Returns whether the instance exists and is the machine's. Throws if another tool has created an instance with that
  * name.
  */
 export function isOwnInstance(instance: GceInstance | undefined, ownerId: string): boolean {
@@ -76,7 +76,7 @@ export function isOwnInstance(instance: GceInstance | undefined, ownerId: string
   });
 }
 
-/** Returns whether other instances of the machine's batch exist, besides the instance of this name. */
+/** Returns whether other instances of the machine's batch exist, besides the one with this name. */
 export async function hasBatchSiblings(
   gce: GceConnection,
   target: Target<GceOptions>,

@@ -28,8 +28,7 @@ const IDLE_ADDRESS_MONTHLY_COST = 7.3;
 
 /** Lists the resources of one store of machines, or of all stores, in the project. */
 export async function listResources(
-  options: GceOptions,
-  home: string | undefined,
+  { options, home }: { readonly options: GceOptions; readonly home: string | undefined },
   call: DriverCall,
 ): Promise<readonly CloudResource[]> {
   return await withGce(options, call, async (gce) => {
@@ -104,8 +103,8 @@ function toOwnedFirewallRule(rule: FirewallRule, home: string | undefined): read
 }
 
 /**
- * Returns a resource without labels, whose description has the owner tags; nothing where it is not of Slipway or of
- * another store.
+ * Returns a resource without labels, whose description has the owner tags; an empty list if Slipway did not create it,
+ * or it belongs to another store.
  */
 function toDescribedResource(
   { name = '', description, creationTimestamp }: DescribedResource,

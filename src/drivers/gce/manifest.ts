@@ -14,7 +14,7 @@ export const gce = defineManifest({
   account: { options: ['project', 'endpoint'] },
   changeKindOf,
   shutdownBehavior({ options: { diskType, diskSize, address, useExisting } }) {
-    // Compute Engine could delete the instance after a time, but that time can't be moved while the instance runs.
+    // Compute Engine could delete the instance at a deadline, but can't change the deadline while the instance runs.
     const monthly = useExisting ? undefined : diskMonthlyCost(diskType, diskSize);
     const disk = describeDiskCost(monthly);
     return { byItself: 'stopped', costs: address === 'static' ? `${disk}, and so does its address` : disk };

@@ -22,7 +22,7 @@ const MAX_CREATE_ATTEMPTS = 5;
 const MIN_POLL_MS = 400;
 const CONSISTENCY_RETRY_SECONDS = 60;
 
-/** Starts a change and waits until it is done. Resolves to `missing` where the resource does not exist (any more). */
+/** Starts a change and waits until it is done. Resolves to `missing` if the resource does not exist (any more). */
 export async function runOperation(
   gce: GceConnection,
   doing: string,
@@ -30,7 +30,7 @@ export async function runOperation(
   method: string,
   request: RequestFields,
 ): Promise<'done' | 'missing'> {
-  // By the request id Google recognizes a change whose answer was lost, when the retry repeats it.
+  // The request id lets Google recognize a repeated request, whose first response was lost.
   const started = await gce.find<unknown>(doing, client, method, { ...request, requestId: randomUUID() });
   if (started === undefined) return 'missing';
   const { error } = await waitForOperation(gce, doing, unwrapOperation(started), request);
@@ -46,7 +46,7 @@ function unwrapOperation(started: unknown): ComputeOperation {
   return latestResponse ?? rest;
 }
 
-/** Waits until an operation is done: by the call `wait`, or by polling where the endpoint has no such call. */
+/** Waits until an operation is done: with the method `wait`, or by polling if the endpoint does not have it. */
 async function waitForOperation(
   gce: GceConnection,
   doing: string,
@@ -92,14 +92,14 @@ export type ResourceCreation = {
   readonly client: ComputeClientName;
   readonly method: string;
   readonly request: RequestFields;
-  /** Returns whether the resource shows. Rejects where another tool has created a resource of that name. */
+  /** Returns whether the resource shows. Rejects if another tool has created a resource with that name. */
   readonly isVisible: () => Promise<boolean>;
   readonly zone: string;
 };
 
 /**
  * Creates a resource once, however often it is requested: each request has its own id, by which Google recognizes a
- * repeated one, and a name that only one resource can have. Google answers a repeated request with its old failure, so
+ * repeated one, and a name that only one resource can have. Google repeats an old failure for a repeated request, so
  * the next attempt has another id.
  */
 export async function createOnce(gce: GceConnection, creation: ResourceCreation, call: CreateCall): Promise<void> {
@@ -122,7 +122,7 @@ export async function createOnce(gce: GceConnection, creation: ResourceCreation,
 
 type CreateAttempt = { readonly operation?: ComputeOperation; readonly doneImmediately: boolean };
 
-/** Sends one attempt and waits for its operation. Returns no operation where the resource exists already. */
+/** Sends one request and waits for its operation. Returns no operation if the resource exists already. */
 async function sendCreation(
   gce: GceConnection,
   creation: ResourceCreation,
@@ -134,8 +134,7 @@ async function sendCreation(
   // A request for another body under the same name, as after an upgrade of Slipway, has another id.
   const id = requestId(ownerId, JSON.stringify([what, request]), attempt);
   try {
-    // Before each attempt: any of them may reach Google, so the time in which its result may show late starts at the
-    // last.
+    // Before each attempt, because any of them may reach Google: a late result is expected after the last one.
     const record = (): Promise<void> => call.recordRequest(what);
     const started = unwrapOperation(
       await gce.send<unknown>(doing, client, method, { ...request, requestId: id }, record),
@@ -151,7 +150,7 @@ async function sendCreation(
   }
 }
 
-/** Waits until the resource shows whose name is in use: an earlier attempt has requested it. */
+/** Waits until the resource shows that already uses the name: an earlier attempt has requested it. */
 async function waitUntilResourceVisible(
   { isVisible }: ResourceCreation,
   { signal }: GceConnection['call'],
@@ -160,8 +159,8 @@ async function waitUntilResourceVisible(
 }
 
 /**
- * Returns whether the operation failed before this command started. An emulator may not tell when; one more attempt
- * then shows it.
+ * Returns whether the operation failed before this command started. An emulator may not report the time; then one more
+ * attempt shows whether it still fails.
  */
 function isEarlierFailure({ insertTime = '' }: ComputeOperation = {}, startedAt: number): boolean {
   return Date.parse(insertTime) < startedAt - 5000;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { allowCidrOption, dockerMachineAliasesOf, nonEmptyString, openPortOption } from '../cloud/options.ts';
-import type { OptionChange } from '../contract.ts';
+import { changeKindsOf } from '../cloud/option-changes.ts';
 
 const resourceNameOrPath = (what: string): z.ZodString => z.string().regex(/^[a-z0-9][\w.:/-]*$/, what);
 
@@ -222,19 +222,8 @@ export const optionsSchema = z.object({
 
 export type GceOptions = z.output<typeof optionsSchema>;
 
-/** Options that direct Slipway alone, or that `applyChange` applies to existing resources. */
-const LIVE_OPTIONS: ReadonlySet<string> = new Set([
-  'labels',
-  'tags',
-  'allowCidr',
-  'useInternalIp',
-  'endpoint',
-  'hostKey',
-]);
-
-export function changeKindOf(option: string, from: unknown, to: unknown): OptionChange {
-  if (option === 'machineType') return 'restart';
-  // Compute Engine can grow a disk, and not shrink it.
-  if (option === 'diskSize') return Number(to) > Number(from) ? 'restart' : 'replace';
-  return LIVE_OPTIONS.has(option) ? 'live' : 'replace';
-}
+export const changeKindOf = changeKindsOf({
+  typeOption: 'machineType',
+  diskSizeOption: 'diskSize',
+  liveOptions: ['labels', 'tags', 'allowCidr', 'useInternalIp', 'endpoint', 'hostKey'],
+});

@@ -2,7 +2,7 @@ import { createPriceList } from '../cloud/prices.ts';
 
 /**
  * US dollars an hour on demand, us-central1, from Google's public list of 2026-11; other regions cost more. For
- * estimates only: a type that the list does not have has no known price.
+ * estimates only: a type that is not in this list has no known price.
  */
 const HOURLY_PRICES: Readonly<Record<string, number>> = {
   'e2-micro': 0.00838,

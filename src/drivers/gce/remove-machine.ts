@@ -10,7 +10,7 @@ import { addressName } from './resource-names.ts';
 import { runOperation } from './operation.ts';
 import type { GceOptions } from './options.ts';
 
-/** Deletes every resource that carries the machine's id. Succeeds where there is none. */
+/** Deletes every resource that carries the machine's id. Succeeds if there is none. */
 export async function removeMachine(gce: GceConnection, target: Target<GceOptions>, call: DriverCall): Promise<void> {
   const { options } = target;
   if (options.useExisting) await revokeAccess(gce, target);
@@ -24,7 +24,7 @@ export async function removeMachine(gce: GceConnection, target: Target<GceOption
 }
 
 /**
- * Deletes the machine's own instance and the one with its index in a batch: an interrupted create may have left both.
+ * Deletes the machine's own instance and the one with its index in the batch: an interrupted create may have left both.
  */
 async function deleteInstances(gce: GceConnection, target: Target<GceOptions>, call: DriverCall): Promise<void> {
   const find = (): Promise<GceInstance | undefined> => findInstance(gce, target);

@@ -39,8 +39,9 @@ async function resolveExistingInstance(gce: GceConnection, target: Target<GceOpt
     throw new SlipwayError('HOST_KEY', `${instance.name} publishes no SSH host key (guest attributes are off)`, {
       hint: 'Read its fingerprint in the serial console, then add --gce-host-key SHA256:…',
     });
-  const [card] = instance.networkInterfaces ?? [];
-  const [network, subnetwork] = [toRelativeLink(card?.network), toRelativeLink(card?.subnetwork)];
+  const [networkInterface] = instance.networkInterfaces ?? [];
+  const network = toRelativeLink(networkInterface?.network);
+  const subnetwork = toRelativeLink(networkInterface?.subnetwork);
   return {
     ...options,
     ...connectionOptionsOf(gce),
@@ -68,7 +69,7 @@ export function noMachineTypeError({ zone, machineType }: GceOptions): SlipwayEr
   );
 }
 
-/** Returns the project and endpoint for the record: a later command may run with another environment. */
+/** Returns the project and endpoint for the record, since a later command may run in another environment. */
 function connectionOptionsOf({ project, endpoint }: GceConnection): Pick<GceOptions, 'project' | 'endpoint'> {
   return { project, ...(endpoint === undefined ? {} : { endpoint: endpoint.href }) };
 }

@@ -11,7 +11,7 @@ export const networkTag = sharedResourceName;
 /** Returns a machine's name as the value of its label `slipway-name`. */
 export const nameLabel = (name: string): string => toLabelText(name).slice(0, 63);
 
-/** Returns a UUID that stands for one request alone, so that Compute Engine recognizes a repeated request. */
+/** Returns a UUID for one request, by which Compute Engine recognizes a repeated request. */
 export function requestId(ownerId: string, what: string, attempt: number): string {
   const hex = createHash('sha256').update(`${ownerId} ${what} ${attempt}`).digest('hex');
   return [hex.slice(0, 8), hex.slice(8, 12), `4${hex.slice(13, 16)}`, `8${hex.slice(17, 20)}`, hex.slice(20, 32)].join(

@@ -1,4 +1,4 @@
-// Imported client by client: the package's index would load a hundred of them. build.mjs leaves out the protos that
+// Imports client by client: the package's index would load a hundred of them. build.mjs leaves out the protos that
 // these do not use.
 export { AddressesClient } from '@google-cloud/compute/build/src/v1/addresses_client.js';
 export { DisksClient } from '@google-cloud/compute/build/src/v1/disks_client.js';

@@ -7,7 +7,7 @@ import { findInstance, type GceInstance, isStopped, isStopping } from './instanc
 import { runOperation } from './operation.ts';
 import type { GceOptions } from './options.ts';
 
-/** Google ends an instance by force that has not shut down within about so many seconds; no request can change that. */
+/** Google stops an instance by force about this long after a request to stop it; no request can change that. */
 const SHUTDOWN_SECONDS = 90;
 
 export async function startInstance(target: Target<GceOptions>, call: DriverCall): Promise<void> {
@@ -25,7 +25,11 @@ export async function startInstance(target: Target<GceOptions>, call: DriverCall
 }
 
 /** Lets the instance shut itself down; Google stops it by force after SHUTDOWN_SECONDS. */
-export async function stopInstance(target: Target<GceOptions>, seconds: number, call: DriverCall): Promise<void> {
+export async function stopInstance(
+  target: Target<GceOptions>,
+  { seconds }: { readonly seconds: number },
+  call: DriverCall,
+): Promise<void> {
   if (seconds > SHUTDOWN_SECONDS) call.log(`Compute Engine lets an instance shut down for about ${SHUTDOWN_SECONDS} s`);
   await withGce(target.options, call, async (gce) => {
     const instance = await requireStableInstance(gce, target);

@@ -8,7 +8,7 @@ export const generic = defineManifest({
   retainedOnRemove: 'the host itself and its engine stay as they are',
   options: genericOptions,
   changeKindOf(option) {
-    // Another address is another host; the other options say how to reach this one.
+    // Another address is another host; all other options only say how to connect to the host.
     return option === 'ipAddress' ? 'replace' : 'live';
   },
   shutdownBehavior({ options: { ipAddress } }) {

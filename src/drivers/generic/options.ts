@@ -9,7 +9,7 @@ const USER_NAME_PATTERN = /^[^\s@:-][^\s@:]*$/;
 export const genericOptions = z.object({
   ipAddress: z
     .string()
-    .regex(ADDRESS_PATTERN, 'an IP address or host name alone (--generic-ssh-port and --generic-ssh-user say the rest)')
+    .regex(ADDRESS_PATTERN, 'an IP address or host name (use --generic-ssh-user and --generic-ssh-port for the rest)')
     .meta({
       description: 'Address of the host',
       ask: 'Address of the host?',

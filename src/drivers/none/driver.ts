@@ -6,10 +6,10 @@ import type { NoneOptions } from './options.ts';
 export const driver: ExistingDriverCode<NoneOptions> = {
   machines: {
     async validate({ options: { url, tlsCa, tlsCert, tlsKey } }) {
-      // A port above 65535, or brackets around what is no address.
+      // The pattern of the option allows ports above 65535, and brackets around something that is not an address.
       if (url.startsWith('tcp:') && !URL.canParse(url.replace(/^tcp:/, 'http:'))) {
-        throw new SlipwayError('USAGE', `--none-url is no URL: ${url}`, {
-          hint: 'Give one like tcp://192.0.2.10:2376',
+        throw new SlipwayError('USAGE', `--none-url is not a URL: ${url}`, {
+          hint: 'For example: --none-url tcp://192.0.2.10:2376',
         });
       }
       const files = { 'none-tls-ca': tlsCa, 'none-tls-cert': tlsCert, 'none-tls-key': tlsKey };
@@ -17,15 +17,15 @@ export const driver: ExistingDriverCode<NoneOptions> = {
       if (missing.length > 0 && missing.length < 3) {
         throw new SlipwayError(
           'USAGE',
-          `TLS takes all three files; ${missing.map(([flag]) => `--${flag}`).join(' and ')} ${missing.length === 1 ? 'is' : 'are'} missing`,
+          `TLS requires three files: ${missing.map(([flag]) => `--${flag}`).join(' and ')} ${missing.length === 1 ? 'is' : 'are'} missing`,
           {
             hint: `Add ${missing.map(([flag]) => `--${flag} <file>`).join(' ')}`,
           },
         );
       }
       if (missing.length === 0 && url.startsWith('unix:')) {
-        throw new SlipwayError('USAGE', 'A unix:// URL takes no TLS files', {
-          hint: 'Leave out the --none-tls-* flags',
+        throw new SlipwayError('USAGE', 'TLS files are not supported with a unix:// URL', {
+          hint: 'Omit the --none-tls-* flags',
         });
       }
       for (const [flag, file] of Object.entries(files)) {

@@ -8,7 +8,7 @@ import type { Computer } from '../../computer/computer.ts';
 import { canceledError } from '../../errors.ts';
 import { probeArguments, type Accelerator, type QemuConfig } from './command-line.ts';
 
-/** Whether a guest really ran with an accelerator on this computer, and if not, why. */
+/** Whether a guest actually ran with an accelerator on this computer, and if not, why. */
 export type AcceleratorProbe = { readonly works: true } | { readonly works: false; readonly reason: string };
 export type AcceleratorChoice = {
   readonly accelerator: Accelerator;
@@ -25,9 +25,9 @@ export function hardwareAccelerator(platform: NodeJS.Platform): Accelerator | un
 }
 
 /**
- * Chooses the system's hardware acceleration if a guest really runs with it, else software emulation. An accelerator
- * that exists proves nothing: some can be opened and then hang the guest. So this boots the guest's kernel for a second
- * or two, and keeps the result until QEMU, the kernel of this computer or the image changes.
+ * Chooses the system's hardware acceleration if a guest actually runs with it, else software emulation. That an
+ * accelerator exists proves nothing: some can be opened and then hang the guest. So this boots the guest's kernel for a
+ * second or two, and keeps the result until QEMU, the kernel of this computer or the image changes.
  */
 export async function chooseAccelerator(
   program: string,
@@ -54,7 +54,7 @@ export async function chooseAccelerator(
     : { accelerator: 'tcg', rejected: [{ accelerator, reason: probe.reason }] };
 }
 
-/** Returns the result of the last probe on this computer, for `doctor`; undefined where there was none yet. */
+/** Returns the result of the last probe on this computer, for `doctor`; undefined if there was none yet. */
 export async function readLastProbe(computer: Computer): Promise<AcceleratorProbe | undefined> {
   return Object.values(await readProbeCache(computer))[0];
 }
@@ -74,7 +74,10 @@ async function readProbeCache(computer: Computer): Promise<Readonly<Record<strin
   }
 }
 
-/** Part of the cache's key, since access to the device can change while nothing else does. */
+/**
+ * Returns whether this user can access the accelerator's device, as a part of the cache's key: the access can change
+ * while nothing else does.
+ */
 async function checkDeviceAccess(accelerator: Accelerator): Promise<string> {
   if (accelerator !== 'kvm') return '';
   const usable = await access('/dev/kvm', constants.R_OK | constants.W_OK).then(
@@ -87,7 +90,7 @@ async function checkDeviceAccess(accelerator: Accelerator): Promise<string> {
 type ProbeGuest = Pick<QemuConfig, 'arch' | 'kernel' | 'initrd' | 'accelerator'>;
 
 /**
- * Boots the guest's kernel and initial RAM disk until they report that they run, or QEMU exits, or the timeout is over.
+ * Boots the guest's kernel and initial RAM disk until they report that they run, QEMU exits, or the timeout expires.
  */
 async function runProbe(
   program: string,
@@ -131,7 +134,7 @@ async function runProbe(
   });
 }
 
-/** Runs QEMU under `timeout` where that exists: a guest that hangs would run forever if this process were killed. */
+/** Runs QEMU under `timeout` if that exists: a guest that hangs would run forever if this process were killed. */
 function withHardTimeout(command: readonly [string, ...string[]]): readonly [string, ...string[]] {
   return existsSync(TIMEOUT_PROGRAM)
     ? [TIMEOUT_PROGRAM, '-s', 'KILL', String(PROBE_TIMEOUT_SECONDS + 5), ...command]

@@ -12,12 +12,12 @@ import { bakeArguments, type Accelerator } from './command-line.ts';
 import { parseBootResult, stripTerminalSequences, type BootResult } from './console.ts';
 import { qemuImgProgram, requireProgramPath, qemuSystemProgram } from './required-programs.ts';
 
-/** The least size of a vendor's disk while the engine is installed on it. */
+/** The minimum size of a vendor's disk while the engine is installed on it. */
 const MIN_DISK_GIB = 8;
 const OUTPUT_DISK_MIB = 256;
 const RUN_TIMEOUT_MINUTES = 40;
 /**
- * A guest with hardware acceleration may be silent this long: with acceleration that does not work, some hang after the
+ * How long a guest with hardware acceleration may be silent: with acceleration that does not work, some hang after the
  * boot loader.
  */
 const CONSOLE_SILENCE_SECONDS = 90;
@@ -28,8 +28,8 @@ export type BakedImage = { readonly root: string; readonly engine: string };
 
 /**
  * Turns a vendor's cloud image into one of Slipway's: starts it once with a NoCloud seed, whose script installs the
- * engine and hands out the kernel and an initial RAM disk. All of it happens in `folder`; an interruption leaves
- * nothing elsewhere.
+ * engine and exports the kernel and an initial RAM disk. Writes files only in `folder`, so that an interruption leaves
+ * none elsewhere.
  */
 export async function bakeImage(base: string, folder: string, call: DriverCall): Promise<BakedImage> {
   const { computer, log } = call;
@@ -80,7 +80,7 @@ async function listAcceleratorsToTry({ computer }: DriverCall): Promise<readonly
   return fast === undefined || probe?.works === false ? ['tcg'] : [fast, 'tcg'];
 }
 
-/** Debian has the firmware of ARM machines in a package of its own; elsewhere QEMU brings it. */
+/** Returns the firmware of an ARM machine. Debian has it in a package of its own; elsewhere QEMU includes it. */
 function findFirmware(arch: 'amd64' | 'arm64'): string | undefined {
   if (arch === 'amd64') return undefined;
   const debianFirmware = '/usr/share/qemu-efi-aarch64/QEMU_EFI.fd';
@@ -90,7 +90,7 @@ function findFirmware(arch: 'amd64' | 'arm64'): string | undefined {
 type GuestRunResult = BootResult & { readonly consoleLines?: readonly string[] };
 
 /**
- * Runs a guest until it powers off, and returns the result on its console; `silent` where it does not run with this
+ * Runs a guest until it powers off, and returns the result on its console; `silent` if it does not run with this
  * accelerator.
  */
 export async function runGuestOnce(
@@ -119,7 +119,7 @@ export async function runGuestOnce(
     });
     const result = parseBootResult(console);
     if (result) return { ...result, consoleLines: lastLinesOf(console) };
-    // Where hardware acceleration does not work, QEMU may also exit at once.
+    // If hardware acceleration does not work, QEMU may also exit at once.
     return accelerator === 'tcg' ? failure(`QEMU exited with status ${code}`) : 'silent';
   } catch (error) {
     if (call.signal.aborted || !timeout.signal.aborted) throw error;
@@ -141,7 +141,7 @@ async function unpackBakeOutput(output: string, folder: string): Promise<BakedIm
   const textOf = (name: string): string => (files.get(name)?.text ?? '').trim();
   for (const name of ['vmlinuz', 'initrd']) {
     const data = files.get(name)?.data;
-    if (data === undefined || data.length === 0) throw bakeError(`the guest handed out no ${name}`, []);
+    if (data === undefined || data.length === 0) throw bakeError(`the guest exported no ${name}`, []);
     const handle = await open(join(folder, name), 'w', 0o600);
     try {
       await handle.writeFile(data);

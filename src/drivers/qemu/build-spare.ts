@@ -24,13 +24,13 @@ import { ensureImage, parseImageOptions } from './vm-image.ts';
 import { readVm, VM_RECORD_FILE } from './vm-record.ts';
 import type { SuspendedVm, VmWithAccelerator } from './vm.ts';
 
-/** What a build has to leave of this computer, so that nothing else suffers for it. */
+/** What a build has to leave free on this computer, so that other programs don't suffer. */
 const MIN_MEMORY_LEFT_MIB = 512;
 const MIN_DISK_LEFT_GIB = 2;
 
 /**
- * Starts a VM that has no machine yet and suspends it, as a spare with these secrets. Leaves nothing behind where it
- * fails. Throws CANCELED where another command removes the spare meanwhile.
+ * Starts a VM that has no machine yet and suspends it, as a spare with these secrets. Leaves nothing behind if it
+ * fails. Throws CANCELED if another command removes the spare in the meantime.
  */
 export async function buildSpare(
   target: Target<QemuOptions>,
@@ -79,7 +79,7 @@ async function startAndSuspend(
   return await suspendVm({ ...vm, seedApplied: true }, folder, [{ do: 'sync' }, { do: 'drop' }], program, call);
 }
 
-/** Moves a finished build to where creates find it, without the files that only a running VM or a builder needs. */
+/** Moves a finished build to where `create` finds it, without the files that only a running VM or a builder needs. */
 async function publishSpare(folder: string, place: string): Promise<void> {
   for (const file of [VM_RECORD_FILE, VM_FILES.pid, VM_FILES.monitor, VM_FILES.port])
     await rm(join(folder, file), { force: true });
@@ -104,7 +104,7 @@ async function lowerQemuPriority(folder: string): Promise<void> {
   if (getPriority() > 0 && Number.isInteger(pid) && pid > 1) await lowerPriority(pid);
 }
 
-/** Returns why no spare can or should be built now, as a sentence without its period; undefined where one can. */
+/** Returns why no spare can or should be built now, as a sentence without its period; undefined if one can. */
 export async function findBuildObstacle(
   { options }: Target<QemuOptions>,
   { computer }: DriverCall,

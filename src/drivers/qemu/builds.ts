@@ -1,7 +1,4 @@
-/**
- * The builds of spares, also of other processes: which there are, how one is stopped, and how its remains are cleaned
- * up.
- */
+/** Builds of spares by any process: lists them, stops them, and cleans up after them. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,7 +13,7 @@ import { killProcess } from './qemu-process.ts';
 import { pathExists, removeSpareFolder, sparesFolder } from './spare-store.ts';
 import { readVm } from './vm-record.ts';
 
-/** A builder gets this long to notice that its QEMU is gone. */
+/** How long a builder may take to notice that its QEMU is gone. */
 const BUILDER_EXIT_SECONDS = 30;
 const BUILD_PREFIX = '.making-';
 const BUILDER_LOCK_FOLDER = '.maker';
@@ -27,7 +24,7 @@ export function buildFolder(computer: Computer, id: string): string {
   return join(sparesFolder(computer), `${BUILD_PREFIX}${id}`);
 }
 
-/** Returns whether any process builds a spare, of whatever kind. */
+/** Returns whether any process is building a spare, of any kind. */
 export async function isBuilding(computer: Computer): Promise<boolean> {
   return (await listFolderIfExists(sparesFolder(computer))).some((entry) => entry.startsWith(BUILD_PREFIX));
 }
@@ -43,7 +40,7 @@ async function listBuilds(imageDigest: string | undefined, computer: Computer): 
   return ids;
 }
 
-/** A VM whose record can't be read may use any image. */
+/** Returns whether a build may use this image. A VM whose record can't be read may use any image. */
 async function mayUseImage(imageDigest: string, folder: string): Promise<boolean> {
   try {
     return (await readVm(folder))?.imageDigest.startsWith(imageDigest) ?? false;
@@ -54,8 +51,8 @@ async function mayUseImage(imageDigest: string, folder: string): Promise<boolean
 }
 
 /**
- * Waits for the lock that builders hold, since a boot takes all that a computer has. Cleans up before it returns the
- * lock.
+ * Waits for the builder lock, and cleans up before it returns the lock. Spares are built one at a time, since a boot
+ * takes all that a computer has.
  */
 export async function acquireBuilderLock(call: DriverCall): Promise<AsyncDisposable> {
   const folder = join(sparesFolder(call.computer), BUILDER_LOCK_FOLDER);
@@ -95,7 +92,7 @@ export async function stopBuilders(
   }
 }
 
-/** Returns undefined where no spare was ever built. */
+/** Takes the builder lock, or throws MACHINE_BUSY. Returns undefined if no spare was ever built. */
 async function takeBuilderLock(computer: Computer): Promise<AsyncDisposable | undefined> {
   if (!(await listFolderIfExists(sparesFolder(computer))).includes(BUILDER_LOCK_FOLDER)) return undefined;
   return await takeLock(join(sparesFolder(computer), BUILDER_LOCK_FOLDER), 'The pool of spares');
@@ -105,7 +102,7 @@ function isBusyError(error: unknown): boolean {
   return error instanceof SlipwayError && error.code === 'MACHINE_BUSY';
 }
 
-/** Cleans up after builders that were killed: their VMs run until somebody stops them. */
+/** Cleans up after builders that were killed, whose VMs would otherwise keep running. */
 export async function cleanUpBuilds(call: DriverCall): Promise<void> {
   const { computer } = call;
   await emptyTrash(sparesFolder(computer));
@@ -116,7 +113,7 @@ export async function cleanUpBuilds(call: DriverCall): Promise<void> {
     });
 }
 
-/** Cleans up after one builder. Throws MACHINE_BUSY while that is alive. */
+/** Cleans up after one builder. Throws MACHINE_BUSY while the builder is alive. */
 async function cleanUpBuild(id: string, call: DriverCall): Promise<void> {
   try {
     await using _lock = await takeLock(buildFolder(call.computer, id), 'The spare');
@@ -135,9 +132,9 @@ export async function removeBuild(id: string, call: DriverCall): Promise<void> {
 
 async function killBuildVm(id: string, call: DriverCall): Promise<void> {
   const folder = buildFolder(call.computer, id);
-  // Where the disk is full, the builder's error is less clear; freeing space is what counts.
+  // On a full disk this fails, and the builder's error is less clear; freeing space is what matters.
   await writeFile(join(folder, CANCELED_FILE), '').catch(() => {});
-  await killProcess(folder, { id, name: 'the spare' }, call);
+  await killProcess(folder, { id, name: 'spare' }, call);
 }
 
 /** Returns whether another command has stopped a build, or removed it already. */

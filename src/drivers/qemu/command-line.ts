@@ -1,7 +1,7 @@
-// oxlint-disable unicorn/no-useless-spread -- a flag and its value stand on one line
+// oxlint-disable unicorn/no-useless-spread -- a flag and its value are on one line
 export type Accelerator = 'kvm' | 'hvf' | 'whpx' | 'tcg';
 
-/** What QEMU's arguments for a VM depend on. */
+/** Everything that QEMU's arguments for a VM depend on. */
 export type QemuConfig = {
   /** A UUID. It also identifies the process of the VM. */
   readonly id: string;
@@ -17,17 +17,17 @@ export type QemuConfig = {
   readonly initrd: string;
   /** The kernel's `root=`. */
   readonly root: string;
-  /** The id of the seed that the guest is to apply; undefined once it has. */
+  /** The id of the seed that the guest has to apply; undefined once it has. */
   readonly seedId: string | undefined;
   /** Whether the VM has the channel to its guest agent, which a suspend and a resume need. */
   readonly hasGuestChannel: boolean;
-  /** Whether the seed's disk is attached. It stays until the next start, although the guest needs it once. */
+  /** Whether the seed's disk is attached. It stays attached until the next start, although the guest needs it once. */
   readonly hasSeedDisk: boolean;
   /** Resumes the VM instead of booting it, with the memory that this shell command writes to its output. */
   readonly incomingCommand?: string;
 };
 
-/** The files in a VM's folder. QEMU runs in that folder, so that no path of the user's has to fit QEMU's syntax. */
+/** The files in a VM's folder. QEMU runs in that folder, so that none of the user's paths has to fit QEMU's syntax. */
 export const VM_FILES = {
   disk: 'disk.qcow2',
   seed: 'seed.tar',
@@ -88,8 +88,8 @@ export function vmArguments(config: QemuConfig, monitor: string): readonly strin
 }
 
 /**
- * Adds a second console, for the guest agent, and a generation id whose change makes the kernel reseed its random
- * numbers.
+ * Returns the arguments for a second console, which the guest agent uses, and for a generation id whose change makes
+ * the kernel reseed its random numbers.
  */
 function guestChannelArguments({ arch }: Pick<QemuConfig, 'arch'>): readonly string[] {
   return [
@@ -100,8 +100,8 @@ function guestChannelArguments({ arch }: Pick<QemuConfig, 'arch'>): readonly str
 }
 
 /**
- * Returns everything of a VM that must be the same for it to resume: its virtual hardware, without names, host ports
- * and paths.
+ * Returns a text of everything that must be the same for a VM to resume: its virtual hardware, without names, host
+ * ports and paths.
  */
 export function hardwareSignature(config: QemuConfig): string {
   const { incomingCommand: _incomingCommand, ...rest } = config;
@@ -110,7 +110,10 @@ export function hardwareSignature(config: QemuConfig): string {
   );
 }
 
-/** Starts only the kernel and the initial RAM disk, which print `slipway: alive` if a guest can run, and power off. */
+/**
+ * Returns the arguments that start only the kernel and the initial RAM disk, which print `slipway: alive` if a guest
+ * can run, and power off.
+ */
 export function probeArguments(
   config: Pick<QemuConfig, 'arch' | 'accelerator' | 'kernel' | 'initrd'>,
 ): readonly string[] {
@@ -124,7 +127,7 @@ export function probeArguments(
 }
 
 /**
- * Starts a new image's kernel on its disk once, to create the files that depend on the kernel
+ * Returns the arguments that start a new image's kernel on its disk once, to create the files that depend on the kernel
  * (`templates/image/finish.sh`).
  */
 export function finishArguments(
@@ -142,8 +145,8 @@ export function finishArguments(
 }
 
 /**
- * Starts a vendor's image with its own boot loader, a NoCloud seed, and a second disk for the files that the guest
- * hands out.
+ * Returns the arguments that start a vendor's image with its own boot loader, a NoCloud seed, and a second disk for the
+ * files that the guest exports.
  */
 export function bakeArguments({
   arch,

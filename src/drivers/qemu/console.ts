@@ -11,12 +11,12 @@ const TERMINAL_SEQUENCES =
   // oxlint-disable-next-line no-control-regex -- escape sequences begin with a control character
   /\u001b\[[0-9;?!]*[a-zA-Z]|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)|\u001b[()][A-Z0-9]|[\r\u0000]/g;
 
-/** Returns the text of a console, without the colours and cursor movements of firmware, boot loader and systemd. */
+/** Returns the text of a console, without the colors and cursor movements of firmware, boot loader and systemd. */
 export function stripTerminalSequences(text: string): string {
   return text.replaceAll(TERMINAL_SEQUENCES, '');
 }
 
-/** Returns the first result on a console, or undefined where the guest has reported none yet. */
+/** Returns the first result on a console, or undefined if the guest has reported none yet. */
 export function parseBootResult(console: string): BootResult | undefined {
   const match = BOOT_RESULT_LINE.exec(stripTerminalSequences(console));
   if (!match) return undefined;
@@ -37,8 +37,8 @@ export async function readConsoleTail(file: string, count = 15): Promise<readonl
 }
 
 /**
- * Follows a console until the guest reports its boot result, and passes each new line to `log`. The system says when
- * the file grows. Calls `requireAlive` at least once a second; it ends the wait by throwing.
+ * Follows a console until the guest reports its boot result, and passes each new line to `log`. The system reports when
+ * the file grows. Calls `requireAlive` at least once a second, which ends the wait by throwing.
  */
 export async function waitForBootResult(
   file: string,
@@ -50,7 +50,7 @@ export async function waitForBootResult(
 ): Promise<BootResult> {
   const readResult = followConsole(file, how.log);
   for (;;) {
-    // Watches before it reads, so that no change falls in between.
+    // Watches before it reads, so that it misses no change in between.
     const change = watchForChange(file, how.signal);
     try {
       const result = await readResult();
@@ -84,7 +84,7 @@ function followConsole(file: string, log: (line: string) => void): () => Promise
       if (trimmed !== '') log(trimmed);
     }
     loggedEnd = end;
-    // Without the last line where that is still being written: it may hold half of a result.
+    // Without an incomplete last line, which may be half of a result.
     return parseBootResult(decodeUtf8(text.slice(0, end)));
   };
 }
@@ -93,7 +93,7 @@ function decodeUtf8(bytes: string): string {
   return Buffer.from(bytes, 'latin1').toString('utf8');
 }
 
-/** Returns what follows this offset, one character per byte; undefined where the file is shorter. */
+/** Returns what follows this offset, one character per byte; undefined if the file is shorter. */
 async function readFromOffset(file: string, offset: number): Promise<string | undefined> {
   const handle = await open(file, 'r').catch((error: unknown) => {
     // QEMU has not created it yet.

@@ -11,7 +11,7 @@ import { ensureImage, parseImageOptions } from './vm-image.ts';
 import { writeVm } from './vm-record.ts';
 import type { Vm } from './vm.ts';
 
-/** Creates the disk and the record of a VM in its folder, and starts nothing. The seed's disk is the caller's. */
+/** Creates the disk and the record of a VM in its folder, and starts nothing. The caller writes the seed's disk. */
 export async function createVm(
   folder: string,
   target: Target<QemuOptions>,
@@ -23,7 +23,7 @@ export async function createVm(
   const { computer } = call;
   const images = openImageStore(computer.home);
   const image = await ensureImage(parseImageOptions(options), call);
-  // Held until the record says that the image is in use: until then another command could remove it.
+  // Held until the record shows that the image is in use: until then another command could remove it.
   await using _lock = await images.lock(image.name, call);
   await images.verify(image, call);
   await requireFreeSpace(folder);
@@ -53,11 +53,11 @@ export async function createVm(
 }
 
 async function requireDiskSize(gigabytes: number, base: string, image: Image): Promise<void> {
-  const least = Math.ceil((await readVirtualSize(base)) / GIB);
-  if (gigabytes >= least) return;
+  const minimum = Math.ceil((await readVirtualSize(base)) / GIB);
+  if (gigabytes >= minimum) return;
   throw new SlipwayError(
     'USAGE',
-    `--qemu-disk must be at least ${least} for the image ${image.name}, got ${gigabytes}`,
-    { hint: `Type: --qemu-disk ${least}` },
+    `--qemu-disk must be at least ${minimum} for the image ${image.name}, got ${gigabytes}`,
+    { hint: `Use a larger disk: --qemu-disk ${minimum}` },
   );
 }

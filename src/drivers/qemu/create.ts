@@ -16,8 +16,8 @@ import { readVm, writeVm } from './vm-record.ts';
 import { vmFolder, type Vm } from './vm.ts';
 
 /**
- * Starts a machine's VM: a spare that the machine has taken, the one of an interrupted create, or a new one. A VM that
- * can't become this machine is replaced, with a note that says why.
+ * Starts a machine's VM: a spare that the machine has taken, the one of an interrupted create, or a new one. Replaces a
+ * VM that can't become this machine, with a note that says why.
  */
 export async function create(
   target: Target<QemuOptions>,
@@ -40,7 +40,7 @@ export async function create(
   return { bootApplied: true };
 }
 
-/** Makes an existing VM this machine's, and starts it. Returns the reason where it can't become this machine. */
+/** Turns an existing VM into this machine's, and starts it. Returns the reason if it can't become this machine. */
 async function continueWith(
   vm: Vm,
   seed: Seed,
@@ -52,7 +52,7 @@ async function continueWith(
   const obstacle = await findObstacle(vm, target, call);
   if (obstacle !== undefined) return obstacle;
   if (vm.spareFiles) return await resumeSpare(vm, vm.spareFiles, seed, target, folder, call);
-  // A boot result stays on the console, so that a failed one needs another start.
+  // A boot result stays on the console, so a VM whose boot failed needs another start.
   if (await hasBootFailed(folder)) await killProcess(folder, vm, call);
   if (vm.seedApplied) {
     await ensureRunning(vm, target, folder, call);
@@ -71,15 +71,15 @@ async function continueWith(
 async function findObstacle(vm: Vm, { options }: Target<QemuOptions>, call: DriverCall): Promise<string | undefined> {
   const image = await ensureImage(parseImageOptions(options), call);
   if (vm.imageDigest !== image.digest)
-    return `its options now say the image ${image.name} (${shortDigest(image.digest)})`;
+    return `its options now specify the image ${image.name} (${shortDigest(image.digest)})`;
   // A VM that has started has its user; any other gets the one of its seed.
   const hasUser = vm.seedApplied || vm.spareFiles !== undefined;
-  if (hasUser && vm.user !== options.sshUser) return `its options now say the user ${options.sshUser}`;
+  if (hasUser && vm.user !== options.sshUser) return `its options now specify the user ${options.sshUser}`;
   return undefined;
 }
 
 /**
- * Resumes a spare as this machine. `waitUntilBooted` sends it its name and files. Returns the reason where it can't
+ * Resumes a spare as this machine. `waitUntilBooted` then sends it its name and files. Returns the reason if it can't
  * resume.
  */
 async function resumeSpare(
@@ -105,8 +105,8 @@ async function resumeSpare(
 async function discardVm(vm: Vm, reason: string, folder: string, call: DriverCall): Promise<void> {
   call.note(
     vm.spareFiles
-      ? `The spare for ${vm.name} can't be used, so it starts cold: ${reason}`
-      : `The incomplete VM of ${vm.name} is replaced: ${reason}`,
+      ? `The spare for "${vm.name}" can't be used, so it starts cold: ${reason}`
+      : `The incomplete VM of "${vm.name}" is replaced: ${reason}`,
   );
   await killProcess(folder, vm, call);
   await rm(folder, { recursive: true, force: true });

@@ -8,7 +8,7 @@ import { VM_FILES } from './command-line.ts';
 import { qemuImgProgram, requireProgramPath } from './required-programs.ts';
 
 export const GIB = 1024 ** 3;
-/** Enough for a guest to start and an engine to pull something small; the disk grows as it fills. */
+/** Enough for a guest to start and its engine to pull a small container image; the disk grows as it fills. */
 const MIN_FREE_GIB = 1;
 const DISK_PAGE_BYTES = 4096;
 
@@ -69,14 +69,14 @@ export async function writeSeedDisk(folder: string, bytes: Uint8Array): Promise<
   // A disk has whole sectors.
   const content = Buffer.alloc(Math.ceil(bytes.length / DISK_PAGE_BYTES) * DISK_PAGE_BYTES);
   content.set(bytes);
-  // A new file has its mode from the first byte on; an old one would keep what it has.
+  // A new file has its mode from the first byte on; an old one would keep its own mode.
   await rm(file, { force: true });
   await writeFile(file, content, { mode: 0o600, flag: 'wx' }).catch((error: unknown) => {
     throw localFileError(file, error);
   });
 }
 
-/** Deletes the seed's disk. Once the guest has applied it, its private keys need not stay on this computer. */
+/** Deletes the seed's disk, once the guest has applied it: its private keys need not stay on this computer. */
 export async function deleteSeedDisk(folder: string): Promise<void> {
   await rm(join(folder, VM_FILES.seed), { force: true }).catch((error: unknown) => {
     // Windows keeps a file that a process has open; the next start deletes it.

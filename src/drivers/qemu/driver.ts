@@ -17,7 +17,7 @@ import { readVm, writeVm } from './vm-record.ts';
 import { listVmIds, vmFolder, type Vm } from './vm.ts';
 import { warmPool } from './warm-pool.ts';
 
-/** VMs that QEMU runs on this computer. Each is a folder `vms/<id>` in Slipway's own folder. */
+/** The driver of VMs that QEMU runs on this computer. Each VM has a folder `vms/<id>` in Slipway's own folder. */
 export const driver: LocalDriverCode<QemuOptions> = {
   diagnose,
   machines: {
@@ -31,7 +31,7 @@ export const driver: LocalDriverCode<QemuOptions> = {
       const vm = await sendPendingCommands(found, folder, call);
       const result = await waitForVmBoot(folder, vm, call);
       if (!result.ready)
-        throw await bootError(`${vm.name} did not start: ${result.reason}`, join(folder, VM_FILES.console));
+        throw await bootError(`Machine "${vm.name}" did not start: ${result.reason}`, join(folder, VM_FILES.console));
       if (!vm.seedApplied) await writeVm(folder, { ...vm, seedApplied: true });
       await deleteSeedDisk(folder);
     },

@@ -14,14 +14,14 @@ import { resume, type ResumeFailure } from './resume.ts';
 import { startCold } from './start-cold.ts';
 import type { Vm } from './vm.ts';
 
-/** A QEMU may take this long to answer on a computer that swaps. */
+/** How long a QEMU may take to answer on a computer that swaps. */
 const MONITOR_SILENCE_SECONDS = 30;
 
 /**
- * Makes a VM run: leaves one that runs alone, resumes one that is paused or suspended, and starts one that is stopped.
- * The memory of a suspended machine is its user's data: it is discarded only where no retry could ever resume it.
+ * Ensures that a VM runs: resumes one that is paused or suspended, and starts one that is stopped. The memory of a
+ * suspended machine is the user's data: it is discarded only if no retry could ever resume it.
  *
- * Returns why a spare can't become its machine, where nothing runs then; undefined where the VM runs.
+ * Returns undefined once the VM runs. For a spare that can't become its machine, and then does not run, returns why.
  */
 export async function ensureRunning(
   vm: Vm,
@@ -31,8 +31,7 @@ export async function ensureRunning(
 ): Promise<string | undefined> {
   const state = await waitForRunState(folder, vm, call);
   if (state === 'running') return undefined;
-  // With a snapshot, the process that is paused is what an interrupted suspend left; the memory file is as current as
-  // it is.
+  // If there is a snapshot, an interrupted suspend left the paused process; the memory file is just as current.
   if ((state === 'io-error' || state === 'paused') && !vm.snapshot) {
     await resumePaused(vm, state, folder);
     return undefined;
@@ -44,7 +43,7 @@ export async function ensureRunning(
     if (failure === undefined) return undefined;
     if (vm.spareFiles) return failure.reason;
     if (!failure.isPermanent) throw resumeError(vm, failure);
-    call.note(`${vm.name} could not be resumed, so it starts from its disk: ${failure.reason}`);
+    call.note(`Machine "${vm.name}" could not be resumed, so it starts from its disk: ${failure.reason}`);
   } else if (vm.spareFiles) {
     return 'it has stopped';
   }
@@ -53,7 +52,7 @@ export async function ensureRunning(
 }
 
 /**
- * Waits while QEMU is silent, since it may only be busy: to kill it is a power cut for its guest, and the last resort.
+ * Waits while QEMU is silent, since it may only be busy. Killing it is a power cut for its guest, and the last resort.
  */
 async function waitForRunState(folder: string, vm: Vm, call: DriverCall): Promise<RunState> {
   const end = performance.now() + MONITOR_SILENCE_SECONDS * 1000;
@@ -74,27 +73,27 @@ async function resumePaused(vm: Vm, state: RunState, folder: string): Promise<vo
 }
 
 function resumeError({ name }: Vm, { reason, detail = [] }: Pick<ResumeFailure, 'reason' | 'detail'>): SlipwayError {
-  return new SlipwayError('DRIVER_FAILED', `${name} could not be resumed: ${reason}`, {
-    hint: `Fix that, then run the same command again. To give up what is in its memory: slipway kill ${name}`,
+  return new SlipwayError('DRIVER_FAILED', `Machine "${name}" could not be resumed: ${reason}`, {
+    hint: `Fix that, then run the same command again. To discard its memory: slipway kill ${name}`,
     detail,
   });
 }
 
 /**
- * Returns the image under a VM's disk. Throws where the image or the disk is missing or has changed: the disk would be
- * garbage.
+ * Returns the image under a VM's disk. Throws if the disk or the image is missing, or the image has changed: the disk
+ * would be garbage.
  */
 async function requireDisks(vm: Vm, folder: string, call: DriverCall): Promise<Image> {
   const images = openImageStore(call.computer.home);
   const found = (await images.list()).find(({ key }) => vm.imageDigest.startsWith(key.digest));
   const hint = `Restore it, or remove the machine: slipway rm ${vm.name}`;
   if (!found)
-    throw new SlipwayError('IMAGE_MISSING', `The image of ${vm.name} is missing: ${vm.imageFolder}`, { hint });
+    throw new SlipwayError('IMAGE_MISSING', `The image of "${vm.name}" is missing: ${vm.imageFolder}`, { hint });
   if ('broken' in found) throw found.broken;
   if (!(await images.isUnchanged(found.image))) await images.verify(found.image, call);
   const disk = join(folder, VM_FILES.disk);
   await stat(disk).catch((cause: unknown) => {
-    throw new SlipwayError('MACHINE_NOT_READY', `The disk of ${vm.name} is missing: ${disk}`, { hint, cause });
+    throw new SlipwayError('MACHINE_NOT_READY', `The disk of "${vm.name}" is missing: ${disk}`, { hint, cause });
   });
   return found.image;
 }

@@ -11,12 +11,12 @@ import { runGuestOnce } from './bake-image.ts';
 import { VM_FILES, finishArguments, type QemuConfig } from './command-line.ts';
 import { qemuImgProgram, requireProgramPath, qemuSystemProgram } from './required-programs.ts';
 
-/** Takes what the guest writes, until it is known to be complete. */
+/** An overlay that holds what the guest writes, until the guest has finished. */
 const OVERLAY_FILE = 'finish.qcow2';
 
 /**
- * Starts a new image in `folder` once, to create the files that depend on its kernel. Where that is not possible, adds
- * a note: each machine then creates them itself at its first start, which takes longer and has the same result.
+ * Starts a new image in `folder` once, to create the files that depend on its kernel. If that is not possible, shows a
+ * note: each machine then creates them itself at its first start, which takes longer and has the same result.
  */
 export async function finishImage(
   image: Pick<QemuConfig, 'arch' | 'root'>,

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { VM_FILES } from './command-line.ts';
 
 /**
- * A command to the guest agent (`templates/image/guest-agent.sh`). A VM's record may hold some, and images of older
- * versions have an older agent: what a command is called here and on the wire must not change.
+ * A command to the guest agent (`templates/image/guest-agent.sh`). The names of commands must not change, here and on
+ * the wire: records of VMs contain them, and images of older versions have an older agent.
  */
 export type GuestCommand =
   | { readonly do: 'sync' | 'drop' }
@@ -15,7 +15,7 @@ export type GuestCommand =
   /** Overwrites a file that exists, and leaves its owner and mode as they are. */
   | { readonly do: 'file'; readonly path: string; readonly content: string };
 
-/** The commands of every resume: the current time, and random numbers that no other machine has. */
+/** The commands for every resume: the current time, and random numbers that no other machine has. */
 export const RESUME_COMMANDS: readonly GuestCommand[] = [{ do: 'clock' }, { do: 'random' }];
 
 /** The line that an agent writes to the console once it listens. Agents of older images write none. */
@@ -31,7 +31,7 @@ export function formatGuestCommand(command: GuestCommand, now: Date): readonly s
   return [`file ${command.path} ${lines.length}`, ...lines];
 }
 
-/** Sends commands to a guest. Returns whether it confirms within so many seconds that it has carried them out. */
+/** Sends commands to a guest. Returns whether it confirms within `seconds` that it has carried them out. */
 export function sendGuestCommands(
   folder: string,
   commands: readonly GuestCommand[],
@@ -52,7 +52,7 @@ export function sendGuestCommands(
     signal.addEventListener('abort', giveUp, { once: true });
     socket.once('connect', () => {
       const now = new Date();
-      // The empty line ends one of which an earlier command sent only a part.
+      // The empty line ends a line that an earlier command may have sent only in part.
       const lines = ['', ...commands.flatMap((command) => formatGuestCommand(command, now)), `answer ${mark}`, ''];
       socket.write(lines.join('\n'));
     });

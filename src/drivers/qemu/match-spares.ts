@@ -9,7 +9,7 @@ import { hardwareDigestOf, incompatibilityReason, readSnapshotHost, type Snapsho
 import { readSpares, removeSpareFolder, type Spare, type SpareWithFiles } from './spare-store.ts';
 import { ensureImage, parseImageOptions } from './vm-image.ts';
 
-/** The properties that a spare has to have to become a certain machine. */
+/** The properties that a spare needs to become a certain machine. */
 export type SpareRequirements = {
   readonly image: string;
   readonly digest: string;
@@ -27,25 +27,25 @@ export type PartitionedSpares = {
   readonly unusable: readonly { readonly spare: Spare; readonly reason: string }[];
 };
 
-/** Pure. Divides the spares that meet the requirements by whether they can still resume on this computer. */
+/** Pure. Divides the spares that meet the requirements into those that can resume on this computer and the others. */
 export function partitionSpares(
   spares: readonly SpareWithFiles[],
   requirements: SpareRequirements,
-  present: { readonly host: SnapshotHost; readonly hardwareDigestOf: (vm: Spare['vm']) => string },
+  current: { readonly host: SnapshotHost; readonly hardwareDigestOf: (vm: Spare['vm']) => string },
 ): PartitionedSpares {
-  const judged = spares
+  const checked = spares
     .filter(({ spare }) => isMatchingSpare(spare, requirements))
     .toSorted((left, right) => left.spare.createdAt.localeCompare(right.spare.createdAt))
     .map(({ spare, files }) => ({
       spare,
       reason:
         spare.vm.imageDigest === requirements.digest
-          ? incompatibilityReason(spare.vm.snapshot, present.hardwareDigestOf(spare.vm), present.host, files)
+          ? incompatibilityReason(spare.vm.snapshot, current.hardwareDigestOf(spare.vm), current.host, files)
           : 'its image has been replaced since',
     }));
   return {
-    usable: judged.filter(({ reason }) => reason === undefined).map(({ spare }) => spare),
-    unusable: judged.flatMap(({ spare, reason }) => (reason === undefined ? [] : [{ spare, reason }])),
+    usable: checked.filter(({ reason }) => reason === undefined).map(({ spare }) => spare),
+    unusable: checked.flatMap(({ spare, reason }) => (reason === undefined ? [] : [{ spare, reason }])),
   };
 }
 
@@ -88,7 +88,7 @@ export async function countReadySpares(target: Target<QemuOptions>, call: Driver
   return (await findSparesFor(target, call)).usable.length;
 }
 
-/** Removes all spares, of whatever kind, that can never resume because their QEMU or their image has changed. */
+/** Removes all spares, of any kind, that can never resume because their QEMU or their image has changed. */
 export async function removeUnusableSpares({ computer }: DriverCall): Promise<void> {
   const program = await requireProgramPath(qemuSystemProgram(archOf(computer)), computer);
   const imageDigests = (await openImageStore(computer.home).list()).map(({ key }) => key.digest);

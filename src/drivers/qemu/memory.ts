@@ -13,13 +13,13 @@ import { writeVm } from './vm-record.ts';
 import type { Vm, VmSnapshot } from './vm.ts';
 
 export const MEMORY_WRITE_MINUTES = 15;
-/** From the end of a migration until the shell behind QEMU's pipe has renamed the file. */
+/** How long the shell behind QEMU's pipe may take to rename the file after the end of a migration. */
 const RENAME_SECONDS = 10;
-/** For QEMU to cancel a migration: the program that compresses the memory has to read first what it was given. */
+/** How long QEMU may take to cancel a migration: the program that compresses the memory first has to read its input. */
 const MIGRATION_CANCEL_SECONDS = 30;
 /** QEMU's default limit is meant for networks. */
 const MAX_BYTES_PER_SECOND = 2 ** 40;
-/** A memory that is being written. It gets its final name once the program that compresses it has succeeded. */
+/** A memory file that is being written. It gets its final name once the program that compresses it has succeeded. */
 const PARTIAL_MEMORY_FILE = `${VM_FILES.memory}.part`;
 const NO_SPACE_MESSAGE = 'the disk may be full';
 
@@ -33,7 +33,7 @@ export async function writeMemory(
   await deleteMemory(folder);
   await writeFile(join(folder, PARTIAL_MEMORY_FILE), '', { mode: 0o600, flag: 'wx' });
   const version = await startMigration(vm, folder, format);
-  // QEMU may finish while it does not answer: it waits for the program behind its pipe.
+  // QEMU may not answer while it finishes, because it waits for the program behind its pipe.
   const failure = await pollMonitor(vm, folder, { seconds: MEMORY_WRITE_MINUTES * 60, signal }, checkMigration);
   if (failure !== '') throw new Error(failure);
   await waitForMemoryFile(folder);
@@ -43,7 +43,7 @@ export async function writeMemory(
 async function startMigration(vm: Vm, folder: string, format: VmSnapshot['format']): Promise<string> {
   await using monitor = await openVmMonitor(folder, vm);
   if (!monitor) throw new Error(QEMU_EXITED_MESSAGE);
-  // QEMU ignores the command's exit status; which file exists afterwards says how it ended.
+  // QEMU ignores the command's exit status, so the file that exists afterwards shows whether it succeeded.
   const [part, done] = [PARTIAL_MEMORY_FILE, VM_FILES.memory];
   const command = `${format === 'zstd' ? 'zstd -1 -q -c' : 'cat'} >${part} && mv ${part} ${done} || rm -f ${part}`;
   await monitor.execute('stop');
@@ -54,14 +54,14 @@ async function startMigration(vm: Vm, folder: string, format: VmSnapshot['format
 
 type QmpMigration = { readonly status?: string; readonly 'error-desc'?: string };
 
-/** Returns undefined while QEMU writes, '' once it is done, and else why it failed. */
+/** Returns undefined while QEMU writes, '' once it is done, or why it failed. */
 async function checkMigration(monitor: Monitor): Promise<string | undefined> {
   const { status, 'error-desc': reason } = (await monitor.execute('query-migrate')) as QmpMigration;
   if (status === 'completed') return '';
   return status === 'failed' || status === 'cancelled' ? (reason ?? NO_SPACE_MESSAGE) : undefined;
 }
 
-/** Waits for the final name. QEMU also reports success where the program behind its pipe fails at the end. */
+/** Waits for the final name. QEMU also reports success if the program behind its pipe fails at the end. */
 async function waitForMemoryFile(folder: string): Promise<void> {
   const end = performance.now() + RENAME_SECONDS * 1000;
   for (;;) {
@@ -73,8 +73,8 @@ async function waitForMemoryFile(folder: string): Promise<void> {
 }
 
 /**
- * Lets the CPUs of a paused VM run, whatever paused them. Cancels a migration first, since QEMU would stop the CPUs
- * again at the end of it.
+ * Resumes the CPUs of a paused VM, whatever paused them. Cancels a migration first, since QEMU would stop the CPUs
+ * again at its end.
  */
 export async function resumeCpus(vm: Vm, folder: string): Promise<void> {
   const { signal } = new AbortController();
@@ -96,12 +96,12 @@ export function decompressCommand({ format }: VmSnapshot): string {
   return `${format === 'zstd' ? 'zstd -dcq' : 'cat'} ${VM_FILES.memory} || echo failed`;
 }
 
-/** Deletes the partial file first: the shell that still writes it can't rename it then. */
+/** Deletes the memory files. The partial file comes first, so that a shell that still writes it can't rename it. */
 async function deleteMemory(folder: string): Promise<void> {
   for (const file of [PARTIAL_MEMORY_FILE, VM_FILES.memory]) await rm(join(folder, file), { force: true });
 }
 
-/** Forgets a VM's memory, so that its next start is a boot. Returns the VM without it. */
+/** Discards a VM's memory, so that its next start is a boot. Returns the VM without it. */
 export async function discardMemory(vm: Vm, folder: string): Promise<Vm> {
   const { snapshot, pendingCommands: _pendingCommands, ...rest } = vm;
   if (snapshot) await writeVm(folder, rest);

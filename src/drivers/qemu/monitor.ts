@@ -7,7 +7,7 @@ export type Monitor = AsyncDisposable & {
   /** QEMU's version, such as `7.2.22`. */
   readonly version: string;
   /** Runs a command and returns its `return`. Rejects with QEMU's own message for an `error`. */
-  execute(command: string, given?: Readonly<Record<string, unknown>>): Promise<unknown>;
+  execute(command: string, parameters?: Readonly<Record<string, unknown>>): Promise<unknown>;
   /** Returns whether QEMU exits within these seconds. */
   waitForExit(seconds: number): Promise<boolean>;
 };
@@ -24,16 +24,16 @@ type QmpResponse = {
 const RESPONSE_TIMEOUT_SECONDS = 5;
 
 /**
- * Connects to a monitor. Returns undefined where nothing listens, since the VM does not run then. Rejects where
- * something listens and does not answer for five seconds, or is not QEMU.
+ * Connects to a monitor. Returns undefined if no program listens, since the VM does not run then. Rejects if a program
+ * listens that is not QEMU, or does not answer for five seconds.
  */
 export async function openMonitor(where: NetConnectOpts): Promise<Monitor | undefined> {
   const socket = await connectIfListening(where);
   if (!socket) return undefined;
   const { nextResponse, closed } = readResponses(socket);
-  const execute: Monitor['execute'] = async (command, given) => {
+  const execute: Monitor['execute'] = async (command, parameters) => {
     const response = nextResponse();
-    socket.write(`${JSON.stringify({ execute: command, ...(given ? { arguments: given } : {}) })}\n`);
+    socket.write(`${JSON.stringify({ execute: command, ...(parameters ? { arguments: parameters } : {}) })}\n`);
     return (await response).return;
   };
   const close = async (): Promise<void> => {

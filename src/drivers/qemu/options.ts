@@ -40,8 +40,8 @@ export const qemuOptions = z.object({
 export type QemuOptions = z.output<typeof qemuOptions>;
 
 /**
- * The options that apply at each start. All others are fixed when a VM is created, but for its disk, which can grow at
- * a start.
+ * The options that apply at each start. All others are fixed when a VM is created, except its disk, which can grow at a
+ * start.
  */
 export const OPTIONS_APPLIED_AT_START: ReadonlySet<string> = new Set([
   'cpus',

@@ -7,9 +7,9 @@ import type { Vm } from './vm.ts';
 export const QEMU_EXITED_MESSAGE = 'its QEMU process has exited';
 
 /**
- * Asks a VM's QEMU until `ask` returns an answer, and opens a new connection where one fails: a QEMU that is busy with
- * a memory may be silent for longer than a monitor waits. Throws CANCELED, or an error that says why there is no
- * answer.
+ * Calls `ask` with a VM's monitor until it returns an answer, and opens a new connection if one fails: a QEMU that
+ * writes or reads a memory may be silent for longer than a monitor waits. Throws CANCELED, or an error that says why
+ * there is no answer.
  */
 export async function pollMonitor<T>(
   vm: Vm,

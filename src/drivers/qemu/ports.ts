@@ -7,7 +7,7 @@ import type { QemuOptions } from './options.ts';
 import { readVm } from './vm-record.ts';
 import { vmFolder, listVmIds, type Vm } from './vm.ts';
 
-// Below the ports that systems use for outgoing connections, one of which could take the port of a VM that is stopped.
+// Below the ports that systems use for outgoing connections, which could take the port of a stopped VM.
 const FIRST_PORT = 20_000;
 const PORT_COUNT = 12_000;
 
@@ -33,7 +33,7 @@ export async function findFreePorts(
   return found;
 }
 
-/** Listens on the port for a moment, since no other way is reliable. */
+/** Returns whether a port is free, by listening on it for a moment: no other way is reliable. */
 export function isPortFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();
@@ -66,7 +66,7 @@ export function portOptions({ sshPort, enginePort }: QemuOptions): readonly {
   ];
 }
 
-/** Chooses the ports of a VM that is about to be created; a fixed one stands as it is. */
+/** Chooses the ports of a VM that is about to be created; keeps those that options fix. */
 export async function choosePorts(
   id: string,
   { sshPort, enginePort }: QemuOptions,
@@ -78,8 +78,8 @@ export async function choosePorts(
 }
 
 /**
- * Returns the VM with ports that are free now: replaces one that another program took meanwhile, and throws PORT_TAKEN
- * where the user fixed that one.
+ * Returns the VM with ports that are free now: replaces a port that another program took in the meantime, and throws
+ * PORT_TAKEN if the user fixed that port.
  */
 export async function assignFreePorts<V extends Vm>(
   vm: V,
@@ -95,7 +95,7 @@ export async function assignFreePorts<V extends Vm>(
     if (fixed !== undefined) throw portTakenError(vm.name, fixed, flag, isKnownToUser);
     const [free = 0] = await findFreePorts(vm.id, 1, Object.values(ports), computer);
     if (isKnownToUser)
-      note(`Port ${ports[use]} of 127.0.0.1 is in use by another program, so ${vm.name} uses port ${free} now`);
+      note(`Port ${ports[use]} of 127.0.0.1 is in use by another program, so "${vm.name}" uses port ${free} now`);
     ports[use] = free;
   }
   return { ...vm, ports };
@@ -104,7 +104,7 @@ export async function assignFreePorts<V extends Vm>(
 export function portTakenError(name: string, port: number, flag: string, exists: boolean): SlipwayError {
   return new SlipwayError(
     'PORT_TAKEN',
-    `Port ${port} of 127.0.0.1, which ${name} needs (${flag}), is in use by another program`,
+    `Port ${port} of 127.0.0.1, which "${name}" needs (${flag}), is in use by another program`,
     {
       hint: exists
         ? 'Stop that program, then run the same command again'

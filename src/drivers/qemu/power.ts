@@ -39,7 +39,7 @@ export async function stop(
       throw canceledError();
     });
   }
-  call.note(`${vm.name} did not shut down within ${seconds} seconds, so it was killed`);
+  call.note(`Machine "${vm.name}" did not shut down within ${seconds} seconds, so it was killed`);
   await killProcess(folder, vm, call);
 }
 
@@ -64,7 +64,7 @@ export async function suspend(target: Target<QemuOptions>, call: DriverCall): Pr
   if (vm.snapshot && state !== 'running') return await killProcess(folder, vm, call);
   const { accelerator } = vm;
   if (state !== 'running' || accelerator === undefined) {
-    throw new SlipwayError('MACHINE_NOT_READY', `"${name}" can't be suspended: it is not running`, {
+    throw new SlipwayError('MACHINE_NOT_READY', `Machine "${name}" can't be suspended: it is not running`, {
       hint: `To start it: slipway start ${name}`,
     });
   }
@@ -73,7 +73,7 @@ export async function suspend(target: Target<QemuOptions>, call: DriverCall): Pr
   await suspendVm({ ...vm, accelerator }, folder, [{ do: 'sync' }], program, call);
 }
 
-/** Throws where a VM could not resume with its memory, or would lose options that apply at its next start. */
+/** Throws if a VM could not resume with its memory, or would lose options that apply at its next start. */
 function requireSuspendable({ name, options }: Target<QemuOptions>, vm: Vm, { computer }: DriverCall): void {
   if (!canSuspend(computer)) {
     throw new SlipwayError('DRIVER_UNSUPPORTED', 'Suspending VMs is not supported on this system', {
@@ -81,12 +81,10 @@ function requireSuspendable({ name, options }: Target<QemuOptions>, vm: Vm, { co
     });
   }
   if (!vm.devices?.guestChannel) {
-    throw new SlipwayError('DRIVER_UNSUPPORTED', `${name} can't be suspended: an older version of Slipway started it`, {
-      hint: `To make that possible: slipway restart ${name}`,
-    });
+    const message = `Machine "${name}" can't be suspended: an older version of Slipway started it`;
+    throw new SlipwayError('DRIVER_UNSUPPORTED', message, { hint: `To make that possible: slipway restart ${name}` });
   }
   if (options.cpus === vm.cpus && options.memory === vm.memory) return;
-  throw new SlipwayError('USAGE', `${name} can't be suspended: it has options that apply at its next start`, {
-    hint: `To apply them first: slipway restart ${name}`,
-  });
+  const message = `Machine "${name}" can't be suspended: it has options that apply at its next start`;
+  throw new SlipwayError('USAGE', message, { hint: `To apply them first: slipway restart ${name}` });
 }

@@ -6,12 +6,12 @@ import { stopBuilders } from './builds.ts';
 import { listSpareIds, listSpares, removeSpareFolder, sparesFolder } from './spare-store.ts';
 
 /**
- * Removes the spares of an image, by its digest or the beginning of it, or all. Also removes builds, those of running
- * builders and those that killed ones left. Returns the spares that were ready.
+ * Removes the spares of an image, by its digest or the beginning of it, or all spares. Also removes builds, whether
+ * their builders still run or were killed. Returns the spares that were ready.
  */
 export async function pruneSpares(imageDigest: string | undefined, call: DriverCall): Promise<readonly SpareSummary[]> {
   const { computer } = call;
-  // The log first: a background build that has not begun looks for it under the lock, and does not start without it.
+  // The log first: a background build looks for it under the lock before it starts, and does not start without it.
   if (imageDigest === undefined) await rm(join(sparesFolder(computer), 'last.log'), { force: true });
   await using _lock = await stopBuilders(imageDigest, call);
   const pruned = (await listSpares(computer)).filter(

@@ -34,7 +34,7 @@ export function monitorAddress(folder: string, { monitorPort }: Pick<Vm, 'monito
     : { host: '127.0.0.1', port: monitorPort };
 }
 
-/** Throws USAGE for a folder in which QEMU would silently cut off the path of its socket. */
+/** Throws USAGE for a folder whose path is so long that QEMU would silently cut off the path of its socket. */
 export function requireShortSocketPath(folder: string): void {
   if (Buffer.byteLength(join(folder, VM_FILES.monitor)) <= MAX_SOCKET_PATH_BYTES) return;
   throw new SlipwayError('USAGE', `The path of the folder ${folder} is too long for a VM's socket`, {
@@ -42,12 +42,12 @@ export function requireShortSocketPath(folder: string): void {
   });
 }
 
-/** Why QEMU did not start: its last lines, and the port that another program has, where that is the cause. */
+/** Why QEMU did not start: its last lines, and the port that another program uses, if that is the cause. */
 export type StartFailure = { readonly takenPort: number | undefined; readonly lines: readonly string[] };
 
 /**
- * Starts the process of a VM, which outlives this one, and waits until its monitor answers. Returns why it does not
- * run, if so.
+ * Starts the process of a VM, which outlives this one, and waits until its monitor answers. Returns undefined once it
+ * runs, or why it does not.
  */
 export async function startProcess(
   program: string,
@@ -57,7 +57,7 @@ export async function startProcess(
   call: DriverCall,
 ): Promise<StartFailure | undefined> {
   await rm(join(folder, VM_FILES.pid), { force: true });
-  // Keeps the console of the last start, which often says why there is another one. A resume writes no boot of its own.
+  // Keeps the console of the last start, which often explains why the VM is started again. A resume writes no boot.
   if (config.incomingCommand === undefined)
     await rename(join(folder, VM_FILES.console), join(folder, VM_FILES.lastConsole)).catch((error: unknown) => {
       if (systemCode(error) !== 'ENOENT') throw error;
@@ -68,7 +68,7 @@ export async function startProcess(
     const exit = child.exitReason();
     if (exit !== undefined) return readStartFailure(folder, exit);
     if (call.signal.aborted) {
-      // The caller's cleanup may not find the process yet. It runs, so the pid is still its own.
+      // The caller's cleanup may not find the process yet. The process runs, so its pid can't be another program's.
       child.kill();
       throw canceledError();
     }
@@ -83,7 +83,7 @@ export async function startProcess(
   }
 }
 
-/** `exitReason` returns undefined while the process runs. */
+/** Starts QEMU in the background. `exitReason` returns undefined while the process runs. */
 async function spawnQemu(
   program: string,
   config: QemuConfig,
@@ -131,8 +131,8 @@ export async function readOutputTail(folder: string): Promise<readonly string[]>
 }
 
 /**
- * Asks the VM's process for its state. The process that answers on the monitor with the VM's id is the VM's, whatever
- * its pid.
+ * Asks the VM's process for its state. A process that answers on the monitor with the VM's id is the VM's, whatever its
+ * pid.
  */
 export async function getRunState(folder: string, vm: VmIdentity, call: DriverCall): Promise<RunState> {
   try {
@@ -144,12 +144,12 @@ export async function getRunState(folder: string, vm: VmIdentity, call: DriverCa
     return 'paused';
   } catch (error) {
     if (call.signal.aborted) throw canceledError();
-    call.log(`The monitor of ${vm.name}: ${String(error)}`);
+    call.log(`The monitor of "${vm.name}": ${String(error)}`);
     return (await findVmPid(folder, vm, call)) === undefined ? 'none' : 'silent';
   }
 }
 
-/** Opens the monitor of a VM. Returns undefined where nothing or another VM answers there. */
+/** Opens the monitor of a VM. Returns undefined if nothing answers there, or another VM does. */
 export async function openVmMonitor(folder: string, vm: VmIdentity): Promise<Monitor | undefined> {
   const monitor = await openMonitor(monitorAddress(folder, vm));
   if (!monitor) return undefined;
@@ -175,8 +175,8 @@ export async function createExitCheck(
 }
 
 /**
- * Kills a VM's process at once: through its monitor, or where that is silent by its pid, if its command line proves
- * that it is the VM's.
+ * Kills a VM's process at once: through its monitor, or, if that is silent, by its pid, provided that its command line
+ * proves that it is the VM's.
  */
 export async function killProcess(folder: string, vm: VmIdentity, call: DriverCall): Promise<void> {
   const quit = async (): Promise<boolean> => {
@@ -195,7 +195,7 @@ export async function killProcess(folder: string, vm: VmIdentity, call: DriverCa
     if (!(await isVmProcess(pid, vm, call))) return;
     await sleep(50);
   }
-  throw new SlipwayError('DRIVER_FAILED', `The QEMU process of ${vm.name} (PID ${pid}) does not exit`, {
+  throw new SlipwayError('DRIVER_FAILED', `The QEMU process of "${vm.name}" (PID ${pid}) does not exit`, {
     hint: `Kill it: kill -9 ${pid}. Then run the same command again`,
   });
 }

@@ -3,7 +3,7 @@ import type { DriverCall, Target } from '../contract.ts';
 import { readVm } from './vm-record.ts';
 import { vmFolder, type Vm } from './vm.ts';
 
-/** Returns a machine's VM and its folder. Throws MACHINE_NOT_READY where the VM does not exist. */
+/** Returns a machine's VM and its folder. Throws MACHINE_NOT_READY if the VM does not exist. */
 export async function requireVm(
   { id, name }: Target<unknown>,
   { computer }: DriverCall,

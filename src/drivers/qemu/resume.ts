@@ -40,7 +40,7 @@ function temporaryFailure(reason: string, detail: readonly string[] = []): Resum
   return { reason, isPermanent: false, detail };
 }
 
-/** Resumes a suspended VM with its memory. Returns undefined where it runs, and where nothing runs, why. */
+/** Resumes a suspended VM with its memory. Returns undefined once it runs, or why it does not. */
 export async function resume(
   vm: SuspendedVm,
   image: Image,
@@ -56,7 +56,7 @@ export async function resume(
     (await checkDecompressor(vm.snapshot, call));
   if (obstacle !== undefined) return obstacle;
   await writeBlankSeedDisk(vm, folder);
-  // Verified while QEMU reads it.
+  // The memory is verified while QEMU reads it.
   const verification = verifyMemory(vm.snapshot, folder, call);
   const { started, failure } = await startWithMemory(
     program,
@@ -80,34 +80,34 @@ export async function resume(
   );
 }
 
-/** Prefers the accelerator that the VM ran with: with another one, which may be what works now, it can't resume. */
+/** Returns the accelerator to resume with: the VM's own if possible, since it can't resume with another one. */
 async function resolveResumeAccelerator(
   vm: Vm,
   options: QemuOptions,
   image: Image,
   call: DriverCall,
 ): Promise<Accelerator> {
-  // Software emulation works everywhere, also on a computer that has something faster by now.
+  // Software emulation works everywhere, also on a computer that now has hardware acceleration.
   if (options.accelerator === 'auto' && vm.accelerator === 'tcg' && !vm.spareFiles) return 'tcg';
   return await resolveAccelerator(options.accelerator, image, vm, call);
 }
 
-/** Finds an option that changed since and takes effect only at a start, or an accelerator that does not work now. */
+/** Finds a changed option that takes effect only at a start, or an accelerator that does not work now. */
 async function findConfigMismatch(
   vm: Vm,
   accelerator: Accelerator,
   options: QemuOptions,
   folder: string,
 ): Promise<ResumeFailure | undefined> {
-  if (options.cpus !== vm.cpus) return permanentFailure(`its options now say ${options.cpus} CPUs`);
-  if (options.memory !== vm.memory) return permanentFailure(`its options now say ${options.memory} MB of memory`);
+  if (options.cpus !== vm.cpus) return permanentFailure(`its options now specify ${options.cpus} CPUs`);
+  if (options.memory !== vm.memory) return permanentFailure(`its options now specify ${options.memory} MB of memory`);
   const size = await readVirtualSize(join(folder, VM_FILES.disk)).catch(() => Infinity);
-  if (size < options.disk * GIB) return permanentFailure(`its options now say a disk of ${options.disk} GB`);
+  if (size < options.disk * GIB) return permanentFailure(`its options now specify a disk of ${options.disk} GB`);
   if (accelerator === vm.accelerator) return undefined;
   // Access to a device can come back.
   if (options.accelerator === 'auto')
     return temporaryFailure(`it ran with ${vm.accelerator}, which does not work now (to see why: slipway doctor)`);
-  return permanentFailure(`its options now say the accelerator ${accelerator}`);
+  return permanentFailure(`its options now specify the accelerator ${accelerator}`);
 }
 
 async function findIncompatibility(
@@ -125,7 +125,7 @@ async function checkDecompressor({ format }: VmSnapshot, { computer }: DriverCal
   return temporaryFailure(`its memory is compressed with ${zstdProgram.command}, which is not installed`);
 }
 
-/** Returns undefined where every byte of the memory is as it was written. */
+/** Returns undefined if every byte of the memory is as it was written. */
 async function verifyMemory(
   snapshot: VmSnapshot,
   folder: string,
@@ -150,16 +150,16 @@ async function startWithMemory(
   folder: string,
   call: DriverCall,
 ): Promise<{ readonly started: SuspendedVm; readonly failure: ResumeFailure | undefined }> {
-  const toConfig = (wanted: typeof vm) => ({
-    ...toQemuConfig(wanted),
-    incomingCommand: decompressCommand(wanted.snapshot),
+  const toConfig = (suspended: typeof vm) => ({
+    ...toQemuConfig(suspended),
+    incomingCommand: decompressCommand(suspended.snapshot),
   });
   const { started, failureLines } = await startOnFreePorts(program, vm, toConfig, options, folder, call);
   const loadFailure =
     failureLines === undefined
       ? await waitForMemoryLoad(folder, started, verification, call)
       : temporaryFailure(`QEMU could not start (${failureLines.at(-1)})`, failureLines);
-  // The verification knows best: QEMU exits over a damaged memory, or reads it as if it were not.
+  // The verification's reason comes first: QEMU exits on a damaged memory, or reads it without an error.
   return { started, failure: (await verification) ?? loadFailure };
 }
 

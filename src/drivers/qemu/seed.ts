@@ -3,7 +3,7 @@ import { createTar } from 'nanotar';
 import type { FirstBootConfig, Target } from '../contract.ts';
 import type { QemuOptions } from './options.ts';
 
-/** What makes a guest a certain machine. */
+/** Everything that turns a guest into a certain machine. */
 export type GuestIdentity = {
   readonly name: string;
   readonly id: string;
@@ -20,8 +20,8 @@ type SeedFile = FirstBootConfig['files'][number];
 export type Seed = { readonly bytes: Uint8Array; readonly id: string; readonly files: readonly SeedFile[] };
 
 /**
- * An archive ends with two empty blocks: a program that reads the disk to its end would else take the next bytes for a
- * file.
+ * An archive ends with two empty blocks: otherwise a program that reads the disk to its end would take the next bytes
+ * for a file.
  */
 const END_OF_ARCHIVE_BYTES = 1024;
 const MACHINE_ID_FILE = '/etc/machine-id';
@@ -75,8 +75,8 @@ function digestOf({ mode, content }: SeedFile): string {
 
 /**
  * Compares a seed with the files that a guest has applied before. `liveFiles` are those to replace while it runs;
- * `isSufficient` says whether the guest matches the seed then. The machine id is left out: the guest's programs know it
- * by the one it has, and no other machine has that.
+ * `isSufficient` is whether the guest then matches the seed. Ignores the machine id: programs in the guest already use
+ * the one that it has, and no other machine has that id.
  */
 export function diffSeedFiles(
   { files }: Pick<Seed, 'files'>,

@@ -12,8 +12,8 @@ import { VM_FILES, hardwareSignature, type Accelerator } from './command-line.ts
 import { toQemuConfig, type VmSnapshot, type VmWithAccelerator } from './vm.ts';
 
 /**
- * Linux only: there QEMU reads and writes a file through a shell command, and the state of its hardware is known to
- * survive.
+ * Returns whether VMs can be suspended on this system. Only on Linux: there QEMU reads and writes a file through a
+ * shell command, and the state of its virtual hardware is known to survive.
  */
 export function canSuspend({ platform }: Pick<Computer, 'platform'>): boolean {
   return platform === 'linux';
@@ -30,7 +30,7 @@ export async function readSnapshotHost(program: string, accelerator: Accelerator
   return { qemu: { program, bytes: size, mtimeMs }, processor: processorOf(accelerator) };
 }
 
-/** An emulated processor is the same everywhere; any other is this computer's, as this kernel exposes it. */
+/** Names the guest's processor: an emulated one is the same everywhere, any other depends on computer and kernel. */
 function processorOf(accelerator: Accelerator): string {
   return accelerator === 'tcg' ? 'emulated' : `${cpus()[0]?.model ?? ''} ${release()}`;
 }
@@ -66,7 +66,7 @@ export async function readFileStamp(path: string): Promise<FileStamp | undefined
 }
 
 /**
- * Pure. Returns why a VM can't resume with a snapshot, as the end of a sentence; undefined where nothing prevents it.
+ * Pure. Returns why a VM can't resume with a snapshot, as the end of a sentence; undefined if nothing prevents it.
  */
 export function incompatibilityReason(
   snapshot: VmSnapshot,
@@ -105,7 +105,7 @@ export async function createSnapshot(
   const { bytes = 0 } = (await readFileStamp(memory)) ?? {};
   const { qemu, processor } = await readSnapshotHost(writer.program, vm.accelerator);
   return {
-    // Without the caller's signal: the guest is stopped, and the rest takes moments.
+    // Without the caller's signal: the guest is stopped already, and the rest takes moments.
     blake2b: await hashFile(memory, 'blake2b512', { signal: new AbortController().signal }),
     bytes,
     format: writer.format,

@@ -2,10 +2,10 @@
  * The folder of spares: VMs that were started ahead and suspended, each for one create. The layout:
  *
  *   ~/.slipway/spares/ID/           spare.json, kept.json, and the files of a suspended VM
- *                     .making-ID/   a spare that a builder is creating, or was when it was killed
+ *                     .making-ID/   a spare that a builder is creating, or was creating when it was killed
  *                     .removed-ID/  trash
  *                     .maker/       the builder lock (lock.ts): spares are built one at a time
- *                     last.log      output of the last build in the background; a build whose log is gone does not start
+ *                     last.log      output of the last background build; a build whose log is gone does not start
  *
  * A create takes a spare by renaming its folder to that of its own VM, which succeeds once and for one create only.
  */
@@ -55,8 +55,8 @@ export function spareFolder(computer: Computer, id: string): string {
 }
 
 /**
- * Returns the spare of a folder, or undefined where there is none or its record can't be read: nothing could resume
- * that one.
+ * Returns the spare of a folder, or undefined if there is none or its record can't be read: nothing could resume such a
+ * spare.
  */
 export async function readSpare(folder: string): Promise<Spare | undefined> {
   const text = await readFileIfExists(join(folder, RECORD_FILE)).catch(() => undefined);
@@ -96,12 +96,12 @@ export async function readSecrets(folder: string): Promise<string | undefined> {
   return await readFileIfExists(join(folder, SECRETS_FILE));
 }
 
-/** Deletes the secrets of a spare that has become a machine, whose record has them now. */
+/** Deletes the secrets of a spare that has become a machine: the machine's record has them now. */
 export async function deleteSecrets(folder: string): Promise<void> {
   await rm(join(folder, SECRETS_FILE), { force: true });
 }
 
-/** Returns the ids of all folders of spares, also of those that can't be read. */
+/** Returns the ids of all spares, also of those that can't be read. */
 export async function listSpareIds(computer: Computer): Promise<readonly string[]> {
   return (await listFolderIfExists(sparesFolder(computer))).filter((entry) => !entry.startsWith('.'));
 }

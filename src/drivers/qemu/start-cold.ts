@@ -28,7 +28,7 @@ export async function startCold(
   const program = await requireProgramPath(qemuSystemProgram(archOf(call.computer)), call.computer);
   const { failureLines } = await startOnFreePorts(program, configured, toQemuConfig, options, folder, call);
   if (failureLines === undefined) return;
-  throw new SlipwayError('DRIVER_FAILED', `QEMU could not start ${vm.name}`, {
+  throw new SlipwayError('DRIVER_FAILED', `QEMU could not start "${vm.name}"`, {
     hint: `Fix that, then run the same command again. QEMU's output is in ${join(folder, VM_FILES.output)}`,
     detail: failureLines,
   });

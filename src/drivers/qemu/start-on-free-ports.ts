@@ -9,9 +9,8 @@ import type { Vm } from './vm.ts';
 const MAX_PORT_RETRIES = 5;
 
 /**
- * Starts a VM's process on ports that are free, and once more with others where a program took one in the moment
- * between. Records the ports before each start. Returns the VM as it was started, and QEMU's last lines where it did
- * not start.
+ * Starts a VM's process on ports that are free, and tries again with others if a program takes one in the meantime.
+ * Records the ports before each start. Returns the VM as it was started, and QEMU's last lines if it did not start.
  */
 export async function startOnFreePorts<V extends Vm>(
   program: string,

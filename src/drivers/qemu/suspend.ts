@@ -12,12 +12,12 @@ import { createSnapshot, readSnapshotFiles } from './snapshot.ts';
 import { writeVm } from './vm-record.ts';
 import type { SuspendedVm, Vm, VmSnapshot, VmWithAccelerator } from './vm.ts';
 
-/** A guest may take this long to write its caches to its disk. */
+/** How long a guest may take to write its caches to its disk. */
 const GUEST_SYNC_SECONDS = 60;
 
 /**
- * Writes the memory of a running VM to a file and ends its process. Canceled or failed before the end, the VM runs on.
- * Killed, the command leaves the VM paused, or off as after a power cut, with everything on its disk.
+ * Writes the memory of a running VM to a file and ends its process. If it is canceled or fails, the VM keeps running.
+ * If the command is killed, the VM is paused, or off as after a power cut, with everything on its disk.
  */
 export async function suspendVm(
   vm: VmWithAccelerator,
@@ -29,7 +29,7 @@ export async function suspendVm(
   await prepareGuest(vm, folder, commandsBefore, call);
   const snapshot = await writeSnapshot(vm, folder, program, call);
   await killProcess(folder, vm, call);
-  // The process has closed the disk now, so that its time of change is final.
+  // The process has closed the disk now, so the disk's modification time is final.
   const { disk } = await readSnapshotFiles(folder);
   const suspended = { ...vm, snapshot: { ...snapshot, ...(disk ? { disk } : {}) } };
   await writeVm(folder, suspended);
@@ -44,14 +44,15 @@ async function prepareGuest(
 ): Promise<void> {
   if (await sendGuestCommands(folder, commands, { seconds: GUEST_SYNC_SECONDS, signal })) return;
   if (signal.aborted) throw canceledError();
-  throw new SlipwayError('DRIVER_UNSUPPORTED', `${vm.name} can't be suspended: its guest agent does not respond`, {
+  const message = `Machine "${vm.name}" can't be suspended: its guest agent does not respond`;
+  throw new SlipwayError('DRIVER_UNSUPPORTED', message, {
     hint: `Its image is of an older version, or it is still starting. To shut it down instead: slipway stop ${vm.name}`,
   });
 }
 
 /**
- * Writes memory and record. Where that fails, lets the guest run on: its record says nothing of a memory yet, being
- * written last.
+ * Writes the memory and then the record. If that fails, resumes the guest: its record, which is written last, mentions
+ * no memory yet.
  */
 async function writeSnapshot(
   vm: VmWithAccelerator,
@@ -73,19 +74,19 @@ async function writeSnapshot(
   }
 }
 
-/** Returns whether the guest runs again. */
+/** Resumes the guest, and returns whether it runs again. */
 async function tryResumeCpus(vm: Vm, folder: string, { log }: DriverCall): Promise<boolean> {
   try {
     await resumeCpus(vm, folder);
     return true;
   } catch (error) {
-    log(`${vm.name} could not be resumed: ${String(error)}`);
+    log(`Machine "${vm.name}" could not be resumed: ${String(error)}`);
     return false;
   }
 }
 
 function suspendError({ name }: Vm, cause: unknown, isRunning: boolean): SlipwayError {
-  return new SlipwayError('DRIVER_FAILED', `Could not write the memory of ${name}: ${reasonOf(cause)}`, {
+  return new SlipwayError('DRIVER_FAILED', `Could not write the memory of "${name}": ${reasonOf(cause)}`, {
     hint: isRunning
       ? `It is still running. Free up disk space on this computer, or shut it down: slipway stop ${name}`
       : `It is paused. To resume it: slipway start ${name}`,

@@ -21,8 +21,9 @@ import { writeVm } from './vm-record.ts';
 import { vmFolder, type Vm } from './vm.ts';
 
 /**
- * Assigns a ready spare to this machine permanently, by giving it the folder of the machine's VM. Returns the secrets
- * saved with the spare, and again on retry until `create` ends; undefined where no spare is ready or none is wanted.
+ * Assigns a ready spare to this machine permanently, by renaming its folder to that of the machine's VM. Returns the
+ * secrets saved with the spare, and again on each retry until `create` ends; undefined if no spare is ready, or the
+ * target wants none.
  */
 export async function takeSpare(target: Target<QemuOptions>, call: DriverCall): Promise<string | undefined> {
   const { computer, note } = call;
@@ -37,7 +38,7 @@ export async function takeSpare(target: Target<QemuOptions>, call: DriverCall): 
   }
   await mkdir(join(computer.home, 'vms'), { recursive: true, mode: 0o700 });
   for (const spare of usable) if (await tryTakeSpare(spare, folder, call)) return await readSecrets(folder);
-  note(`No spare is ready for ${target.name}, so it starts cold`);
+  note(`No spare is ready for "${target.name}", so it starts cold`);
   return undefined;
 }
 
@@ -49,14 +50,14 @@ async function tryTakeSpare({ vm, imageName }: Spare, folder: string, call: Driv
     await rename(spareFolder(computer, vm.id), folder);
     return true;
   } catch (error) {
-    // ENOENT: another create was faster. EXDEV: VMs are on another disk now, so that the spare would have to be copied.
+    // ENOENT: another create was faster. EXDEV: VMs are on another disk now, so the spare would have to be copied.
     if (systemCode(error) === 'ENOENT' || systemCode(error) === 'EXDEV') return false;
     throw localFileError(folder, error);
   }
 }
 
 /**
- * Turns the spare in a machine's folder into the machine's VM, which is still to be resumed. Returns undefined where
+ * Turns the spare in a machine's folder into the machine's VM, which the caller has to resume. Returns undefined if
  * there is none.
  */
 export async function convertSpareToVm(

@@ -10,7 +10,7 @@ import { vmFolder } from './vm.ts';
 
 const MIB = 1024 * 1024;
 
-/** Throws where a VM with these options can't be created or run on this computer. */
+/** Throws if a VM with these options can't be created or run on this computer. */
 export async function validate(
   { id, name, options }: Target<QemuOptions>,
   { computer }: Pick<DriverCall, 'computer'>,
@@ -20,7 +20,7 @@ export async function validate(
   requireMemory(name, options.memory);
   if (options.sshPort !== undefined && options.sshPort === options.enginePort)
     throw new SlipwayError('USAGE', `--qemu-ssh-port and --qemu-engine-port are both ${options.sshPort}`, {
-      hint: 'Type two different ports',
+      hint: 'Use two different ports',
     });
   // A VM that exists may use its ports itself.
   if (await readVm(vmFolder(computer, id))) return;
@@ -31,7 +31,8 @@ export async function validate(
 function requireMemory(name: string, memory: number): void {
   const total = Math.floor(totalmem() / MIB);
   if (memory <= total) return;
-  throw new SlipwayError('USAGE', `${name} would have ${memory} MB of memory, but this computer has ${total} MB`, {
-    hint: `Type less, such as: --qemu-memory ${Math.max(512, Math.floor(total / 2048) * 1024)}`,
+  const message = `Machine "${name}" would have ${memory} MB of memory, but this computer has ${total} MB`;
+  throw new SlipwayError('USAGE', message, {
+    hint: `Use less memory, such as: --qemu-memory ${Math.max(512, Math.floor(total / 2048) * 1024)}`,
   });
 }

@@ -21,7 +21,7 @@ import { bakeImage, type BakedImage } from './bake-image.ts';
 import { finishImage } from './finish-image.ts';
 import { canBuildImages, imageBuildPrograms, qemuImgProgram, requireProgramPath } from './required-programs.ts';
 
-/** Returns the image that `--image` and `--image-digest` name. Throws USAGE for a name that is not known. */
+/** Returns the image that `--image` and `--image-digest` name. Throws USAGE for an unknown name. */
 export function parseImageOptions(options: {
   readonly image: string;
   readonly imageDigest?: string | undefined;
@@ -41,7 +41,7 @@ export async function ensureImage(reference: ImageReference, call: DriverCall): 
   const progress: ImageMakeContext['progress'] = { step: call.step ?? step, lastStepId: () => '', note };
   const images = openImageStore(computer.home);
   const request = await resolveImageRequest(reference, call);
-  // Most often it exists, and need not wait for a command that creates another one of the same name.
+  // The image usually exists, and then need not wait for a command that creates another one with the same name.
   const existing = request.source === undefined ? await images.find(request.name, request.arch) : undefined;
   if (existing) return existing;
   const { image } = await getOrMakeImage(
@@ -52,7 +52,7 @@ export async function ensureImage(reference: ImageReference, call: DriverCall): 
   return image;
 }
 
-/** Builds the image where this computer can, and downloads the vendor's where it can't. */
+/** Returns a request to build the image if this computer can do that, or else to download the vendor's. */
 async function resolveImageRequest(
   reference: ImageReference,
   { computer, signal }: DriverCall,
@@ -80,14 +80,14 @@ async function hashImageFile(path: string, signal: AbortSignal): Promise<string>
 export const makeImage: MakeImage = async (request, call) => {
   const { images, progress, signal } = call;
   await using stage = await images.createStagingFolder();
-  const [made, source] =
+  const [details, source] =
     request.how === 'build'
       ? await buildFromPackages(request, stage.folder, call)
       : await pullCloudImage(request, stage.folder, call);
   return await progress.step('image-keep', `Store the image ${request.name}`, () =>
     images.add(
       stage,
-      { version: 1, name: request.name, arch: request.arch, ...made, made: new Date().toISOString(), source },
+      { version: 1, name: request.name, arch: request.arch, ...details, made: new Date().toISOString(), source },
       signal,
     ),
   );
@@ -111,21 +111,21 @@ async function buildFromPackages(
   const { suite } = requireKnownImage(request.name);
   for (const program of imageBuildPrograms) await requireProgramPath(program, computer);
   const qemuImg = await requireProgramPath(qemuImgProgram, computer);
-  const made = await progress.step(
+  const built = await progress.step(
     'image-build',
     `Build the image ${request.name} (${request.arch}) from signed packages`,
     (log) =>
       buildImage({ suite, arch: request.arch, mirror: request.mirror, qemuImg }, folder, { computer, log, signal }),
   );
   await progress.step('image-finish', 'Start it once to create what depends on its kernel', (log) =>
-    finishImage({ arch: request.arch, root: made.root }, folder, {
+    finishImage({ arch: request.arch, root: built.root }, folder, {
       computer,
       log,
       note: (text) => progress.note(text),
       signal,
     }),
   );
-  return [made, { kind: 'built', suite }];
+  return [built, { kind: 'built', suite }];
 }
 
 async function pullCloudImage(
@@ -145,7 +145,7 @@ async function pullCloudImage(
   }
   const downloads = join(computer.home, 'images', '.downloads');
   const source = request.source ?? (await findPublishedImage(request, call));
-  // Two commands must not write the same download, whatever they name their images.
+  // Two commands must not write the same download, whatever their images are called.
   await using _lock = await call.images.lock(`download-${source.digest.slice(7, 47)}`, {
     signal,
     note: (text) => progress.note(text),
@@ -153,12 +153,12 @@ async function pullCloudImage(
   const base = await progress.step('image-download', `Download ${source.url}`, (log) =>
     download(source.url, { digest: source.digest, folder: downloads, log, signal }),
   );
-  const made = await progress.step('image-bake', `Install the engine into the image ${request.name}`, (log) =>
+  const baked = await progress.step('image-bake', `Install the engine into the image ${request.name}`, (log) =>
     bakeImage(base, folder, { computer, log, note: (text) => progress.note(text), signal }),
   );
   // The new image contains the download.
   if (base.startsWith(downloads)) await rm(base, { force: true });
-  return [made, { kind: 'baked', url: source.url, digest: source.digest }];
+  return [baked, { kind: 'baked', url: source.url, digest: source.digest }];
 }
 
 async function findPublishedImage(

@@ -1,6 +1,6 @@
 /**
- * `vm.json` in a VM's folder. This file alone knows its keys: they are older than the names in `vm.ts`, and stay as
- * they are, so that every version of Slipway can start, resume and remove the VMs of every other.
+ * `vm.json` in a VM's folder. Only this file knows its keys: they are older than the names in `vm.ts`, and never
+ * change, so that every version of Slipway can start, resume and remove the VMs of every other version.
  */
 import { join } from 'node:path';
 import { readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
@@ -9,7 +9,7 @@ import type { Vm, VmDevices, VmSnapshot } from './vm.ts';
 
 export const VM_RECORD_FILE = 'vm.json';
 
-/** The keys in `vm.json`, by the names in `Vm`. All other keys are called like the names. */
+/** The keys in `vm.json` that differ from the names in `Vm`, by name. */
 const VM_KEYS = {
   storeHome: 'records',
   imageDigest: 'image',
@@ -55,7 +55,7 @@ export function fromVmRecord({ version: _version, ...record }: VmRecord): Vm {
   return renameKeys(read, invert(VM_KEYS)) as Vm;
 }
 
-/** Keeps the order of the keys, so that a record that is read and written stays as it is. */
+/** Renames keys and keeps their order, so that a record that is read and written again does not change. */
 function renameKeys(value: object, names: Readonly<Record<string, string>>): Readonly<Record<string, unknown>> {
   return Object.fromEntries(Object.entries(value).map(([key, member]) => [names[key] ?? key, member]));
 }
@@ -65,7 +65,7 @@ function invert(names: Readonly<Record<string, string>>): Readonly<Record<string
 }
 
 /**
- * Reads the VM of a folder. Returns undefined where there is no record, and throws RECORD_BROKEN for one it can't use.
+ * Reads the VM of a folder. Returns undefined if there is no record, and throws RECORD_BROKEN for an unusable one.
  */
 export async function readVm(folder: string): Promise<Vm | undefined> {
   const file = join(folder, VM_RECORD_FILE);

@@ -5,12 +5,13 @@ import type { Accelerator, QemuConfig } from './command-line.ts';
 import type { GuestCommand } from './guest-channel.ts';
 
 /**
- * What Slipway decided when it created a VM, and what changed since. `vm-record.ts` reads and writes it as `vm.json`.
+ * What Slipway decided when it created a VM, and what has changed since. `vm-record.ts` reads and writes it as
+ * `vm.json`.
  */
 export type Vm = {
   readonly id: string;
   readonly name: string;
-  /** The store that has the machine's record, where that is not the one beside this VM. */
+  /** The store that has the machine's record, if that is not the one beside this VM. */
   readonly storeHome?: string;
   /** Digest of the image under the VM's disk. */
   readonly imageDigest: string;
@@ -38,7 +39,7 @@ export type Vm = {
   readonly devices?: VmDevices;
   /** Set while the VM is suspended: the memory to resume with. */
   readonly snapshot?: VmSnapshot;
-  /** Commands that the guest has to get after a resume, besides those of every resume. */
+  /** Commands that the guest has to get after a resume, in addition to those of every resume. */
   readonly pendingCommands?: readonly GuestCommand[];
   /**
    * Set while this VM is a spare that has not become its machine yet: SHA-256 of each file of the spare's seed, by
@@ -72,7 +73,7 @@ export type VmSnapshot = {
 export type VmWithAccelerator = Vm & { readonly accelerator: Accelerator };
 export type SuspendedVm = Vm & { readonly snapshot: VmSnapshot };
 
-/** Returns what QEMU gets to know about the VM at its next start. */
+/** Returns the configuration with which QEMU starts the VM next. */
 export function toQemuConfig(vm: Vm & Pick<QemuConfig, 'accelerator'>): QemuConfig {
   return {
     ...vm,

@@ -42,7 +42,7 @@ function requireImage(word: string, keys: readonly ImageKey[]): ImageKey {
   });
 }
 
-/** Removes an image that no machine uses, under its lock, so that no machine starts to use it meanwhile. */
+/** Removes an image that no machine uses, under its lock, so that no machine starts to use it at the same time. */
 export async function removeUnusedImage(key: ImageKey, cli: Cli, { dry }: { readonly dry: boolean }): Promise<void> {
   const { signal, progress } = cli.world;
   await using _lock = await cli.images.lock(key.name, { signal, note: (text) => progress.note(text) });
@@ -56,6 +56,9 @@ export async function removeUnusedImage(key: ImageKey, cli: Cli, { dry }: { read
 function imageMissingError(word: string, keys: readonly ImageKey[]): SlipwayError {
   const names = [...new Set(keys.map(({ name }) => name))];
   return new SlipwayError('IMAGE_MISSING', `Image "${word}" does not exist`, {
-    hint: names.length > 0 ? `You have: ${names.join(', ')}` : 'To create one: slipway image build',
+    hint:
+      names.length > 0
+        ? `Existing images: ${names.join(', ')}. For details: slipway image ls`
+        : 'To create one: slipway image build',
   });
 }

@@ -1,0 +1,151 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import {
+  identifyProcess,
+  isProcessAlive,
+  isProcessRunningCommand,
+  type ProcessIdentity,
+} from '../../src/computer/process-identity.ts';
+import { bundleModule, startChild } from '../fakes/child-process.ts';
+import { computerWithPrograms } from '../fakes/executable-scripts.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+
+const isLinux = process.platform === 'linux';
+const call = { computer: computerWithPrograms('/nowhere'), signal: new AbortController().signal };
+
+/** Starts a process that runs until the end of the test. Its command line ends with these words. */
+function startProcess(...words: readonly string[]): ChildProcess & { readonly pid: number } & Disposable {
+  const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)', '--', ...words], { stdio: 'ignore' });
+  return Object.assign(child as ChildProcess & { readonly pid: number }, {
+    [Symbol.dispose]: () => void child.kill('SIGKILL'),
+  });
+}
+
+async function startAndEndProcess(): Promise<ProcessIdentity> {
+  const child = startProcess();
+  const identity = await identifyProcess(child.pid);
+  child.kill('SIGKILL');
+  await once(child, 'close');
+  return identity;
+}
+
+/** Starts a process whose parent never waits for it, so that it stays a zombie after its end. */
+async function startFutureZombie(): Promise<Disposable & { readonly pid: number; waitForZombie(): Promise<void> }> {
+  const parent = spawn('sh', ['-c', 'sleep 0.5 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const [output] = (await once(parent.stdout, 'data')) as [Buffer];
+  const pid = Number(output.toString());
+  return {
+    pid,
+    async waitForZombie() {
+      while (!/^\d+ \(.*\) Z /.test(await readFile(`/proc/${pid}/stat`, 'utf8'))) await sleep(10);
+    },
+    [Symbol.dispose]: () => void parent.kill('SIGKILL'),
+  };
+}
+
+describe('isProcessAlive', () => {
+  test('is true while the process runs, and false after its end', async () => {
+    expect(await isProcessAlive(await identifyProcess(process.pid))).toBe(true);
+    using child = startProcess();
+    const identity = await identifyProcess(child.pid);
+    expect(await isProcessAlive(identity)).toBe(true);
+    child.kill('SIGKILL');
+    await once(child, 'close');
+    expect(await isProcessAlive(identity)).toBe(false);
+  });
+
+  test('is false for a PID that does not exist', async () => {
+    const { pid } = await startAndEndProcess();
+    expect(await identifyProcess(pid)).toEqual({ pid, started: '' });
+    expect(await isProcessAlive({ pid, started: '' })).toBe(false);
+    expect(await isProcessAlive({ pid: 2 ** 22 + 1, started: '' })).toBe(false);
+  });
+
+  test.runIf(isLinux)('is false for a later process with the same PID, and after a reboot', async () => {
+    const { started } = await identifyProcess(process.pid);
+    const [boot = '', ticks = ''] = started.split('/');
+    expect(started).toMatch(/^[0-9a-f-]{36}\/\d+$/);
+    expect(await isProcessAlive({ pid: process.pid, started: `${boot}/${Number(ticks) - 1}` })).toBe(false);
+    expect(await isProcessAlive({ pid: process.pid, started: `00000000-0000-0000-0000-000000000000/${ticks}` })).toBe(
+      false,
+    );
+    // Two processes that run at the same time differ as well.
+    using child = startProcess();
+    expect(await isProcessAlive({ pid: child.pid, started })).toBe(false);
+  });
+
+  test('trusts the PID alone where the start of a process is unknown', async () => {
+    expect(await isProcessAlive({ pid: process.pid, started: '' })).toBe(true);
+  });
+
+  test.runIf(isLinux)('is still true for a zombie, whose PID is in use until its parent waits for it', async () => {
+    using zombie = await startFutureZombie();
+    const identity = await identifyProcess(zombie.pid);
+    await zombie.waitForZombie();
+    expect(await identifyProcess(zombie.pid)).toEqual(identity);
+    expect(await isProcessAlive(identity)).toBe(true);
+  });
+
+  test.runIf(isLinux)('is true for a process of another user, to which no signal can be sent', async () => {
+    await using scripts = await createTemporaryFolder();
+    const module = await bundleModule('computer/process-identity.ts', scripts.path);
+    // The first process belongs to root.
+    const script = `
+      import { identifyProcess, isProcessAlive } from ${JSON.stringify(module)};
+      if (process.getuid() === 0) process.setuid(65534);
+      let code;
+      try {
+        process.kill(1, 0);
+      } catch (error) {
+        code = error.code;
+      }
+      const identity = await identifyProcess(1);
+      console.log(JSON.stringify([code, await isProcessAlive(identity), await isProcessAlive({ pid: 1, started: 'x' })]));`;
+    const child = await startChild(script, scripts.path);
+    expect(JSON.parse((await child.readLine()) ?? '')).toEqual(['EPERM', true, false]);
+  });
+
+  test.runIf(isLinux)('reads the start of a process whose name contains blanks and parentheses', async () => {
+    await using scripts = await createTemporaryFolder();
+    const child = await startChild(
+      `process.title = 'a) (b 1 2'; console.log('started'); setInterval(() => {}, 1000);`,
+      scripts.path,
+    );
+    await child.readLine();
+    const identity = await identifyProcess(child.process.pid ?? 0);
+    expect(await readFile(`/proc/${child.process.pid}/stat`, 'utf8')).toContain('(a) (b 1 2)');
+    expect(identity.started).toMatch(/^[0-9a-f-]{36}\/\d{2,}$/);
+    expect(await isProcessAlive(identity)).toBe(true);
+    child.process.kill('SIGKILL');
+    await child.ended;
+  });
+});
+
+describe('isProcessRunningCommand', () => {
+  test('is true only if the words are in the command line, complete and in this order', async () => {
+    using child = startProcess('-uuid', 'id-1', '-name', 'slipway-web');
+    const isRunning = (...words: readonly string[]): Promise<boolean> =>
+      isProcessRunningCommand(child.pid, words, call);
+    await expect.poll(() => isRunning('-uuid', 'id-1')).toBe(true);
+    expect(await isRunning('-name', 'slipway-web')).toBe(true);
+    expect(await isRunning('-uuid', 'id-')).toBe(false);
+    expect(await isRunning('uuid', 'id-1')).toBe(false);
+    expect(await isRunning('id-1', '-uuid')).toBe(false);
+    expect(await isRunning('-uuid', 'slipway-web')).toBe(false);
+  });
+
+  test('is false for a PID that does not exist', async () => {
+    const { pid } = await startAndEndProcess();
+    expect(await isProcessRunningCommand(pid, ['--'], call)).toBe(false);
+  });
+
+  test.runIf(isLinux)('is false for a zombie', async () => {
+    using zombie = await startFutureZombie();
+    expect(await isProcessRunningCommand(zombie.pid, ['0.5'], call)).toBe(true);
+    await zombie.waitForZombie();
+    expect(await isProcessRunningCommand(zombie.pid, ['0.5'], call)).toBe(false);
+  });
+});
