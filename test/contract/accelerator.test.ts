@@ -12,7 +12,7 @@ import { computerWithPrograms, isProcessAlive, writeScript } from '../fakes/exec
 
 const GUEST = { arch: 'amd64', kernel: '/images/a, b/vmlinuz', initrd: '/images/initrd' } as const;
 
-/** Creates a computer that runs macOS by default: its accelerator needs no device file, which a test computer may lack. */
+/** Creates a computer, by default with macOS: its accelerator needs no device file, which a test computer may lack. */
 const computerOn = (folder: string, platform: NodeJS.Platform = 'darwin'): Computer =>
   computerWithPrograms(folder, { platform });
 

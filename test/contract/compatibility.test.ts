@@ -966,7 +966,7 @@ async function loadDeclarations(program: string): Promise<string> {
 const CODE = /`([^`]+)`/g;
 const codeSpans = (text: string): string => [...text.matchAll(CODE)].map(([, word = '']) => word).join(' ');
 
-/** Reads the options with variable, default and aliases, and the exit statuses with their codes, without descriptions. */
+/** Reads options with variable, default and aliases, and exit statuses with their codes, without descriptions. */
 async function readOptionsPage(): Promise<string> {
   const lines = (await readFile(join(dirname(dist), 'docs', 'options.md'), 'utf8')).split('\n');
   const rows = lines.flatMap((line) => {
