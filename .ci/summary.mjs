@@ -1,5 +1,5 @@
-// The last line of CI: `N passed, N failed`, from vitest's JSON report. A gate that failed before its tests counts as
-// one.
+// Prints the last line of CI, `N passed, N failed`, from vitest's JSON report. A run that fails before its tests counts
+// as one failure.
 import { readFileSync } from 'node:fs';
 
 const [, , file = '', status = '1'] = process.argv;

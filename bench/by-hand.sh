@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# by-hand.sh ADDRESS KEY CERTIFICATES: what one would write without Slipway for a host that has an engine. One ssh
-# carries certificates, daemon.json and drop-in and restarts the engine; then `docker version` is asked over mutual TLS
-# until it answers. CERTIFICATES holds ca.pem server-cert.pem server-key.pem cert.pem key.pem, made beforehand and not
-# timed.
+# by-hand.sh ADDRESS KEY CERTIFICATES: the script that you would write without Slipway for a host that has an engine.
+# One ssh call copies certificates, daemon.json and a drop-in and restarts the engine; then `docker version` is repeated
+# over mutual TLS until it succeeds. CERTIFICATES contains ca.pem server-cert.pem server-key.pem cert.pem key.pem,
+# created beforehand and not timed.
 set -euo pipefail
 address=$1 key=$2 certificates=$3
 stage=$(mktemp -d)

@@ -1,4 +1,4 @@
-// Preloaded by bench/run.mjs: tells how much memory a program has taken at the most, in MB, once it ends.
+// Preloaded by bench/run.mjs: writes a program's peak memory in MB to a file when the program exits.
 import { writeFileSync } from 'node:fs';
 
 process.on('exit', () => {

@@ -1,6 +1,6 @@
-// npm run bench [-- --runs N] [--vm-runs N] [--only GROUP[,GROUP]] [--json FILE]: what Slipway costs beside the floor
-// of the same work, both measured in turn in one run on this machine. Ratios of medians are the result; absolute times
-// are this machine's. What can't be measured here is left out, with a line that says what it wants.
+// npm run bench [-- --runs N] [--vm-runs N] [--only GROUP[,GROUP]] [--json FILE]: compares Slipway with the floor,
+// which is the same work without Slipway. Both are measured alternately in one run on this computer. Ratios of medians
+// are the result; absolute times depend on this computer. Groups that can't run here are skipped with the reason.
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -25,9 +25,9 @@ const vmRuns = Number(values['vm-runs']);
 const slipwayProgram = pathTo('../dist/slipway.js');
 const workFolder = await mkdtemp(join(tmpdir(), 'slipway-bench-'));
 const keyFile = join(workFolder, 'key');
-// Extra CA certificates double Node's start-up on both sides and are not what is measured.
+// Extra CA certificates would double Node's start-up time on both sides, which is not what this measures.
 const { NODE_EXTRA_CA_CERTS: _unused, ...inherited } = process.env;
-// Spares that are built in the background would be measured, too.
+// Spares that are built in the background would distort the times.
 const env = {
   ...inherited,
   HOME: workFolder,
@@ -36,7 +36,7 @@ const env = {
   SLIPWAY_QEMU_WARM: 'false',
 };
 let nameCounter = 0;
-// Ctrl-C also reaches the running programs, which then fail, and everything that was started ends.
+// Ctrl-C also reaches the running programs: they fail, and the cleanup below runs.
 process.once('SIGINT', () => {});
 
 async function timeCommand(file, argv, more = {}) {
@@ -61,10 +61,7 @@ const slipwayCommand = (...argv) => [process.execPath, [slipwayProgram, '--quiet
 const createCommand = (name, address) =>
   slipwayCommand('create', name, '--generic-ip-address', address, '--generic-ssh-key', keyFile);
 
-/**
- * Returns the certificates that the hand-written script sends: those of a machine that Slipway created, for this
- * address.
- */
+/** Creates the certificates that the hand-written scripts use for this address, and returns their folder. */
 async function createCertificates(address) {
   const folder = join(workFolder, `certificates-${(nameCounter += 1)}`);
   await mkdir(folder);
@@ -98,7 +95,7 @@ async function createCertificates(address) {
   return folder;
 }
 
-/** Both sides in turn, so that a machine that slows down slows both. */
+/** Measures both sides alternately, so that a computer that slows down slows both. */
 async function compare(what, against, ours, floor, times = runs) {
   const sides = { ours: [], floor: [] };
   for (let index = 0; index < times; index += 1) {
@@ -112,7 +109,7 @@ async function compare(what, against, ours, floor, times = runs) {
 const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
 const round = (number) => Math.round(number * 1000) / 1000;
 
-/** An engine that tells its version and nothing else, as long as `work` goes on. */
+/** Runs `work` with an engine that only answers its version. */
 async function runWithEngine(work) {
   const engine = createServer((_request, response) => response.end('{"Version":"0.0-double"}')).listen(0, '127.0.0.1');
   await once(engine, 'listening');
@@ -127,7 +124,10 @@ async function runWithEngine(work) {
 const START_RUN_FACTOR = 5;
 const RECORD_COUNT = 1000;
 
-/** What scripts and prompts call again and again: nothing but start-up. A start is short, so there are more of them. */
+/**
+ * Measures commands that scripts and prompts call again and again. They are start-up time only, so more runs are
+ * needed.
+ */
 async function measureStart() {
   const home = join(workFolder, 'start');
   await runWithEngine((url) =>
@@ -164,29 +164,27 @@ async function measureStart() {
   return rows;
 }
 
-/** Why there are no hosts to be had here; undefined where there are. */
+/** Returns the reason why test hosts can't run here; undefined if they can. */
 async function findHostsProblem() {
   try {
     await run('docker', ['--host', 'unix:///var/run/docker.sock', 'image', 'inspect', 'slipway-bed:bookworm-engine']);
   } catch (error) {
     return error.code === 'ENOENT'
       ? 'the docker CLI is not installed'
-      : 'there is no Docker engine here that has the images of test/bed: npm run bed';
+      : 'no local Docker engine has the images of test/bed; to build them: npm run bed';
   }
   return undefined;
 }
 
 const PARALLEL_HOSTS = 8;
 
-/**
- * Hosts that have an engine, made into machines by one call: eight of them, and one. Removed from the records again.
- */
+/** Measures one `apply` that creates machines on eight hosts that have an engine, against one on a single host. */
 async function measureParallel() {
   const hosts = async (count, work, addresses = []) =>
     addresses.length === count
       ? work(addresses)
       : runOnHost('bookworm-engine', (address) => hosts(count, work, [...addresses, address]));
-  const made = (count) => (index) =>
+  const applyTo = (count) => (index) =>
     hosts(count, async (addresses) => {
       const home = join(workFolder, `parallel-${count}-${index}`);
       await mkdir(home, { recursive: true });
@@ -203,15 +201,15 @@ async function measureParallel() {
     });
   return [
     await compare(
-      `${PARALLEL_HOSTS} hosts that have an engine, made in parallel`,
+      `${PARALLEL_HOSTS} hosts that have an engine, created in parallel`,
       '1 of them',
-      made(PARALLEL_HOSTS),
-      made(1),
+      applyTo(PARALLEL_HOSTS),
+      applyTo(1),
     ),
   ];
 }
 
-/** What is done on hosts that answer SSH: containers that boot like machines. */
+/** Measures work on hosts that answer SSH, which are containers that boot like machines. */
 async function measureHosts() {
   const rows = [];
   rows.push(
@@ -257,8 +255,7 @@ const SMALL_FLEET = 20;
 const LARGE_FLEET = 200;
 
 /**
- * Many machines against few of them: ten times as many may take ten times as long at the most. Their engine is a
- * double.
+ * Measures many machines against few: ten times as many may take at most ten times as long. Their engine is a double.
  */
 async function measureCrowd() {
   return await runWithEngine(measureCrowdAt);
@@ -286,10 +283,10 @@ async function measureCrowdAt(url) {
     });
     const memory = [];
     for (const side of sized) {
-      const told = join(workFolder, 'memory');
-      const there = { ...side.there, env: { ...side.there.env, BENCH_MEMORY: told } };
+      const memoryFile = join(workFolder, 'memory');
+      const there = { ...side.there, env: { ...side.there.env, BENCH_MEMORY: memoryFile } };
       await call({ ...side, there }, '--import', pathTo('memory.mjs'));
-      memory.push(Number(await readFile(told, 'utf8')));
+      memory.push(Number(await readFile(memoryFile, 'utf8')));
     }
     const row = await compare(
       `slipway ${argv.join(' ')}, ${LARGE_FLEET} machines (${memory[0]} MB)`,
@@ -302,7 +299,7 @@ async function measureCrowdAt(url) {
   return rows;
 }
 
-/** Why no VM runs here; undefined where one does. */
+/** Returns the reason why VMs can't run here; undefined if they can. */
 async function findVmProblem() {
   const emulator = `qemu-system-${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}`;
   try {
@@ -314,7 +311,7 @@ async function findVmProblem() {
   return undefined;
 }
 
-/** The time of a create of a local VM, which is looked at, then removed, untimed. */
+/** Returns the time of creating a local VM. `look` and the removal of the VM are not timed. */
 async function timeVmCreate(name, look = () => {}, ...more) {
   const remove = () => run(...slipwayCommand('rm', name), { env });
   try {
@@ -323,38 +320,38 @@ async function timeVmCreate(name, look = () => {}, ...more) {
     await remove();
     return taken;
   } catch (error) {
-    // There may be none yet; what went wrong says more.
+    // The VM may not exist, and the first error says more.
     await remove().catch(() => {});
     throw error;
   }
 }
 
 /**
- * A VM that goes on instead of starting. A spare is taken once; here it is copied before each run, twice, so that none
- * is made behind the measurement.
+ * Measures a VM that resumes instead of starting. A spare can be used once, so copies of one are restored before each
+ * run: two, so that no new spare is built during the measurement.
  */
 async function measureWarm() {
   await run(...slipwayCommand('image', 'warm'), { env });
   const pool = join(env.SLIPWAY_HOME, 'spares');
   const [id] = (await readdir(pool)).filter((entry) => /^[0-9a-f-]{36}$/.test(entry));
   const spare = join(workFolder, 'spare');
-  // Times as they are, to the nanosecond.
+  // Keeps file times to the nanosecond.
   await run('cp', ['-a', join(pool, id), spare]);
   await rm(join(pool, id), { recursive: true });
   const about = JSON.parse(await readFile(join(spare, 'spare.json'), 'utf8'));
-  const { certificates: kept } = JSON.parse(await readFile(join(spare, 'kept.json'), 'utf8'));
+  const { certificates } = JSON.parse(await readFile(join(spare, 'kept.json'), 'utf8'));
   for (const [file, text] of [
-    ['ca.pem', kept.ca],
-    ['cert.pem', kept.client.cert],
-    ['key.pem', kept.client.key],
+    ['ca.pem', certificates.ca],
+    ['cert.pem', certificates.client.cert],
+    ['key.pem', certificates.client.key],
   ])
     await writeFile(join(workFolder, file), text);
   const refill = async () => {
     for (const copy of ['copy-1', 'copy-2']) {
       await rm(join(pool, copy), { recursive: true, force: true });
       await run('cp', ['-a', spare, join(pool, copy)]);
-      const its = { ...about, vm: { ...about.vm, id: copy } };
-      await writeFile(join(pool, copy, 'spare.json'), JSON.stringify(its));
+      const copied = { ...about, vm: { ...about.vm, id: copy } };
+      await writeFile(join(pool, copy, 'spare.json'), JSON.stringify(copied));
     }
   };
   const warm = async (index) => {
@@ -376,21 +373,21 @@ async function measureWarm() {
   ];
 }
 
-/** A VM of this computer from nothing but its image, which is built before and not timed; nor is its removal. */
+/** Measures the creation of a local VM from its image. Building the image and removing the VM are not timed. */
 async function measureVms() {
-  let made;
+  let vm;
   await timeVmCreate('first', async () => {
     const vms = join(env.SLIPWAY_HOME, 'vms');
     const [id] = await readdir(vms);
-    made = JSON.parse(await readFile(join(vms, id, 'vm.json'), 'utf8'));
+    vm = JSON.parse(await readFile(join(vms, id, 'vm.json'), 'utf8'));
   });
-  const beforehand = await createCertificates('127.0.0.1');
+  const inputs = await createCertificates('127.0.0.1');
   for (const name of ['login', 'host'])
-    await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(beforehand, name)]);
-  const byHand = ['bash', [pathTo('vm-by-hand.sh'), made.imageFolder, beforehand, made.accelerator]];
+    await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(inputs, name)]);
+  const byHand = ['bash', [pathTo('vm-by-hand.sh'), vm.imageFolder, inputs, vm.accelerator]];
   return [
     await compare(
-      `cold create of a local VM (${made.accelerator})`,
+      `cold create of a local VM (${vm.accelerator})`,
       'bench/vm-by-hand.sh',
       (index) => timeVmCreate(`vm${index}`),
       () => timeCommand(...byHand),
@@ -399,7 +396,7 @@ async function measureVms() {
   ];
 }
 
-/** By the word of --only: what is measured, and what says why it can't be. */
+/** Groups by their name in --only: what measures them, and what finds out why they can't run here. */
 const groups = {
   start: { measure: measureStart },
   hosts: { measure: measureHosts, findProblem: findHostsProblem },
@@ -412,7 +409,7 @@ const groups = {
 const selectedGroups = values.only === undefined ? Object.keys(groups) : values.only.split(',');
 const unknownGroup = selectedGroups.find((name) => !Object.hasOwn(groups, name));
 if (unknownGroup !== undefined) {
-  process.stderr.write(`--only takes words of ${Object.keys(groups).join(', ')}, got ${unknownGroup}\n`);
+  process.stderr.write(`--only must be one or more of ${Object.keys(groups).join(', ')}, got ${unknownGroup}\n`);
   await rm(workFolder, { recursive: true, force: true });
   process.exit(2);
 }

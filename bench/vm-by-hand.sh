@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# vm-by-hand.sh IMAGE_FOLDER WORK_FOLDER [ACCELERATOR]: what one would write without Slipway for a VM of an image that
-# is there (disk.qcow2, vmlinuz and initrd in IMAGE_FOLDER). A disk on top of the image's, a tar with the VM's identity
-# as its second disk, QEMU with the arguments that Slipway gives it; then the engine's /version is asked over mutual TLS
-# until it answers. The VM is ended on the way out. WORK_FOLDER holds what was made beforehand and is not timed:
-# login.pub, host and host.pub (SSH), ca.pem server-cert.pem server-key.pem cert.pem key.pem (for 127.0.0.1).
+# vm-by-hand.sh IMAGE_FOLDER WORK_FOLDER [ACCELERATOR]: the script that you would write without Slipway for a VM of an
+# existing image (disk.qcow2, vmlinuz and initrd in IMAGE_FOLDER). It creates an overlay disk and a tar with the VM's
+# identity as the second disk, starts QEMU with the same arguments as Slipway, and requests the engine's /version over
+# mutual TLS until it answers. The VM is killed at exit. WORK_FOLDER contains what was created beforehand and is not
+# timed: login.pub, host and host.pub (SSH), ca.pem server-cert.pem server-key.pem cert.pem key.pem (for 127.0.0.1).
 set -euo pipefail
 image=$(realpath "$1") work=$(realpath "$2") accelerator=${3:-tcg}
 [[ $accelerator == tcg ]] && cpu=max accel=tcg,thread=multi || cpu=host accel=$accelerator
@@ -42,10 +42,10 @@ UNIT
 tar -cf "$stage/seed.tar" -C "$root" --owner=0 --group=0 etc
 
 qemu-img create -q -f qcow2 -F qcow2 -b "$image/disk.qcow2" "$stage/disk.qcow2" 20G
-words="root=/dev/vda console=$console net.ifnames=0 loglevel=4 panic=5 systemd.show_status=true systemd.getty_auto=0 TERM=dumb"
+kernel_arguments="root=/dev/vda console=$console net.ifnames=0 loglevel=4 panic=5 systemd.show_status=true systemd.getty_auto=0 TERM=dumb"
 "$program" -name byhand -uuid "$id" -machine "$machine" -accel "$accel" -cpu "$cpu" -smp 2 -m 2048M \
   -nodefaults -no-user-config -display none -kernel "$image/vmlinuz" -initrd "$image/initrd" \
-  -append "$words slipway.seed=$id" \
+  -append "$kernel_arguments slipway.seed=$id" \
   -drive "file=$stage/disk.qcow2,format=qcow2,if=none,id=root,discard=unmap,detect-zeroes=unmap" \
   -device virtio-blk-pci,drive=root,serial=slipway-root \
   -drive "file=$stage/seed.tar,format=raw,if=none,id=seed,readonly=on" \
@@ -55,7 +55,7 @@ words="root=/dev/vda console=$console net.ifnames=0 loglevel=4 panic=5 systemd.s
   -chardev "file,id=console,path=$stage/console.log" -serial chardev:console &
 qemu=$!
 
-# Without a limit, a question that came before the guest's network was up would wait for minutes.
+# Without a time limit, a request sent before the guest's network is up would wait for minutes.
 until curl -sf --max-time 10 --cacert "$work/ca.pem" --cert "$work/cert.pem" --key "$work/key.pem" \
   "https://127.0.0.1:$engine/version" >/dev/null; do
   kill -0 "$qemu" || { qemu='' && exit 1; }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# vm-warm-by-hand.sh SPARE_FOLDER IMAGE_FOLDER WORK_FOLDER [ACCELERATOR]: what one would write without Slipway to go on
-# with a machine that is suspended: QEMU reads the memory of the spare, goes on, and the engine's /version is asked over
-# mutual TLS until it answers. The machine is ended on the way out, and the spare is as before. WORK_FOLDER holds ca.pem
-# cert.pem key.pem of that spare.
+# vm-warm-by-hand.sh SPARE_FOLDER IMAGE_FOLDER WORK_FOLDER [ACCELERATOR]: the script that you would write without
+# Slipway to resume a suspended VM: QEMU reads the memory of the spare and resumes it, and the script requests the
+# engine's /version over mutual TLS until it answers. The VM is killed at exit, and the spare is unchanged. WORK_FOLDER
+# contains ca.pem cert.pem key.pem of that spare.
 set -euo pipefail
 spare=$(realpath "$1") image=$(realpath "$2") work=$(realpath "$3") accelerator=${4:-tcg}
 [[ $accelerator == tcg ]] && cpu=max accel=tcg,thread=multi || cpu=host accel=$accelerator
@@ -21,9 +21,9 @@ cp "$spare/disk.qcow2" disk.qcow2
 truncate -s 24576 seed.tar
 mkfifo monitor
 
-words="root=/dev/vda console=$console net.ifnames=0 loglevel=4 panic=5 systemd.show_status=true systemd.getty_auto=0 TERM=dumb"
+kernel_arguments="root=/dev/vda console=$console net.ifnames=0 loglevel=4 panic=5 systemd.show_status=true systemd.getty_auto=0 TERM=dumb"
 "$program" -name byhand -machine "$machine" -accel "$accel" -cpu "$cpu" -smp 2 -m 2048M \
-  -nodefaults -no-user-config -display none -kernel "$image/vmlinuz" -initrd "$image/initrd" -append "$words" \
+  -nodefaults -no-user-config -display none -kernel "$image/vmlinuz" -initrd "$image/initrd" -append "$kernel_arguments" \
   -drive file=disk.qcow2,format=qcow2,if=none,id=root,discard=unmap,detect-zeroes=unmap \
   -device virtio-blk-pci,drive=root,serial=slipway-root \
   -drive file=seed.tar,format=raw,if=none,id=seed,readonly=on \
@@ -33,15 +33,15 @@ words="root=/dev/vda console=$console net.ifnames=0 loglevel=4 panic=5 systemd.s
   -chardev file,id=console,path=console.log -serial chardev:console \
   -chardev socket,id=port,path=port.sock,server=on,wait=off \
   -device virtio-serial-pci -device virtconsole,chardev=port "${genid[@]}" \
-  -incoming "exec:zstd -dcq $spare/memory" -monitor stdio <monitor >said 2>qemu.log &
+  -incoming "exec:zstd -dcq $spare/memory" -monitor stdio <monitor >monitor.log 2>qemu.log &
 qemu=$!
 exec 3>monitor
 alive() {
   kill -0 "$qemu" || { qemu='' && cat qemu.log >&2 && exit 1; }
 }
 
-# It stood still when it was written, and goes on at this word, once all is read. A question before that would hang.
-until grep -q 'VM status: running' said; do
+# The VM was saved while it was stopped. `cont` resumes it once its memory is read; earlier requests would hang.
+until grep -q 'VM status: running' monitor.log; do
   alive
   printf 'cont\ninfo status\n' >&3
   sleep 0.05

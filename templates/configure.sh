@@ -1,6 +1,6 @@
-# Writes files, each whole or not at all, and lets a running engine read them.
-# MANIFEST: lines `mode number path`. Mode `-` removes the file; mode `=` keeps the mode that it has, 644 for a new one.
-# The new files lie in ./files.
+# Writes files, each completely or not at all, and makes a running engine read them.
+# MANIFEST: lines `mode number path`. Mode `-` removes the file; mode `=` keeps the file's mode (a new file gets 644).
+# The new files are in ./files.
 # ENGINE: restart; start; later (the package of another version will restart it); or none (there is no engine yet, its
 # package will start it). ENABLE: yes, to start the engine with the host. CONTAINERS: stop, where they can't keep
 # running without their engine.
@@ -14,7 +14,7 @@ main() {
     each back_up_file || { explain 'the present files could not be backed up'; exit 1; }
     each stage_file || { explain 'the files could not be written'; each unstage_file; exit 1; }
     if [ "$ENGINE" = restart ] || [ "$ENGINE" = later ]; then
-        # A boot clears /run, and makes the restart needless. After an installation that fails, this mark makes the next
+        # A boot clears /run, and no restart is needed then. After an installation that fails, this mark makes the next
         # run restart the engine, which otherwise would never read the new files.
         mkdir -p /run/slipway
         : >/run/slipway/restart-pending
@@ -27,7 +27,7 @@ main() {
         restart) restart_or_restore ;;
         start) start_engine || { explain 'the engine could not be started'; exit 1; } ;;
     esac
-    # Only where needed: it can take as long as the rest of this script.
+    # Only if needed, since it can take as long as the rest of this script.
     if [ "$ENABLE" = yes ]; then
         enable_engine || { explain 'the engine could not be set to start with the host'; exit 1; }
     fi
@@ -109,13 +109,13 @@ restart_or_restore() {
 
 # --- containers keep running while their engine restarts ---
 #
-# With live-restore they do, if the engine that ends has it and the engine that starts has it. This script sets it for
-# both: it stands in daemon.json until they have read it. Not where the configuration already says something about it,
-# and not in a swarm, which refuses an engine that has it.
+# With live-restore they do, if both the old and the new engine have it. This script adds it to daemon.json until both
+# have read it, but not if the configuration already sets live-restore, and not in a swarm, which refuses an engine that
+# has it.
 
 json=/etc/docker/daemon.json
-# While this file exists, daemon.json begins with the temporary setting. `made` in it: Slipway created daemon.json for
-# that alone.
+# While this file exists, daemon.json begins with the temporary setting. The file contains `made` if Slipway created
+# daemon.json only for that.
 mark=/etc/docker/slipway/live-restore-lent
 
 # Makes the running engine keep its containers alive when it ends; fails where it can't.
@@ -168,7 +168,7 @@ reload_until_live_restore_is() {
     return 1
 }
 
-# A setting that stands in both places keeps an engine from starting.
+# The engine does not start if daemon.json and its command line have the same setting.
 is_on_command_line() {
     tr '\0' '\n' <"/proc/$(engine_pid)/cmdline" | grep -q -e '^--\{0,1\}live-restore'
 }

@@ -1,5 +1,6 @@
-# Prints the facts that take root to read, one `key value` per line; contents of files as base64. Changes nothing.
-# FAMILIES: service managers and distributions. Behind their parts, which define a function `facts_of_NAME` for each.
+# Prints the facts that only root can read, one `key value` per line; contents of files as base64. Changes nothing.
+# FAMILIES: names of service managers and distributions. The scripts that define their functions `facts_of_NAME` come
+# before this one.
 LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export LC_ALL PATH
@@ -15,24 +16,24 @@ if [ -d /run/cloud-init ] && [ ! -e /run/cloud-init/result.json ] && [ ! -e /run
 fi
 
 ID='' ID_LIKE='' VERSION_CODENAME='' UBUNTU_CODENAME='' DEBIAN_CODENAME='' VERSION_ID='' PRETTY_NAME=''
-# shellcheck source=/dev/null # the host's own
+# shellcheck source=/dev/null # the host's own file
 if [ -r /etc/os-release ]; then . /etc/os-release; fi
 echo "os_id $ID"
 echo "os_like $ID_LIKE"
-# A derivative names the release whose packages it takes.
+# A derivative names the release whose packages it uses.
 echo "os_codename ${UBUNTU_CODENAME:-${DEBIAN_CODENAME:-$VERSION_CODENAME}}"
 echo "os_version $VERSION_ID"
 echo "os_name $PRETTY_NAME"
 echo "arch $(uname -m)"
-# A container that boots has the boot id of the kernel that it shares, and a first process of its own.
+# Containers share the boot ID of their kernel, so the start time of the first process tells their boots apart.
 read -r boot </proc/sys/kernel/random/boot_id
 read -r first </proc/1/stat
-# shellcheck disable=SC2086 # its words; the name before them may hold spaces
+# shellcheck disable=SC2086 # splits into words; the process name before them may contain spaces
 set -- ${first##*) }
 echo "boot $boot ${20}"
 if dockerd=$(command -v dockerd); then echo "dockerd $dockerd"; fi
 
-# Slipway's files: a family adds those that it alone has. Patterns of the shell, separated by spaces.
+# Slipway's files, as shell patterns separated by spaces. Each family adds its own.
 files='/etc/docker/slipway/* /usr/local/lib/slipway/deadline.sh /usr/local/lib/slipway/idle.sh'
 for family in $FAMILIES; do "facts_of_$family"; done
 

@@ -1,6 +1,6 @@
-# Finds a way to become root and runs as root what stands on its input: the part of the facts in facts-as-root.sh, with
-# which Slipway calls `main` behind this script. Prints one `key value` per line and changes nothing. SUDO_PASSWORD may
-# be set by the lines that were sent before these.
+# Finds a way to become root and runs the script on its standard input as root. Slipway appends the call of `main` with
+# facts-as-root.sh as that input. Prints one `key value` per line and changes nothing. SUDO_PASSWORD may be set by lines
+# that were sent before this script.
 
 main() {
     LC_ALL=C
@@ -28,7 +28,7 @@ as_root() {
     case $become in
         root) sh -s ;;
         sudo) sudo -n sh -s ;;
-        # printf is built into the shell, so the password stands in no argv.
+        # printf is a shell builtin, so the password appears in no process's arguments.
         password) { printf '%s\n' "$SUDO_PASSWORD" && cat; } | sudo -k -S -p '' sh -s ;;
     esac
 }

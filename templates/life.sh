@@ -1,5 +1,5 @@
-# Installs or removes the timers that end or stop this host by itself. The engine has no part in it.
-# MANIFEST: lines `mode number path`; mode `-` removes the file. The new files lie in ./files. TIMERS: the timers to run
+# Installs or removes the timers with which this host ends or stops by itself. The engine is not involved.
+# MANIFEST: lines `mode number path`; mode `-` removes the file. The new files are in ./files. TIMERS: the timers to run
 # from now on.
 
 RUN=${RUN:-/run/slipway}
@@ -8,12 +8,12 @@ main() {
     LC_ALL=C
     export LC_ALL
     each stage_file || { explain 'the files could not be written'; each unstage_file; exit 1; }
-    # A boot clears /run, and reads the files as they are. Until then the next run completes one that was interrupted.
+    # This mark makes the next run complete an interrupted one. A boot clears it, and reads the files as they are.
     mkdir -p "$RUN"
     : >"$RUN/life-pending"
-    # Timers that run go on until the new ones are read: a failure here must not leave the host without any deadline.
+    # Running timers continue until the new ones are loaded: a failure here must not leave the host without a deadline.
     each move_file || { explain 'the files could not be moved into place'; each unstage_file; exit 1; }
-    # A timer that runs and has no file any more would count as failed from the reload on.
+    # After the reload, a running timer without a file would count as failed.
     for timer in $(all_timers); do
         case " $TIMERS " in *" $timer "*) ;; *) stop_timer "$timer" ;; esac
     done

@@ -126,12 +126,14 @@ function incompleteRequestError(
     ...(driver === undefined ? ['a driver'] : []),
     ...options.map(({ flag }) => `--${flag}`),
   ];
-  const needsAddress = (driver ?? 'generic') === 'generic' && flags['generic-ip-address'] === undefined;
-  const example = `slipway create ${name ?? 'web'} --driver ${driver ?? 'generic'}`;
+  const exampleDriver = driver ?? drivers.find(({ kind }) => kind === 'existing')?.name ?? '';
+  const examples = (driverOptionSpecs[exampleDriver] ?? []).flatMap(({ flag, example }) =>
+    example === undefined || flags[flag] !== undefined ? [] : [` --${flag} ${example}`],
+  );
   return new SlipwayError('USAGE', `Required to create a machine: ${formatList(missing)}`, {
     hint:
       driver === undefined && name === undefined
         ? 'For a virtual machine on this computer: slipway create dev'
-        : `For example: ${example}${needsAddress ? ' --generic-ip-address 192.0.2.10' : ''}`,
+        : `For example: slipway create ${name ?? 'web'} --driver ${exampleDriver}${examples.join('')}`,
   });
 }

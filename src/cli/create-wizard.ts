@@ -130,11 +130,12 @@ async function askUse(): Promise<boolean> {
 
 /** Asks for engine options, unless the engine comes with a local machine's image or exists already. */
 async function askEngineOptions(
-  { name, priority }: DriverManifest,
+  { priority, shutdownBehavior }: DriverManifest,
   flags: OptionValues,
   { env }: Cli,
 ): Promise<OptionValues> {
-  if (name === 'none' || priority !== undefined) return {};
+  // Without `shutdownBehavior`, Slipway runs nothing on the host: its engine exists already.
+  if (shutdownBehavior === undefined || priority !== undefined) return {};
   return await askQuestions(toQuestions(engineOptionSpecs, flags, env, () => true));
 }
 

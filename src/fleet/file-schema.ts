@@ -143,7 +143,7 @@ export function fleetJsonSchema(): object {
     metadata: { get: metadataOf, has: () => true } as unknown as typeof z.globalRegistry,
     override: ({ jsonSchema: json }) => {
       // These are for flags and questions; editors warn about keywords that they do not know.
-      for (const word of ['ask', 'env', 'also', 'flag', 'short', 'value', 'secret', 'id']) delete json[word];
+      for (const word of ['ask', 'env', 'also', 'flag', 'short', 'value', 'example', 'secret', 'id']) delete json[word];
       if (json.type === 'integer' && json.maximum === Number.MAX_SAFE_INTEGER) delete json.maximum;
       if (json.type === 'integer' && json.minimum === Number.MIN_SAFE_INTEGER) delete json.minimum;
     },

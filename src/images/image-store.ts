@@ -8,15 +8,9 @@
  *                     .locks/NAME/        held to create or remove images of that name (lock.ts)
  */
 import { randomBytes } from 'node:crypto';
-import { chmod, lstat, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  listFolderIfExists,
-  localFileError,
-  readFileIfExists,
-  syncFolder,
-  writeFileAtomic,
-} from '../computer/files.ts';
+import { listFolderIfExists, localFileError, readFileIfExists, syncFolder } from '../computer/files.ts';
 import { isProcessAlive } from '../computer/process-identity.ts';
 import { emptyTrash, moveToTrash } from '../computer/trash.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
@@ -32,11 +26,11 @@ import {
   isImageName,
   parseImage,
   type Arch,
-  type ImageFileState,
   type Image,
   type ImageFile,
 } from './image.ts';
 import { createByteMeter } from './byte-meter.ts';
+import { sealImage, type ImageDescription } from './seal-image.ts';
 
 export type ImagePaths = {
   readonly folder: string;
@@ -63,211 +57,196 @@ export type ImageStore = {
   find(name: string, arch: Arch): Promise<Image | undefined>;
   paths(image: ImageKey): ImagePaths;
   /** Reads every byte. Throws IMAGE_CHANGED if one differs. */
-  verify(image: Image, call: { readonly signal: AbortSignal; readonly log: Log }): Promise<void>;
+  verify(image: Image, call: VerifyCall): Promise<void>;
   /** Compares sizes and times only: fast, but no proof. */
   isUnchanged(image: Image): Promise<boolean>;
   /** Returns the bytes allocated on the disk, without holes. */
   getDiskUsage(image: Image): Promise<number>;
   createStagingFolder(): Promise<StagingFolder>;
   /** Adds the image that a builder created. If the store has the same image already, that one stays and is returned. */
-  add(staging: StagingFolder, about: Omit<Image, 'digest' | 'files'>, signal?: AbortSignal): Promise<Image>;
+  add(staging: StagingFolder, about: ImageDescription, signal?: AbortSignal): Promise<Image>;
   /** Throws IMAGE_IN_USE if it has users. Hides the image first, then deletes it. */
   remove(image: ImageKey, usedBy: readonly string[]): Promise<void>;
   /** Takes the lock for creating or removing images of this name. Waits, and notes who holds it. */
-  lock(
-    name: string,
-    call: { readonly signal: AbortSignal; readonly note: (text: string) => void },
-  ): Promise<AsyncDisposable>;
+  lock(name: string, call: LockCall): Promise<AsyncDisposable>;
 };
+
+type VerifyCall = { readonly signal: AbortSignal; readonly log: Log };
+type LockCall = { readonly signal: AbortSignal; readonly note: (text: string) => void };
 
 export function openImageStore(home: string): ImageStore {
   const root = join(home, 'images');
-
-  function paths(image: ImageKey): ImagePaths {
-    const folder = join(root, imageFolderName(image));
-    return {
-      folder,
-      record: join(folder, 'image.json'),
-      disk: join(folder, 'disk.qcow2'),
-      kernel: join(folder, 'vmlinuz'),
-      initrd: join(folder, 'initrd'),
-    };
-  }
-
-  async function read(key: ImageKey): Promise<ListedImage | undefined> {
-    const { folder, record } = paths(key);
-    try {
-      const text = await readFileIfExists(record);
-      if (text !== undefined) return { key, image: parseImage(imageFolderName(key), text) };
-      // The image was removed in the meantime, or never completed.
-      if (!(await isPresent(folder))) return undefined;
-      throw new Error('its image.json is missing');
-    } catch (error) {
-      return { key, broken: brokenImageError(key, folder, error) };
-    }
-  }
-
-  async function list(): Promise<readonly ListedImage[]> {
-    const keys = (await listFolderIfExists(root)).map(parseImageFolderName).filter((key) => key !== undefined);
-    const all = (await Promise.all(keys.map(read))).filter((item) => item !== undefined);
-    const { compare } = new Intl.Collator('en', { numeric: true });
-    const made = (item: ListedImage): string => ('image' in item ? item.image.made : '');
-    return all.toSorted(
-      (left, right) =>
-        compare(left.key.name, right.key.name) ||
-        compare(left.key.arch, right.key.arch) ||
-        compare(made(right), made(left)),
-    );
-  }
-
-  async function isUnchanged(image: Image): Promise<boolean> {
-    const { folder } = paths(image);
-    const states = await Promise.all(imageFiles.map((file) => stat(join(folder, file)).catch(() => undefined)));
-    return imageFiles.every((file, index) => {
-      const { bytes, mtimeMs } = image.files[file];
-      return states[index]?.size === bytes && states[index].mtimeMs === mtimeMs;
-    });
-  }
-
-  /** Deletes what killed builds and removals left. A folder's name tells only the process ID, not its start time. */
-  async function cleanUp(): Promise<void> {
-    await emptyTrash(root);
-    for (const entry of await listFolderIfExists(root)) {
-      const pid = /^\.new-(\d+)-/.exec(entry)?.[1];
-      if (pid !== undefined && !(await isProcessAlive({ pid: Number(pid), started: '' })))
-        await rm(join(root, entry), { recursive: true, force: true });
-    }
-  }
-
-  /** Returns the image at this image's path, if it is intact. */
-  async function findExisting(image: Image): Promise<Image | undefined> {
-    const existing = await read(image);
-    return existing && 'image' in existing && (await isUnchanged(existing.image)) ? existing.image : undefined;
-  }
-
   return {
-    paths,
-    list,
-    isUnchanged,
-    async find(name, arch) {
-      for (const item of await list())
-        if ('image' in item && item.key.name === name && item.key.arch === arch) return item.image;
-      return undefined;
-    },
-    async verify(image, { signal, log }) {
-      const { folder } = paths(image);
-      const total = imageFiles.reduce((sum, file) => sum + image.files[file].bytes, 0);
-      const reportBytes = createByteMeter(log, 'Checked ');
-      let previousBytes = 0;
-      for (const file of imageFiles) {
-        const actual = await hashFile(join(folder, file), 'sha256', {
-          signal,
-          done: (bytes) => reportBytes(previousBytes + bytes, total),
-        }).catch((error: unknown) => {
-          if (systemCode(error) === 'ENOENT') return undefined;
-          throw localFileError(join(folder, file), error);
-        });
-        if (actual !== image.files[file].sha256) throw imageChangedError(image, file, actual);
-        previousBytes += image.files[file].bytes;
-      }
-    },
-    async getDiskUsage(image) {
-      const { folder } = paths(image);
-      const sizes = await Promise.all(
-        imageFiles.map(async (file) => {
-          const state = await stat(join(folder, file)).catch(() => undefined);
-          // Windows does not report blocks.
-          return state === undefined ? 0 : (state.blocks ?? 0) * 512 || state.size;
-        }),
-      );
-      return sizes.reduce((sum, size) => sum + size, 0);
-    },
-    async createStagingFolder() {
-      const folder = join(root, `.new-${process.pid}-${randomBytes(6).toString('hex')}`);
-      try {
-        await cleanUp();
-        await mkdir(folder, { recursive: true, mode: 0o700 });
-      } catch (error) {
-        throw localFileError(folder, error);
-      }
-      return {
-        folder,
-        async [Symbol.asyncDispose]() {
-          await rm(folder, { recursive: true, force: true });
-        },
-      };
-    },
-    async add({ folder }, about, signal = new AbortController().signal) {
-      try {
-        const image = await sealImage(folder, about, signal);
-        const target = paths(image).folder;
-        const existing = await findExisting(image);
-        if (existing) return existing;
-        // A damaged image with the same digest is replaced.
-        await moveToTrash(target);
-        await rename(folder, target);
-        await syncFolder(root);
-        return image;
-      } catch (error) {
-        throw localFileError(folder, error);
-      }
-    },
-    async remove(image, usedBy) {
-      if (usedBy.length > 0) throw imageInUseError(image, usedBy);
-      const { folder } = paths(image);
-      try {
-        await moveToTrash(folder);
-        await cleanUp();
-      } catch (error) {
-        throw localFileError(folder, error);
-      }
-    },
-    async lock(name, { signal, note }) {
-      if (!isImageName(name)) throw invalidImageNameError(name);
-      const folder = join(root, '.locks', name);
-      try {
-        await mkdir(folder, { recursive: true, mode: 0o700 });
-      } catch (error) {
-        throw localFileError(folder, error);
-      }
-      return waitForLock(folder, `Image "${name}"`, {
-        signal,
-        waiting: (who) => note(`${who}: waiting for it to end`),
-      });
+    paths: (image) => imagePaths(root, image),
+    list: () => listImages(root),
+    find: (name, arch) => findImage(root, name, arch),
+    verify: (image, call) => verifyFiles(imagePaths(root, image).folder, image, call),
+    isUnchanged: (image) => isUnchanged(imagePaths(root, image).folder, image),
+    getDiskUsage: (image) => getDiskUsage(imagePaths(root, image).folder),
+    createStagingFolder: () => createStagingFolder(root),
+    add: (staging, about, signal) => addImage(root, staging.folder, about, signal),
+    remove: (image, usedBy) => removeImage(root, image, usedBy),
+    lock: (name, call) => lockImageName(root, name, call),
+  };
+}
+
+function imagePaths(root: string, image: ImageKey): ImagePaths {
+  const folder = join(root, imageFolderName(image));
+  return {
+    folder,
+    record: join(folder, 'image.json'),
+    disk: join(folder, 'disk.qcow2'),
+    kernel: join(folder, 'vmlinuz'),
+    initrd: join(folder, 'initrd'),
+  };
+}
+
+async function listImages(root: string): Promise<readonly ListedImage[]> {
+  const keys = (await listFolderIfExists(root)).map(parseImageFolderName).filter((key) => key !== undefined);
+  const all = (await Promise.all(keys.map((key) => readImage(root, key)))).filter((item) => item !== undefined);
+  const { compare } = new Intl.Collator('en', { numeric: true });
+  const made = (item: ListedImage): string => ('image' in item ? item.image.made : '');
+  return all.toSorted(
+    (left, right) =>
+      compare(left.key.name, right.key.name) ||
+      compare(left.key.arch, right.key.arch) ||
+      compare(made(right), made(left)),
+  );
+}
+
+async function readImage(root: string, key: ImageKey): Promise<ListedImage | undefined> {
+  const { folder, record } = imagePaths(root, key);
+  try {
+    const text = await readFileIfExists(record);
+    if (text !== undefined) return { key, image: parseImage(imageFolderName(key), text) };
+    // The image was removed in the meantime, or never completed.
+    if (!(await isPresent(folder))) return undefined;
+    throw new Error('its image.json is missing');
+  } catch (error) {
+    return { key, broken: brokenImageError(key, folder, error) };
+  }
+}
+
+async function findImage(root: string, name: string, arch: Arch): Promise<Image | undefined> {
+  for (const item of await listImages(root))
+    if ('image' in item && item.key.name === name && item.key.arch === arch) return item.image;
+  return undefined;
+}
+
+async function verifyFiles(folder: string, image: Image, { signal, log }: VerifyCall): Promise<void> {
+  const total = imageFiles.reduce((sum, file) => sum + image.files[file].bytes, 0);
+  const reportBytes = createByteMeter(log, 'Checked ');
+  let previousBytes = 0;
+  for (const file of imageFiles) {
+    const actual = await hashFile(join(folder, file), 'sha256', {
+      signal,
+      done: (bytes) => reportBytes(previousBytes + bytes, total),
+    }).catch((error: unknown) => {
+      if (systemCode(error) === 'ENOENT') return undefined;
+      throw localFileError(join(folder, file), error);
+    });
+    if (actual !== image.files[file].sha256) throw imageChangedError(image, file, actual);
+    previousBytes += image.files[file].bytes;
+  }
+}
+
+async function isUnchanged(folder: string, image: Image): Promise<boolean> {
+  const states = await Promise.all(imageFiles.map((file) => stat(join(folder, file)).catch(() => undefined)));
+  return imageFiles.every((file, index) => {
+    const { bytes, mtimeMs } = image.files[file];
+    return states[index]?.size === bytes && states[index].mtimeMs === mtimeMs;
+  });
+}
+
+async function getDiskUsage(folder: string): Promise<number> {
+  const sizes = await Promise.all(
+    imageFiles.map(async (file) => {
+      const state = await stat(join(folder, file)).catch(() => undefined);
+      // Windows does not report blocks.
+      return state === undefined ? 0 : (state.blocks ?? 0) * 512 || state.size;
+    }),
+  );
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+async function createStagingFolder(root: string): Promise<StagingFolder> {
+  const folder = join(root, `.new-${process.pid}-${randomBytes(6).toString('hex')}`);
+  try {
+    await cleanUp(root);
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw localFileError(folder, error);
+  }
+  return {
+    folder,
+    async [Symbol.asyncDispose]() {
+      await rm(folder, { recursive: true, force: true });
     },
   };
 }
 
-/** Turns a builder's folder into an image: deletes other files, makes the rest read-only and syncs it to the disk. */
-async function sealImage(folder: string, about: Omit<Image, 'digest' | 'files'>, signal: AbortSignal): Promise<Image> {
-  for (const entry of await readdir(folder))
-    if (!(imageFiles as readonly string[]).includes(entry)) await rm(join(folder, entry), { recursive: true });
-  const states: [ImageFile, ImageFileState][] = [];
-  for (const file of imageFiles) states.push([file, await sealFile(join(folder, file), file, about.name, signal)]);
-  const files = Object.fromEntries(states) as Image['files'];
-  const image: Image = { ...about, digest: `sha256:${files['disk.qcow2'].sha256}`, files };
-  await writeFileAtomic(join(folder, 'image.json'), `${JSON.stringify(image, null, 2)}\n`, 0o400);
-  return image;
+async function addImage(
+  root: string,
+  folder: string,
+  about: ImageDescription,
+  signal: AbortSignal | undefined,
+): Promise<Image> {
+  try {
+    const image = await sealImage(folder, about, signal ?? new AbortController().signal);
+    const target = imagePaths(root, image).folder;
+    const existing = await findExisting(root, image);
+    if (existing) return existing;
+    // A damaged image with the same digest is replaced.
+    await moveToTrash(target);
+    await rename(folder, target);
+    await syncFolder(root);
+    return image;
+  } catch (error) {
+    throw localFileError(folder, error);
+  }
 }
 
-async function sealFile(path: string, file: ImageFile, name: string, signal: AbortSignal): Promise<ImageFileState> {
-  const found = await lstat(path).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
-  });
-  // A link would leave the content where others can change it.
-  if (!found?.isFile() || found.size === 0) throw incompleteImageError(name, file);
-  await chmod(path, 0o600);
-  const handle = await open(path, 'r+');
+/** Returns the image at this image's path, if it is intact. */
+async function findExisting(root: string, image: Image): Promise<Image | undefined> {
+  const existing = await readImage(root, image);
+  return existing && 'image' in existing && (await isUnchanged(imagePaths(root, image).folder, existing.image))
+    ? existing.image
+    : undefined;
+}
+
+async function removeImage(root: string, image: ImageKey, usedBy: readonly string[]): Promise<void> {
+  if (usedBy.length > 0) throw imageInUseError(image, usedBy);
+  const { folder } = imagePaths(root, image);
   try {
-    await handle.sync();
-  } finally {
-    await handle.close();
+    await moveToTrash(folder);
+    await cleanUp(root);
+  } catch (error) {
+    throw localFileError(folder, error);
   }
-  await chmod(path, 0o400);
-  const sha256 = await hashFile(path, 'sha256', { signal });
-  const { size, mtimeMs } = await stat(path);
-  return { sha256, bytes: size, mtimeMs };
+}
+
+/** Deletes what killed builds and removals left. A folder's name tells only the process ID, not its start time. */
+async function cleanUp(root: string): Promise<void> {
+  await emptyTrash(root);
+  for (const entry of await listFolderIfExists(root)) {
+    const pid = /^\.new-(\d+)-/.exec(entry)?.[1];
+    if (pid !== undefined && !(await isProcessAlive({ pid: Number(pid), started: '' })))
+      await rm(join(root, entry), { recursive: true, force: true });
+  }
+}
+
+async function lockImageName(root: string, name: string, { signal, note }: LockCall): Promise<AsyncDisposable> {
+  if (!isImageName(name)) throw invalidImageNameError(name);
+  const folder = join(root, '.locks', name);
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw localFileError(folder, error);
+  }
+  return waitForLock(folder, `Image "${name}"`, {
+    signal,
+    waiting: (who) => note(`${who}: waiting for it to end`),
+  });
 }
 
 async function isPresent(path: string): Promise<boolean> {
@@ -278,12 +257,6 @@ async function isPresent(path: string): Promise<boolean> {
       throw error;
     },
   );
-}
-
-function incompleteImageError(name: string, file: ImageFile): SlipwayError {
-  return new SlipwayError('IMAGE_BUILD', `Image "${name}" was built without its ${file}`, {
-    hint: `To see what the build does: slipway image build ${name} --debug`,
-  });
 }
 
 function imageChangedError(image: Image, file: ImageFile, actual: string | undefined): SlipwayError {

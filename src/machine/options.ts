@@ -16,6 +16,8 @@ declare module 'zod' {
     short?: string;
     /** The name of the value in the help: `address` is shown as `<address>`. */
     value?: string;
+    /** A value for examples in hints. */
+    example?: string;
     /** The value is never stored, has no flag, and is not shown while the user types it. */
     secret?: boolean;
   }
@@ -41,6 +43,8 @@ export type OptionSpec = {
   readonly secret: boolean;
   readonly description: string;
   readonly valueName: string;
+  /** A value for examples in hints; present for options without which a machine can't be created. */
+  readonly example: string | undefined;
   readonly question: string | undefined;
 };
 
@@ -56,6 +60,7 @@ type JsonProperty = {
   readonly flag?: string;
   readonly short?: string;
   readonly value?: string;
+  readonly example?: string;
   readonly secret?: boolean;
 };
 
@@ -79,6 +84,7 @@ export function describeOptions(schema: z.ZodObject, prefix = ''): readonly Opti
       secret: property.secret ?? false,
       description: property.description ?? '',
       valueName: property.value ?? (kind === 'int' ? 'number' : kind === 'choice' ? 'choice' : 'value'),
+      example: property.example,
       question: property.ask,
     };
   });

@@ -1,11 +1,11 @@
-# Runs as root at every boot of a Compute Engine instance, behind three lines that set HOST_KEY, HOST_KEY_PUBLIC and
-# THEIRS, each packed by base64. THEIRS may be empty.
+# Runs as root at every boot of a Compute Engine instance, after three lines that set HOST_KEY, HOST_KEY_PUBLIC and
+# USER_SCRIPT in base64. USER_SCRIPT may be empty.
 set -u
 PATH=$PATH:/usr/sbin:/sbin
 state=/var/lib/slipway
 mkdir -p "$state"
 
-# Once: this key is good for a first visit, and the one that replaces it must stay.
+# Installs the bootstrap host key, but only once: later boots must keep the key that has replaced it.
 if [ ! -e "$state/host-key-laid" ]; then
     key=/etc/ssh/ssh_host_ed25519_key
     umask 077
@@ -21,8 +21,8 @@ if [ ! -e "$state/host-key-laid" ]; then
 fi
 unset HOST_KEY HOST_KEY_PUBLIC
 
-# Containers are kept from the metadata server, which hands out tokens and this very script; names they may ask of it.
-# What the machine itself sends has no incoming interface but lo, what containers send has theirs.
+# Keeps containers from the metadata server, which hands out tokens and this script, but lets them use its DNS. Packets
+# of the machine itself come in on lo, and those of containers on their own interfaces.
 metadata=169.254.169.254
 rule() {
     ip rule show priority "$1" 2>/dev/null | grep -q . || ip rule add priority "$@"
@@ -32,12 +32,12 @@ rule 91 to "$metadata" ipproto udp dport 53 lookup main
 rule 92 to "$metadata" ipproto tcp dport 53 lookup main
 rule 93 to "$metadata" prohibit
 
-if [ -n "$THEIRS" ]; then
-    theirs=$(mktemp "$state/startup.XXXXXX")
-    printf '%s' "$THEIRS" | base64 -d >"$theirs"
-    chmod 700 "$theirs"
-    "$theirs"
+if [ -n "$USER_SCRIPT" ]; then
+    script=$(mktemp "$state/startup.XXXXXX")
+    printf '%s' "$USER_SCRIPT" | base64 -d >"$script"
+    chmod 700 "$script"
+    "$script"
     status=$?
-    rm -f "$theirs"
+    rm -f "$script"
     exit "$status"
 fi

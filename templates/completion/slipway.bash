@@ -1,11 +1,12 @@
 # shellcheck shell=bash
 # Completion of slipway for bash, with and without the bash-completion package.
-# Here:   source <(slipway completion bash)
-# Always: slipway completion bash > ~/.local/share/bash-completion/completions/slipway
+# In this shell: source <(slipway completion bash)
+# Permanently:   slipway completion bash > ~/.local/share/bash-completion/completions/slipway
 
 _slipway() {
   COMPREPLY=()
-  # bash splits at = and : too. The words as they were typed, up to the cursor; `head` is what it will not replace of the last.
+  # bash also splits words at = and :. This restores the words as typed, up to the cursor; `head` is the part of the
+  # last word that bash does not replace.
   local line=${COMP_LINE:0:COMP_POINT} words=() piece head='' blanks
   for piece in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
     blanks=${line%%[![:blank:]]*}
@@ -21,7 +22,7 @@ _slipway() {
     fi
     case $piece in *[!=:]* | '') ;; *) head=${words[${#words[@]} - 1]} ;; esac
   done
-  # Nothing that is completed here has a quote in it.
+  # Candidates never contain quotes.
   words=("${words[@]//[\\\"\']/}")
   head=${head//[\\\"\']/}
   local current=${words[${#words[@]} - 1]} candidate directive=4
@@ -45,12 +46,12 @@ _slipway() {
         COMPREPLY+=("$candidate")
       done < <(compgen -f -- "${current#"$head"}")
     else
-      # Readline knows how to write names of files.
+      # Readline quotes file names by itself.
       compopt -o default 2>/dev/null
     fi
   fi
   return 0
 }
 
-# Where compopt is missing, files are offered whenever nothing else is.
+# Without compopt, bash offers files whenever there is no candidate.
 if ((BASH_VERSINFO[0] < 4)); then complete -o default -F _slipway slipway; else complete -F _slipway slipway; fi

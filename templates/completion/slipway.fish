@@ -1,11 +1,11 @@
 # Completion of slipway for fish.
-# Here:   slipway completion fish | source
-# Always: slipway completion fish > ~/.config/fish/completions/slipway.fish
+# In this shell: slipway completion fish | source
+# Permanently:   slipway completion fish > ~/.config/fish/completions/slipway.fish
 
 function __slipway_complete
     set -l typed (commandline -opc)
     set -e typed[1]
-    # Nothing that is completed here has a quote in it.
+    # Candidates never contain quotes.
     set -l current (commandline -ct | string replace -ra '[\'"\\\\]' '')
     set -l directive 4
     for line in (command slipway __complete -- $typed "$current" 2>/dev/null)
@@ -15,7 +15,7 @@ function __slipway_complete
             echo $line
         end
     end
-    # 4 says no files, 16 folders alone.
+    # 4 means no files, 16 means folders only.
     set -l folders (math "floor($directive / 16) % 2")
     set -l files (math "1 - floor($directive / 4) % 2")
     test $folders = 1 -o $files = 1; or return

@@ -1,19 +1,19 @@
 #compdef slipway
 # Completion of slipway for zsh.
-# Here:   source <(slipway completion zsh)
-# Always: slipway completion zsh > _slipway, in a folder of $fpath
+# In this shell: source <(slipway completion zsh)
+# Permanently:   slipway completion zsh > _slipway, in a folder of $fpath
 
 _slipway() {
   local -a typed closed open
   local line text directive=4
-  # Nothing that is completed here has a quote in it.
+  # Candidates never contain quotes.
   typed=("${(@Q)words[2,CURRENT-1]}" "${(Q)IPREFIX}${PREFIX//[\\\"\']/}")
   while IFS= read -r line; do
     if [[ $line == :* ]]; then
       directive=${line#:}
       continue
     fi
-    # In a description of zsh's the first colon ends the candidate.
+    # In the arguments of _describe, the first colon ends the candidate.
     text=${${line%%$'\t'*}//:/\\:}
     [[ $line == *$'\t'* ]] && text+=:${line#*$'\t'}
     if [[ ${line%%$'\t'*} == *[:=] ]]; then open+=("$text"); else closed+=("$text"); fi
@@ -29,7 +29,7 @@ _slipway() {
   fi
 }
 
-# A file of $fpath is the function itself when it is called for the first time.
+# On its first call, zsh runs a file from $fpath as the function's body.
 if [[ ${funcstack[1]} == _slipway ]]; then
   _slipway "$@"
 else

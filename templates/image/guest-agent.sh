@@ -1,8 +1,8 @@
 #!/bin/sh
 # The guest agent: carries out the commands that the computer sends before it suspends this machine and after it resumes
-# it. They come line by line on a console of their own, which only root can read. The command "answer" sends its
+# it. They arrive line by line on a separate console, which only root can read. The command "answer" sends its
 # argument back when all earlier commands are done. Unknown commands are skipped, so that an older machine works with a
-# newer program. The words are a protocol with images and programs of other versions: they must not change.
+# newer program. The commands are a protocol with images and programs of other versions: they must not change.
 PORT=${PORT:-/dev/hvc0}
 CONSOLE=${CONSOLE:-/dev/console}
 RUN=${RUN:-/run/slipway}

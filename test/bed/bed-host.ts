@@ -179,7 +179,7 @@ function runDocker(args: readonly string[], options: { stdin?: string | undefine
   return runProgram('docker', ['--host', engineAddress, ...args], { ...options, env: environmentWithoutDocker() });
 }
 
-/** A test's DOCKER_HOST, DOCKER_CONTEXT or DOCKER_CONFIG is for the machine under test, never for the bed. */
+/** Returns the environment without DOCKER_* variables, which are for the machine under test, never for the bed. */
 function environmentWithoutDocker(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('DOCKER_')));
 }
@@ -190,10 +190,10 @@ function runProgram(
   args: readonly string[],
   options: { env: NodeJS.ProcessEnv; stdin?: string | undefined },
 ): Promise<Outcome> {
-  return new Promise((settle, reject) => {
+  return new Promise((resolvePromise, reject) => {
     const child = execFile(file, args, { env: options.env, maxBuffer: 256 * 1024 * 1024 }, (error, stdout, stderr) => {
       if (error !== null && typeof error.code !== 'number') reject(error);
-      else settle({ stdout, stderr, code: error === null ? 0 : Number(error.code) });
+      else resolvePromise({ stdout, stderr, code: error === null ? 0 : Number(error.code) });
     });
     // A command may end without having read its input; its exit code is what counts.
     child.stdin?.on('error', () => {});
@@ -213,10 +213,10 @@ function getSharedKey(): Promise<string> {
 async function generateKey(): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), `${keyPrefix}${process.pid}-`));
   const file = join(directory, 'id_ed25519');
-  const made = await runProgram('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'slipway-bed', '-f', file], {
+  const outcome = await runProgram('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'slipway-bed', '-f', file], {
     env: process.env,
   });
-  if (made.code !== 0) throw new Error(`ssh-keygen: ${made.stderr.trim()}`);
+  if (outcome.code !== 0) throw new Error(`ssh-keygen: ${outcome.stderr.trim()}`);
   return file;
 }
 
@@ -226,9 +226,9 @@ function parseHostKey(line: string): HostKey {
   return { type, base64, fingerprint: `SHA256:${digest.replace(/=+$/, '')}` };
 }
 
-/** One connection is enough: sshd has told systemd that it listens. */
+/** Waits for the SSH banner. One connection is enough: systemd reports the boot only once sshd listens. */
 function waitForSshBanner(address: string, timeout: number): Promise<void> {
-  return new Promise((settle, reject) => {
+  return new Promise((resolvePromise, reject) => {
     let received = '';
     const socket = connect({ host: address, port: 22 });
     socket.setTimeout(timeout, () =>
@@ -238,7 +238,7 @@ function waitForSshBanner(address: string, timeout: number): Promise<void> {
       received += chunk.toString('latin1');
       if (!received.startsWith('SSH-2.0-')) return;
       socket.destroy();
-      settle();
+      resolvePromise();
     });
     socket.once('error', reject);
     socket.once('close', () => reject(new Error(`${address} closed the connection without an SSH banner`)));
@@ -254,7 +254,7 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    // EPERM: alive, but another user's.
+    // EPERM: the process runs as another user.
     return error instanceof Error && 'code' in error && error.code === 'EPERM';
   }
 }

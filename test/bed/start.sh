@@ -2,8 +2,8 @@
 # start.sh SUITE-VARIANT NAME [PUBLIC_KEY_FILE [DOCKER_CREATE_OPTION...]]
 #
 # Starts a container that boots like a machine, waits until it has booted, and prints its container id and its address,
-# then its public SSH host keys, one a line. The key may log in as root, deploy, ops and plain. Without a key file a key
-# of the bed's own is made in the cache directory. SLIPWAY_BED_OWNER names the process that the host belongs to.
+# then its public SSH host keys, one per line. root, deploy, ops and plain accept the key. Without a key file, the bed's
+# own key is created in the cache directory. SLIPWAY_BED_OWNER is the PID of the process that owns the host.
 set -euo pipefail
 
 if (($# < 2)); then
@@ -15,7 +15,7 @@ name=$2
 key=${3-}
 options=("${@:4}")
 
-# A caller's engine (a machine under test, perhaps) must never be the bed's.
+# The caller's DOCKER_* variables may be for a machine under test, and must not apply to the bed.
 for variable in "${!DOCKER_@}"; do unset "$variable"; done
 export DOCKER_HOST=${SLIPWAY_BED_DOCKER_HOST:-unix:///var/run/docker.sock}
 
@@ -37,21 +37,20 @@ finish() {
 }
 trap finish EXIT
 
-# Host keys are made out here, while the engine makes the container: there they would delay the boot. A 2048-bit RSA key
-# is the shortest that clients still take.
+# Host keys are created here while the engine creates the container, because in the container they would delay the boot.
+# Clients accept RSA keys of at least 2048 bits.
 keys=$work/etc/ssh
 mkdir -p "$keys"
-making=()
+key_jobs=()
 for type in ed25519 ecdsa 'rsa -b 2048'; do
-  # shellcheck disable=SC2086 # a type may carry its length
+  # shellcheck disable=SC2086 # a type can be followed by its length
   ssh-keygen -q -t $type -N '' -C "root@$name" -f "$keys/ssh_host_${type%% *}_key" &
-  making+=("$!")
+  key_jobs+=("$!")
 done
 
-# All capabilities but SYS_RESOURCE in place of --privileged, which is refused where the engine itself lacks that one.
-# init needs the host's cgroup tree, and /tmp must take programs as a machine's does; an overlay file system does not
-# stack on another, so the inner engine's data are in a volume. The stop
-# signal is the one that makes init shut down, so that "docker restart" is a reboot.
+# All capabilities except SYS_RESOURCE replace --privileged, which an engine without that capability refuses. init needs
+# the host's cgroup tree, and /tmp must allow programs as on a machine. The inner engine's data is in a volume, because
+# overlay file systems can't be stacked. The stop signal makes init shut down, so that "docker restart" is a reboot.
 container=$(docker create --name "$name" --hostname "$name" --label "slipway-bed-host=${SLIPWAY_BED_OWNER:-hand}" \
   --cap-add ALL --cap-drop SYS_RESOURCE \
   --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined \
@@ -59,15 +58,15 @@ container=$(docker create --name "$name" --hostname "$name" --label "slipway-bed
   --stop-signal SIGRTMIN+3 --tmpfs /run --tmpfs /tmp:exec --volume /var/lib/docker \
   "${options[@]}" "slipway-bed:$variant")
 
-for process in "${making[@]}"; do wait "$process"; done
-# As a tar stream, since a plain copy would not carry the owner.
+for process in "${key_jobs[@]}"; do wait "$process"; done
+# A tar stream keeps the owner, which a plain copy would not.
 tar -c -C "$work" --owner=0 --group=0 --numeric-owner etc/ssh/ | docker cp - "$container:/" >/dev/null
 docker start "$container" >/dev/null
 
-# Runs in the new host. Its name files are mounts of the engine's, on which a rename fails; plain files take their
-# place. init answers a moment after it is started, and says "offline" or nothing until then.
+# Runs in the new host. The engine mounts the files of its name, so a rename onto them fails: they are replaced by plain
+# files. For a moment after its start, init reports "offline" or nothing.
 # shellcheck disable=SC2016 # expanded in the host
-settle='
+prepare_host='
   set -eu
   for user in root deploy ops plain; do
     home=$(getent passwd "$user" | cut -d: -f6)
@@ -88,14 +87,14 @@ settle='
   esac
 '
 if ! AUTHORIZED_KEY=$(<"$key") VARIANT=$variant \
-  timeout 60 docker exec --env AUTHORIZED_KEY --env VARIANT "$container" sh -c "$settle"; then
-  printf 'start.sh: %s is not ready; its units in trouble:\n' "$name" >&2
+  timeout 60 docker exec --env AUTHORIZED_KEY --env VARIANT "$container" sh -c "$prepare_host"; then
+  printf 'start.sh: %s is not ready; its failed units:\n' "$name" >&2
   docker exec "$container" systemctl --no-pager --failed >&2 || docker logs "$container" >&2 || true
   exit 1
 fi
 
 address=$(docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}' "$container")
-# From here on the host stays, even if the reader of these lines is gone.
+# From here on the host is kept, even if the reader of these lines has ended.
 id=$container
 container=
 printf '%s %s\n' "$id" "${address%% *}"

@@ -182,7 +182,7 @@ const OPTION_CASES: Readonly<Record<keyof GceOptions, OptionCase>> = {
   startupScript: {
     flags: { 'startup-script': 'script.sh' },
     observe: metadataItem('startup-script'),
-    expected: expect.stringContaining(`\nTHEIRS=${Buffer.from('#!/bin/sh\necho hello\n').toString('base64')}\n`),
+    expected: expect.stringContaining(`\nUSER_SCRIPT=${Buffer.from('#!/bin/sh\necho hello\n').toString('base64')}\n`),
   },
   openPort: {
     flags: { 'open-port': ['8080', '53/udp'] },

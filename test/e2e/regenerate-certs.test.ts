@@ -8,33 +8,33 @@ import { expectEngineAnswer, waitUntil } from './assertions.ts';
 
 const LIVE_RESTORE_MARKER = '/etc/docker/slipway/live-restore-lent';
 
-describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certificates on %s', (suite) => {
+describeOnBed.each(['bookworm', 'trixie'] as const)('a machine with a running container on %s', (suite) => {
   let host: BedHost;
   let user: User;
-  /** Returns the container's process and start time, or nothing if it does not run. */
-  const app = async (): Promise<string> =>
+  /** Returns the container's PID and start time, or nothing if it does not run. */
+  const readContainer = async (): Promise<string> =>
     host.runOrThrow(`docker inspect -f '{{if .State.Running}}{{.State.Pid}} {{.State.StartedAt}}{{end}}' app`);
-  const daemonJson = async (): Promise<string> => host.runOrThrow('cat /etc/docker/daemon.json');
-  const liveRestore = async (): Promise<string> => host.runOrThrow("docker info -f '{{.LiveRestoreEnabled}}'");
+  const readDaemonJson = async (): Promise<string> => host.runOrThrow('cat /etc/docker/daemon.json');
+  const readLiveRestore = async (): Promise<string> => host.runOrThrow("docker info -f '{{.LiveRestoreEnabled}}'");
   const store = (...path: readonly string[]): string => join(user.home, '.slipway', 'machines', 'web', ...path);
-  const serial = async (...path: readonly string[]): Promise<string> =>
+  const readSerial = async (...path: readonly string[]): Promise<string> =>
     (await expectSuccess(user.run('openssl', ['x509', '-noout', '-serial', '-in', store(...path)]))).stdout;
   /** Returns the engine's answer to a client with this certificate, without checking the server's. */
-  const asked = async (folder: string): Promise<string> => {
+  const pingAsClient = async (folder: string): Promise<string> => {
     const pair = ['--cert', join(folder, 'cert.pem'), '--key', join(folder, 'key.pem')];
     const argv = ['-sk', '-o', '/dev/null', '-w', '%{http_code}', ...pair, `https://${host.address}:2376/_ping`];
     return (await user.run('curl', argv)).stdout;
   };
 
   /** Expects the engine to restart, its container to keep running, and no temporary setting to be left. */
-  async function runsOn(work: () => Promise<unknown>): Promise<void> {
-    const [before, pid] = [await app(), await readEnginePid(host)];
+  async function expectContainerKeepsRunning(work: () => Promise<unknown>): Promise<void> {
+    const [before, pid] = [await readContainer(), await readEnginePid(host)];
     await work();
     expect(before).toMatch(/^\d+ 2/);
-    expect(await app()).toBe(before);
+    expect(await readContainer()).toBe(before);
     expect(await readEnginePid(host)).not.toBe(pid);
-    expect(await liveRestore()).toBe('false');
-    expect(await daemonJson()).not.toContain('live-restore');
+    expect(await readLiveRestore()).toBe('false');
+    expect(await readDaemonJson()).not.toContain('live-restore');
     expect((await host.exec(`ls ${LIVE_RESTORE_MARKER} /etc/docker/*.slipway-*`)).code).not.toBe(0);
     await expectEngineAnswer(user, 'web');
   }
@@ -44,10 +44,10 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     // A CA as Docker Machine creates it.
     await mkdir(store('ca'), { recursive: true });
     await mkdir(store('tls'));
-    const made = 'req -x509 -newkey rsa:2048 -nodes -days 1080 -subj /O=somebody -addext'.split(' ');
+    const createCa = 'req -x509 -newkey rsa:2048 -nodes -days 1080 -subj /O=somebody -addext'.split(' ');
     const usage = 'keyUsage=critical,digitalSignature,keyEncipherment,keyAgreement,keyCertSign';
     const files = ['-keyout', store('ca', 'ca-key.pem'), '-out', store('tls', 'ca.pem')];
-    await expectSuccess(user.run('openssl', [...made, usage, ...files]));
+    await expectSuccess(user.run('openssl', [...createCa, usage, ...files]));
     await expectSuccess(
       user.run('openssl', ['rsa', '-traditional', '-in', store('ca', 'ca-key.pem'), '-out', store('ca', 'ca-key.pem')]),
     );
@@ -70,36 +70,40 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
 
   test("keeps other clients' access with new certificates of the same CA", async () => {
     await cp(store('tls'), join(user.home, 'old'), { recursive: true });
-    const before = await Promise.all([serial('tls', 'cert.pem'), serial('server', 'cert.pem')]);
-    await runsOn(async () => {
+    const before = await Promise.all([readSerial('tls', 'cert.pem'), readSerial('server', 'cert.pem')]);
+    await expectContainerKeepsRunning(async () => {
       const { stdout } = await expectSuccess(user.slipway('regenerate-certs', 'web'));
       expect(stdout).toBe(`web has new certificates: tcp://${host.address}:2376\n`);
     });
-    const after = await Promise.all([serial('tls', 'cert.pem'), serial('server', 'cert.pem')]);
+    const after = await Promise.all([readSerial('tls', 'cert.pem'), readSerial('server', 'cert.pem')]);
     expect(after.filter((one) => before.includes(one))).toEqual([]);
-    expect([await asked(join(user.home, 'old')), await asked(store('tls'))]).toEqual(['200', '200']);
+    expect([await pingAsClient(join(user.home, 'old')), await pingAsClient(store('tls'))]).toEqual(['200', '200']);
   });
 
   test("ends other clients' access with a new CA, and updates the docker context", async () => {
-    await runsOn(async () => expectSuccess(user.slipway('regenerate-certs', 'web', '--all', '--yes', '--json')));
-    expect([await asked(join(user.home, 'old')), await asked(store('tls'))]).toEqual(['000', '200']);
+    await expectContainerKeepsRunning(async () =>
+      expectSuccess(user.slipway('regenerate-certs', 'web', '--all', '--yes', '--json')),
+    );
+    expect([await pingAsClient(join(user.home, 'old')), await pingAsClient(store('tls'))]).toEqual(['000', '200']);
   });
 
   test('keeps containers running when another change restarts the engine', async () => {
-    await runsOn(async () => expectSuccess(user.slipway('provision', 'web', '--engine-label', 'zone=a')));
-    expect(await daemonJson()).toContain('zone=a');
+    await expectContainerKeepsRunning(async () =>
+      expectSuccess(user.slipway('provision', 'web', '--engine-label', 'zone=a')),
+    );
+    expect(await readDaemonJson()).toContain('zone=a');
     expect((await expectSuccess(user.docker('--context', 'web', 'exec', 'app', 'echo', 'still here'))).stdout).toBe(
       'still here\n',
     );
   });
 
-  test('keeps containers running when a configuration is taken back', async () => {
-    const file = await daemonJson();
-    await runsOn(async () => {
+  test('keeps containers running when a configuration is rolled back', async () => {
+    const file = await readDaemonJson();
+    await expectContainerKeepsRunning(async () => {
       const { code, stderr } = await user.slipway('provision', 'web', '--engine-opt', 'no-such-option=1');
       expect([code, stderr]).toEqual([7, expect.stringContaining('so the old one was restored')]);
     });
-    expect(await daemonJson()).toBe(file);
+    expect(await readDaemonJson()).toBe(file);
   });
 
   test.for([
@@ -108,49 +112,52 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
       'before the restart',
       `sed -i '1s/{/{"live-restore": true,/' /etc/docker/daemon.json; echo -n >${LIVE_RESTORE_MARKER}`,
     ],
-    ['after it', `sed -i '1s/{/{"live-restore": false,/' /etc/docker/daemon.json; echo -n >${LIVE_RESTORE_MARKER}`],
-  ] as const)('a run that was cut off %s is ended by the next', async ([, left]) => {
-    const file = await daemonJson();
-    await host.runOrThrow(left);
-    await runsOn(async () => expectSuccess(user.slipway('provision', 'web')));
-    expect(await daemonJson()).toBe(file);
+    [
+      'after the restart',
+      `sed -i '1s/{/{"live-restore": false,/' /etc/docker/daemon.json; echo -n >${LIVE_RESTORE_MARKER}`,
+    ],
+  ] as const)('completes a provision that was killed on the host %s', async ([, simulateKill]) => {
+    const file = await readDaemonJson();
+    await host.runOrThrow(simulateKill);
+    await expectContainerKeepsRunning(async () => expectSuccess(user.slipway('provision', 'web')));
+    expect(await readDaemonJson()).toBe(file);
     expect((await expectSuccess(user.slipway('provision', 'web', '--dry-run'))).stdout.trim()).toBe(
       'web: nothing to do',
     );
   });
 
-  test('finishes a run that was killed on the host in the next run', async () => {
-    const before = await app();
+  test('completes a provision that was killed on the host during the restart', async () => {
+    const before = await readContainer();
     const killed = host.runOrThrow(
       `until [ -e ${LIVE_RESTORE_MARKER} ]; do sleep 0.01; done; pkill -9 -f '^sh -eu ./script' && rm -rf /run/slipway.*`,
     );
     expect((await user.slipway('provision', 'web', '--engine-label', 'zone=b')).code).not.toBe(0);
     await killed;
     await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'zone=b'));
-    expect([await app(), await daemonJson()]).toEqual([before, expect.stringContaining('zone=b')]);
-    expect(await daemonJson()).not.toContain('live-restore');
+    expect([await readContainer(), await readDaemonJson()]).toEqual([before, expect.stringContaining('zone=b')]);
+    expect(await readDaemonJson()).not.toContain('live-restore');
     await expectEngineAnswer(user, 'web');
   });
 
-  test('keeps live-restore if the user asked for it', async () => {
-    const before = await app();
+  test('keeps live-restore if the user has set it', async () => {
+    const before = await readContainer();
     await expectSuccess(user.slipway('provision', 'web', '--engine-opt', 'live-restore=true'));
-    expect([await app(), await liveRestore()]).toEqual([before, 'true']);
-    expect(JSON.parse(await daemonJson())).toMatchObject({ 'live-restore': true });
-    await runsOn(async () => expectSuccess(user.slipway('provision', 'web', '--engine-opt=')));
+    expect([await readContainer(), await readLiveRestore()]).toEqual([before, 'true']);
+    expect(JSON.parse(await readDaemonJson())).toMatchObject({ 'live-restore': true });
+    await expectContainerKeepsRunning(async () => expectSuccess(user.slipway('provision', 'web', '--engine-opt=')));
   });
 
   test('stops containers when something that they depend on changes', async () => {
-    const dry = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--engine-opt', 'mtu=1400'));
-    expect(dry.stdout).toContain('containers: stop');
+    const plan = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--engine-opt', 'mtu=1400'));
+    expect(plan.stdout).toContain('containers: stop');
     await expectSuccess(user.slipway('provision', 'web', '--engine-opt', 'mtu=1400'));
-    expect(await app()).toBe('');
+    expect(await readContainer()).toBe('');
     await host.runOrThrow('docker start app');
   });
 
-  test('stops containers with their engine if the user asked for that', async () => {
+  test('stops containers with their engine if the user has disabled live-restore', async () => {
     await expectSuccess(user.slipway('provision', 'web', '--engine-opt=', '--engine-opt', 'live-restore=false'));
-    expect(await app()).toBe('');
+    expect(await readContainer()).toBe('');
     await expectSuccess(user.slipway('provision', 'web', '--engine-opt='));
   });
 
@@ -163,13 +170,13 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     await host.runOrThrow('docker swarm leave --force');
   });
 
-  test('leaves nothing of it after --deprovision', async () => {
+  test('keeps containers running and leaves no files after rm --deprovision', async () => {
     await host.runOrThrow('docker start app');
-    const before = await app();
+    const before = await readContainer();
     await expectSuccess(user.slipway('rm', 'web', '--deprovision'));
-    expect(await app()).toBe(before);
+    expect(await readContainer()).toBe(before);
     await waitUntil('the engine answers', async () => (await host.exec('docker info')).code === 0);
     expect((await host.exec('ls -d /etc/docker/slipway /etc/docker/daemon.json')).code).not.toBe(0);
-    expect(await liveRestore()).toBe('false');
+    expect(await readLiveRestore()).toBe('false');
   });
 });

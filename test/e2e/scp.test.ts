@@ -9,10 +9,10 @@ describeOnBed('scp', () => {
   let host: BedHost;
   let other: BedHost;
   let user: User;
-  let here: string;
+  let localFolder: string;
   const scp = (...argv: readonly string[]): Promise<Outcome> =>
     user.run(process.execPath, [join(user.home, 'bin', 'slipway'), 'scp', ...argv], {
-      cwd: here,
+      cwd: localFolder,
       env: { TMPDIR: join(user.home, 'tmp') },
     });
 
@@ -22,10 +22,10 @@ describeOnBed('scp', () => {
       startHost({ suite: 'bookworm', engine: true }),
       createUser(),
     ]);
-    here = join(user.home, 'here');
+    localFolder = join(user.home, 'here');
     await mkdir(join(user.home, 'tmp'));
-    await mkdir(join(here, 'tree', 'deep'), { recursive: true });
-    await writeFile(join(here, 'tree', 'deep', 'leaf'), 'leaf\n');
+    await mkdir(join(localFolder, 'tree', 'deep'), { recursive: true });
+    await writeFile(join(localFolder, 'tree', 'deep', 'leaf'), 'leaf\n');
     // One of them uses another port: two machines must not share their options.
     await other.runOrThrow(`echo 'Port 2222' >/etc/ssh/sshd_config.d/port.conf; systemctl restart ssh`);
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host, 'deploy')));
@@ -35,15 +35,15 @@ describeOnBed('scp', () => {
     await Promise.all([host[Symbol.asyncDispose](), other[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  test('copies both ways, with any file names', async () => {
-    const odd = 'it\'s "two" words; $(touch oops) & 50%';
-    await writeFile(join(here, odd), 'there and back\n');
-    const sent = await expectSuccess(scp(odd, `web:${odd}`));
+  test('copies in both directions, with any file names', async () => {
+    const oddName = 'it\'s "two" words; $(touch oops) & 50%';
+    await writeFile(join(localFolder, oddName), 'there and back\n');
+    const sent = await expectSuccess(scp(oddName, `web:${oddName}`));
     expect([sent.stdout, sent.stderr]).toEqual(['', '']);
-    expect(await host.runOrThrow('ls /home/deploy')).toBe(odd);
+    expect(await host.runOrThrow('ls /home/deploy')).toBe(oddName);
     expect(await host.runOrThrow('stat -c %U /home/deploy/*')).toBe('deploy');
-    await expectSuccess(scp(`web:${odd}`, './back:again'));
-    expect(await readFile(join(here, 'back:again'), 'utf8')).toBe('there and back\n');
+    await expectSuccess(scp(`web:${oddName}`, './back:again'));
+    expect(await readFile(join(localFolder, 'back:again'), 'utf8')).toBe('there and back\n');
     // Without a path on the host: the user's home there.
     await expectSuccess(scp('./back:again', 'web:'));
     expect(await host.runOrThrow('cat /home/deploy/back:again')).toBe('there and back');
@@ -54,12 +54,12 @@ describeOnBed('scp', () => {
   test('copies folders only with -r, and times and modes with -p', async () => {
     const refused = await scp('tree', 'web:/srv');
     expect(refused.code).toBe(1);
-    await utimes(join(here, 'tree', 'deep', 'leaf'), 1_000_000_000, 1_000_000_000);
+    await utimes(join(localFolder, 'tree', 'deep', 'leaf'), 1_000_000_000, 1_000_000_000);
     await expectSuccess(scp('-r', '-p', '-C', 'tree', 'web:/tmp/tree'));
     expect(await host.runOrThrow('cat /tmp/tree/deep/leaf; stat -c %Y /tmp/tree/deep/leaf')).toBe('leaf\n1000000000');
     await expectSuccess(scp('--recursive', 'web:/tmp/tree', 'again'));
-    expect(await readdir(join(here, 'again', 'deep'))).toEqual(['leaf']);
-    expect((await stat(join(here, 'again', 'deep', 'leaf'))).mtimeMs).toBeGreaterThan(1_000_000_000_000);
+    expect(await readdir(join(localFolder, 'again', 'deep'))).toEqual(['leaf']);
+    expect((await stat(join(localFolder, 'again', 'deep', 'leaf'))).mtimeMs).toBeGreaterThan(1_000_000_000_000);
   });
 
   test('copies from one machine to another, each with its own user, port and key', async () => {
@@ -96,17 +96,17 @@ describeOnBed('scp', () => {
       user.slipway('create', 'socket', '--driver', 'none', '--none-url', 'unix:///var/run/docker.sock'),
     );
     expect((await expectFailure(scp('socket:/etc/hosts', '.'))).sentence).toContain('"socket" has no SSH');
-    const none = await user.run(process.execPath, [join(user.home, 'bin', 'slipway'), 'scp', 'tree', 'web:'], {
+    const withoutScp = await user.run(process.execPath, [join(user.home, 'bin', 'slipway'), 'scp', 'tree', 'web:'], {
       env: { PATH: '/nowhere' },
     });
-    expect(await expectFailure(none)).toMatchObject({
+    expect(await expectFailure(withoutScp)).toMatchObject({
       status: 4,
       sentence: 'The program scp is not installed on this computer',
     });
   });
 
   // This test is last because it changes the host's key.
-  test('neither sends to nor receives from a host that shows another key', async () => {
+  test('neither sends files to nor receives them from a host with another host key', async () => {
     await host.runOrThrow('rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh');
     for (const argv of [
       ['tree/deep/leaf', 'web:/tmp/reached'],
@@ -120,6 +120,6 @@ describeOnBed('scp', () => {
     }
     expect((await host.exec('test -e /tmp/reached')).code).toBe(1);
     expect((await other.exec('test -s /tmp/reached')).code).toBe(1);
-    expect(await readdir(here)).not.toContain('reached');
+    expect(await readdir(localFolder)).not.toContain('reached');
   });
 });

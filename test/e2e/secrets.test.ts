@@ -56,7 +56,7 @@ describeOnBed('secrets', () => {
 
   test('are in no command line of a process on the host', async () => {
     const argv = await host.runOrThrow('cat /root/cmdline');
-    // The watcher saw our work.
+    // The watcher has seen Slipway's processes.
     expect(argv).toContain('mktemp -d /run/slipway.');
     expect(argv).toContain('sudo -k -S -p  sh');
     for (const secret of await collectSecrets(host, user)) expect(argv).not.toContain(secret);
@@ -64,24 +64,24 @@ describeOnBed('secrets', () => {
 
   test('are in no environment of a process except the engine that needs them', async () => {
     const environ = await host.runOrThrow('cat /root/environ');
-    for (const secret of await collectSecrets(host, user, { but: proxyPassword }))
+    for (const secret of await collectSecrets(host, user, { except: proxyPassword }))
       expect(environ).not.toContain(secret);
     const pid = await host.runOrThrow('systemctl show --property MainPID --value docker.service');
     expect(await host.runOrThrow(`tr '\\0' '\\n' </proc/${pid}/environ`)).toContain(proxyPassword);
-    const holders = environ.split('\n').filter((line) => line.includes(proxyPassword));
-    // systemd's own processes for the unit have it, too; a shell of ours would show its working folder.
-    expect(holders.filter((line) => /SUDO_COMMAND|SSH_CONNECTION|PWD=\/run\/slipway/.test(line))).toEqual([]);
+    const withPassword = environ.split('\n').filter((line) => line.includes(proxyPassword));
+    // systemd's own processes for the unit have it too. A shell that Slipway started would have these variables.
+    expect(withPassword.filter((line) => /SUDO_COMMAND|SSH_CONNECTION|PWD=\/run\/slipway/.test(line))).toEqual([]);
   });
 
   test('are in no output, whatever the flags', async () => {
     const steps = ['facts.sh', 'configure.sh'];
     for (const step of steps) expect(created.stderr).toContain(`[${step}]`);
     expect(provisioned.stdout).toContain('"event":"step"');
-    const dry = ['provision', 'web', '--engine-env', `NO_PROXY=${proxyPassword}`, '--dry-run'];
+    const dryRun = ['provision', 'web', '--engine-env', `NO_PROXY=${proxyPassword}`, '--dry-run'];
     const env = { SLIPWAY_SUDO_PASSWORD: sudoPassword };
     const more = await Promise.all([
-      expectSuccess(user.slipwayWith({ env }, ...dry)),
-      expectSuccess(user.slipwayWith({ env }, ...dry, '--json', '--debug')),
+      expectSuccess(user.slipwayWith({ env }, ...dryRun)),
+      expectSuccess(user.slipwayWith({ env }, ...dryRun, '--json', '--debug')),
       expectSuccess(user.slipway('ls', '--json')),
       expectSuccess(user.slipway('status', 'web', '--json', '--debug')),
     ]);
@@ -99,11 +99,11 @@ describeOnBed('secrets', () => {
   });
 
   test('are in no file where they are not needed', async () => {
-    const kept =
+    const stored =
       (await readAllText(join(user.home, '.slipway'))) + (await readAllText(join(user.home, '.docker', 'contexts')));
-    expect(kept).not.toContain(sudoPassword);
+    expect(stored).not.toContain(sudoPassword);
     const record = await readFile(join(user.home, '.slipway', 'machines', 'web', 'machine.json'), 'utf8');
-    const keys = await collectSecrets(host, user, { but: proxyPassword });
+    const keys = await collectSecrets(host, user, { except: proxyPassword });
     for (const secret of keys) expect(record).not.toContain(secret);
     const found = await host.exec(
       `grep -rlF '${sudoPassword}' /etc /root/.[a-z]* /home /tmp /run /var/log 2>/dev/null`,
@@ -114,12 +114,16 @@ describeOnBed('secrets', () => {
   });
 });
 
-async function collectSecrets(host: BedHost, user: User, { but }: { but?: string } = {}): Promise<readonly string[]> {
+async function collectSecrets(
+  host: BedHost,
+  user: User,
+  { except }: { except?: string } = {},
+): Promise<readonly string[]> {
   const files = ['ca/ca-key.pem', 'server/key.pem', 'tls/key.pem'];
   const lines = (await Promise.all(files.map((file) => readKeyLines(user, file)))).flat();
   const onHost = await host.runOrThrow('sed -n 2p /etc/docker/slipway/server-key.pem');
   if (!lines.includes(onHost)) throw new Error('the host has another key than the store');
-  return [sudoPassword, proxyPassword, ...lines].filter((secret) => secret !== but);
+  return [sudoPassword, proxyPassword, ...lines].filter((secret) => secret !== except);
 }
 
 /** Returns the lines of a key that differ from other keys: those between PEM's markers. */

@@ -42,7 +42,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   };
 }
 
-/** Tests use a copy, because a build in the meantime would remove files that running programs still need. */
+/** Copies the build for the tests, because a build during the tests would remove files that programs still need. */
 async function copyBuild(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'slipway-built-'));
   for (const part of ['dist', 'templates', 'package.json'])

@@ -31,13 +31,13 @@ describeOnBed('three machines at once', () => {
     if (!host) throw new Error(`${name} has no host`);
     return host;
   };
-  const pids = (): Promise<readonly number[]> => Promise.all(hosts.map(readEnginePid));
+  const readEnginePids = (): Promise<readonly number[]> => Promise.all(hosts.map(readEnginePid));
   /** A container has no kernel of its own to count boots, but it has its own first process. */
-  const boots = (): Promise<readonly string[]> =>
+  const readBootTimes = (): Promise<readonly string[]> =>
     Promise.all(hosts.map(async (host) => host.runOrThrow("cut -d' ' -f22 /proc/1/stat")));
 
   /** Starts a host that reboots by itself, as machines do, and keeps its address. */
-  async function bootingHost(): Promise<BedHost> {
+  async function startRebootingHost(): Promise<BedHost> {
     const network = `slipway-bed-${randomBytes(4).toString('hex')}`;
     networks.push(network);
     await expectSuccess(bed('network', 'create', network));
@@ -50,7 +50,7 @@ describeOnBed('three machines at once', () => {
 
   beforeAll(async () => {
     user = await createUser();
-    for (const started of await Promise.allSettled(NAMES.map(bootingHost))) {
+    for (const started of await Promise.allSettled(NAMES.map(startRebootingHost))) {
       if (started.status === 'rejected') throw started.reason;
       hosts.push(started.value);
     }
@@ -64,17 +64,19 @@ describeOnBed('three machines at once', () => {
     await user[Symbol.asyncDispose]();
   });
 
-  test('are provisioned side by side, and one that cannot be reached does not stop the others', async () => {
-    const [one, two, three] = await pids();
+  test('are provisioned concurrently, and an unreachable one does not stop the others', async () => {
+    const [one, two, three] = await readEnginePids();
     await hostNamed('three').runOrThrow('systemctl stop ssh.socket ssh.service');
     const outcome = await user.slipway('provision', 'one', 'three', 'two', '--engine-label', 'zone=b', '--json');
     await hostNamed('three').runOrThrow('systemctl start ssh.service');
     expect(outcome.code).toBe(6);
     const events = eventsOf(outcome);
-    // All started before any ended.
-    const began = NAMES.map((name) => events.findIndex(({ id, machine }) => id === 'connect' && machine === name));
+    // All started before any finished.
+    const startPositions = NAMES.map((name) =>
+      events.findIndex(({ id, machine }) => id === 'connect' && machine === name),
+    );
     const ended = events.findIndex(({ id, state }) => id === 'profiles' && state === 'done');
-    expect(began.every((at) => at >= 0 && at < ended)).toBe(true);
+    expect(startPositions.every((at) => at >= 0 && at < ended)).toBe(true);
     expect(events.at(-1)?.result).toEqual([
       { name: 'one', url: `tcp://${hostNamed('one').address}:2376` },
       {
@@ -88,15 +90,17 @@ describeOnBed('three machines at once', () => {
       { name: 'two', url: `tcp://${hostNamed('two').address}:2376` },
     ]);
     expect(outcome.stderr).toMatch(/^three: ✗ .*nothing listens there\n→ /m);
-    const after = await pids();
+    const after = await readEnginePids();
     expect([after[0] === one, after[1] === two, after[2] === three]).toEqual([false, false, true]);
-    // For people: the successful machines on stdout, in the order of their names.
-    const again = await expectSuccess(user.slipway('provision', 'three', 'one', 'two', '--engine-label', 'zone=b'));
-    expect(again.stdout.split('\n').map((line) => line.split(' ')[0])).toEqual(['three', 'one', 'two', '']);
+    // Without --json, successful machines are printed to stdout in the order of the arguments.
+    const secondProvision = await expectSuccess(
+      user.slipway('provision', 'three', 'one', 'two', '--engine-label', 'zone=b'),
+    );
+    expect(secondProvision.stdout.split('\n').map((line) => line.split(' ')[0])).toEqual(['three', 'one', 'two', '']);
   });
 
   test('are not touched when one of the names is wrong or given twice', async () => {
-    const before = await pids();
+    const before = await readEnginePids();
     for (const [status, names] of [
       [3, ['one', 'nobody', 'two']],
       [2, ['one', 'two', 'one']],
@@ -104,36 +108,36 @@ describeOnBed('three machines at once', () => {
       for (const verb of ['provision', 'restart', 'regenerate-certs', 'upgrade', 'rm', 'start', 'stop', 'kill'])
         expect([verb, (await user.slipway(verb, ...names)).code]).toEqual([verb, status]);
     }
-    expect(await pids()).toEqual(before);
+    expect(await readEnginePids()).toEqual(before);
   });
 
-  test('reboot over SSH, and an engine that Slipway cannot restart is one error', async () => {
+  test('are rebooted over SSH, with one error for an engine that Slipway cannot restart', async () => {
     const old = `tcp://${hostNamed('three').address}:2376`;
     const tls = ['ca', 'cert', 'key'].flatMap((file) => [
       `--none-tls-${file}`,
       `${user.home}/.slipway/machines/three/tls/${file}.pem`,
     ]);
     await expectSuccess(user.slipway('create', 'old', '--driver', 'none', '--none-url', old, ...tls));
-    const before = await boots();
+    const before = await readBootTimes();
     const { code, stdout, stderr } = await user.slipway('restart', 'one', 'old', 'two');
     expect([code, stdout]).toEqual([
       4,
       ['one', 'two'].map((name) => `${name} runs: tcp://${hostNamed(name as 'one').address}:2376\n`).join(''),
     ]);
     expect(stderr).toContain('old: ✗ The driver none can\'t restart machine "old"\n→ ');
-    const after = await boots();
+    const after = await readBootTimes();
     expect(after.map((boot, at) => boot === before[at])).toEqual([false, false, true]);
     for (const name of NAMES) await expectEngineAnswer(user, name);
     await expectSuccess(user.slipway('rm', 'old'));
   });
 
-  test('reboot for a user who becomes root with sudo', async () => {
-    const before = await boots();
+  test('are rebooted by a user who becomes root with sudo', async () => {
+    const before = await readBootTimes();
     const host = hostNamed('three');
     await expectSuccess(user.slipway('rm', 'three'));
     await expectSuccess(user.slipway('create', 'three', ...hostFlags(host, 'deploy')));
     await expectSuccess(user.slipway('restart', 'three', '--json'));
-    expect((await boots())[2]).not.toBe(before[2]);
+    expect((await readBootTimes())[2]).not.toBe(before[2]);
     await expectEngineAnswer(user, 'three');
   });
 

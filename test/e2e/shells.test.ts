@@ -8,7 +8,7 @@ describeOnBed("the user's own docker CLI", () => {
   let host: BedHost;
   let user: User;
   /** The name of the engine on the host; the engine on this computer has another name. */
-  let there: string;
+  let engineOnHost: string;
   /** The store's folder: a path that needs quoting in every shell. */
   let store: Readonly<Record<string, string>>;
 
@@ -16,14 +16,18 @@ describeOnBed("the user's own docker CLI", () => {
     [host, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), createUser()]);
     store = { SLIPWAY_HOME: join(user.home, String.raw`it's $HOME; "a" \ 100% !x`) };
     await expectSuccess(slipway('create', 'web', ...hostFlags(host)));
-    there = await host.runOrThrow('hostname');
+    engineOnHost = await host.runOrThrow('hostname');
   });
   afterAll(async () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
   const slipway = (...argv: readonly string[]): Promise<Outcome> => user.slipwayWith({ env: store }, ...argv);
-  const shell = async (name: string, script: string, env: Readonly<Record<string, string>> = {}): Promise<string[]> => {
+  const runInShell = async (
+    name: string,
+    script: string,
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<string[]> => {
     const { stdout } = await expectSuccess(
       user.run(name, ['-c', script], { env: { ...store, SHELL: `/usr/bin/${name}`, ...env } }),
     );
@@ -31,7 +35,7 @@ describeOnBed("the user's own docker CLI", () => {
   };
   const engineName = "docker info --format '{{.Name}}'";
   /** Creates a second machine with the same engine, without a host of its own. */
-  const another = (name: string, ...flags: readonly string[]): Promise<Outcome> => {
+  const createWithSameEngine = (name: string, ...flags: readonly string[]): Promise<Outcome> => {
     const tls = ['ca', 'cert', 'key'].flatMap((file) => [
       `--none-tls-${file}`,
       join(store.SLIPWAY_HOME ?? '', 'machines', 'web', 'tls', `${file}.pem`),
@@ -41,22 +45,26 @@ describeOnBed("the user's own docker CLI", () => {
 
   describe('env', () => {
     test.for([
-      { name: 'bash', take: 'eval "$(slipway env web)"', undo: 'eval "$(slipway env --unset)"' },
-      { name: 'zsh', take: 'eval "$(slipway env web)"', undo: 'eval "$(slipway env -u)"' },
-      { name: 'dash', take: 'eval "$(slipway env web --shell sh)"', undo: 'eval "$(slipway env --unset --shell sh)"' },
-      { name: 'fish', take: 'slipway env web | source', undo: 'slipway env --unset | source' },
-    ])('connects $name to the machine, and --unset undoes it', async ({ name, take, undo }) => {
-      const script = [take, 'docker ps --quiet', engineName, 'echo $DOCKER_MACHINE_NAME', undo, engineName, 'env'];
-      const [during, machine, after, ...variables] = await shell(name, script.join('; '));
-      expect([during, machine]).toEqual([there, 'web']);
-      expect(after).not.toBe(there);
+      { name: 'bash', evaluate: 'eval "$(slipway env web)"', unset: 'eval "$(slipway env --unset)"' },
+      { name: 'zsh', evaluate: 'eval "$(slipway env web)"', unset: 'eval "$(slipway env -u)"' },
+      {
+        name: 'dash',
+        evaluate: 'eval "$(slipway env web --shell sh)"',
+        unset: 'eval "$(slipway env --unset --shell sh)"',
+      },
+      { name: 'fish', evaluate: 'slipway env web | source', unset: 'slipway env --unset | source' },
+    ])('connects $name to the machine, and --unset undoes it', async ({ name, evaluate, unset }) => {
+      const script = [evaluate, 'docker ps --quiet', engineName, 'echo $DOCKER_MACHINE_NAME', unset, engineName, 'env'];
+      const [engineDuring, machine, engineAfter, ...variables] = await runInShell(name, script.join('; '));
+      expect([engineDuring, machine]).toEqual([engineOnHost, 'web']);
+      expect(engineAfter).not.toBe(engineOnHost);
       expect(variables.filter((line) => line.startsWith('DOCKER_'))).toEqual([]);
     });
 
-    test.for(['bash', 'zsh', 'fish'])('its last line shows what to type in %s', async (name) => {
+    test.for(['bash', 'zsh', 'fish'])('prints what to type in %s as its last line', async (name) => {
       const { stdout } = await expectSuccess(user.slipwayWith({ env: { ...store, SHELL: name } }, 'env', 'web'));
-      const typed = stdout.trim().split('\n').at(-1)?.replace(/^# */, '') ?? '';
-      expect(await shell(name, `${typed}; ${engineName}`)).toEqual([there]);
+      const command = stdout.trim().split('\n').at(-1)?.replace(/^# */, '') ?? '';
+      expect(await runInShell(name, `${command}; ${engineName}`)).toEqual([engineOnHost]);
     });
 
     test.for([
@@ -66,20 +74,20 @@ describeOnBed("the user's own docker CLI", () => {
       ['tcsh', "setenv DOCKER_HOST 'tcp://ADDRESS:2376';", String.raw`it'\''s $HOME; "a" \ 100% \!x`],
       ['emacs', '(setenv "DOCKER_HOST" "tcp://ADDRESS:2376")', String.raw`it's $HOME; \"a\" \\ 100% !x`],
       ['nu', '$env.DOCKER_HOST = "tcp://ADDRESS:2376"', String.raw`it's $HOME; \"a\" \\ 100% !x`],
-    ] as const)('is written in the words of %s', async ([name, line, path]) => {
+    ] as const)('is printed in the syntax of %s', async ([name, line, path]) => {
       const { stdout } = await expectSuccess(slipway('env', 'web', '--shell', name));
       expect(stdout.split('\n')).toContain(line.replace('ADDRESS', host.address));
       expect(stdout).toContain(path);
-      const { stdout: undone } = await expectSuccess(slipway('env', '--unset', '--shell', name));
-      expect(undone).toContain('DOCKER_HOST');
-      expect(undone).not.toContain(host.address);
+      const { stdout: unsetLines } = await expectSuccess(slipway('env', '--unset', '--shell', name));
+      expect(unsetLines).toContain('DOCKER_HOST');
+      expect(unsetLines).not.toContain(host.address);
     });
 
     test('overrides a DOCKER_CONTEXT that is set, and sets none otherwise', async () => {
       const context = { DOCKER_CONTEXT: 'default' };
-      expect(await shell('bash', `eval "$(slipway env web)"; ${engineName}; docker compose ls -q`, context)).toEqual([
-        there,
-      ]);
+      expect(
+        await runInShell('bash', `eval "$(slipway env web)"; ${engineName}; docker compose ls -q`, context),
+      ).toEqual([engineOnHost]);
       expect((await expectSuccess(slipway('env', 'web'))).stdout).not.toContain('DOCKER_CONTEXT');
       expect((await expectSuccess(user.slipwayWith({ env: { ...store, ...context } }, 'env', 'web'))).stdout).toContain(
         'unset DOCKER_CONTEXT',
@@ -90,7 +98,7 @@ describeOnBed("the user's own docker CLI", () => {
       const script =
         'eval "$(slipway env web --no-proxy)"; echo $no_proxy; eval "$(slipway env web --no-proxy)"; echo $no_proxy';
       const expected = `localhost,${host.address}`;
-      expect(await shell('bash', script, { no_proxy: 'localhost' })).toEqual([expected, expected]);
+      expect(await runInShell('bash', script, { no_proxy: 'localhost' })).toEqual([expected, expected]);
     });
 
     test('--json prints the settings for programs', async () => {
@@ -104,20 +112,21 @@ describeOnBed("the user's own docker CLI", () => {
   });
 
   describe('use', () => {
-    const current = async (): Promise<string> => (await expectSuccess(user.docker('context', 'show'))).stdout.trim();
+    const readCurrentContext = async (): Promise<string> =>
+      (await expectSuccess(user.docker('context', 'show'))).stdout.trim();
     const config = (): string => join(user.home, '.docker', 'config.json');
 
     test("switches the docker CLI's context and back, and keeps its other settings", async () => {
-      const theirs = { HttpHeaders: { 'X-Theirs': 'stays' }, psFormat: 'table {{.ID}}' };
-      await writeFile(config(), JSON.stringify(theirs), { mode: 0o640 });
-      expect(await current()).toBe('default');
+      const userSettings = { HttpHeaders: { 'X-Theirs': 'stays' }, psFormat: 'table {{.ID}}' };
+      await writeFile(config(), JSON.stringify(userSettings), { mode: 0o640 });
+      expect(await readCurrentContext()).toBe('default');
       await expectSuccess(slipway('use', 'web'));
-      expect(await current()).toBe('web');
-      expect(await shell('bash', engineName)).toEqual([there]);
+      expect(await readCurrentContext()).toBe('web');
+      expect(await runInShell('bash', engineName)).toEqual([engineOnHost]);
       expect((await expectSuccess(slipway('ls'))).stdout).toMatch(/^web +\* /m);
       await expectSuccess(slipway('use', '--unset'));
-      expect(await current()).toBe('default');
-      expect(JSON.parse(await readFile(config(), 'utf8'))).toEqual(theirs);
+      expect(await readCurrentContext()).toBe('default');
+      expect(JSON.parse(await readFile(config(), 'utf8'))).toEqual(userSettings);
       expect(((await stat(config())).mode & 0o777).toString(8)).toBe('640');
     });
 
@@ -125,37 +134,37 @@ describeOnBed("the user's own docker CLI", () => {
       const env = { ...store, DOCKER_HOST: 'unix:///var/run/docker.sock' };
       const { stderr } = await expectSuccess(user.slipwayWith({ env }, 'use', 'web'));
       expect(stderr).toContain('DOCKER_HOST is set in this shell and overrides the current context');
-      expect(await shell('bash', engineName, env)).not.toEqual([there]);
+      expect(await runInShell('bash', engineName, env)).not.toEqual([engineOnHost]);
       await expectSuccess(slipway('use', '--unset'));
     });
 
-    test('create --use makes the new machine current, and rm of the current one goes back to the default', async () => {
-      await expectSuccess(another('second', '--use'));
-      expect(await current()).toBe('second');
-      await expectSuccess(another('third'));
-      expect(await current()).toBe('second');
+    test('create --use makes the new machine current, and rm of the current machine switches to the default', async () => {
+      await expectSuccess(createWithSameEngine('second', '--use'));
+      expect(await readCurrentContext()).toBe('second');
+      await expectSuccess(createWithSameEngine('third'));
+      expect(await readCurrentContext()).toBe('second');
       await expectSuccess(slipway('rm', 'third'));
-      expect(await current()).toBe('second');
+      expect(await readCurrentContext()).toBe('second');
       const { stdout } = await expectSuccess(slipway('rm', 'second'));
       expect(stdout).toContain("The docker CLI's current context is the default again");
-      expect(await current()).toBe('default');
-      expect(await shell('bash', engineName)).not.toEqual([there]);
+      expect(await readCurrentContext()).toBe('default');
+      expect(await runInShell('bash', engineName)).not.toEqual([engineOnHost]);
     });
   });
 
-  describe('names', () => {
+  describe('names of machines and contexts', () => {
     test('a machine named "default" has a context with another name, because the docker CLI uses that name', async () => {
-      const { stdout } = await expectSuccess(another('default', '--use'));
+      const { stdout } = await expectSuccess(createWithSameEngine('default', '--use'));
       expect(stdout).toContain('docker --context slipway-default ps');
-      expect(await shell('bash', `docker context show; ${engineName}`)).toEqual(['slipway-default', there]);
+      expect(await runInShell('bash', `docker context show; ${engineName}`)).toEqual(['slipway-default', engineOnHost]);
       expect((await expectSuccess(slipway('ls'))).stdout).toMatch(/^default +\* /m);
-      expect(await shell('bash', `eval "$(slipway env default)"; ${engineName}`)).toEqual([there]);
+      expect(await runInShell('bash', `eval "$(slipway env default)"; ${engineName}`)).toEqual([engineOnHost]);
       await expectSuccess(slipway('rm', 'default'));
-      expect(await shell('bash', 'docker context ls --quiet')).toEqual(['default', 'web']);
+      expect(await runInShell('bash', 'docker context ls --quiet')).toEqual(['default', 'web']);
     });
 
-    test.for(['a', '1', 'A.b-c.', `x${'-'.repeat(61)}y`])('the docker CLI takes a machine named %s', async (name) => {
-      const { stdout } = await expectSuccess(another(name));
+    test.for(['a', '1', 'A.b-c.', `x${'-'.repeat(61)}y`])('the docker CLI accepts a machine named %s', async (name) => {
+      const { stdout } = await expectSuccess(createWithSameEngine(name));
       const context = /docker --context (\S+) ps/.exec(stdout)?.[1] ?? '';
       const script = [
         `docker --context ${context} info --format '{{.Name}}'`,
@@ -165,16 +174,16 @@ describeOnBed("the user's own docker CLI", () => {
         'docker buildx ls --format "{{.Name}}" | sort -u',
         'docker context use default',
       ];
-      const answers = await shell('bash', script.map((line) => `${line} || echo failed`).join('; '));
+      const answers = await runInShell('bash', script.map((line) => `${line} || echo failed`).join('; '));
       expect(answers).not.toContain('failed');
-      expect(answers.slice(0, 3)).toEqual([there, context, there]);
+      expect(answers.slice(0, 3)).toEqual([engineOnHost, context, engineOnHost]);
       expect(answers).toContain(context);
       await expectSuccess(slipway('rm', name));
     });
 
     test('a foreign docker context is neither overwritten nor removed', async () => {
       await expectSuccess(user.docker('context', 'create', 'theirs', '--docker', 'host=tcp://192.0.2.1:2375'));
-      const refused = await another('theirs');
+      const refused = await createWithSameEngine('theirs');
       expect(refused.code).toBe(3);
       expect(refused.stderr).toContain('The docker context "theirs" already exists');
       expect((await slipway('rm', 'theirs')).code).toBe(3);

@@ -8,7 +8,7 @@ import { expectEngineAnswer, readRecord, expectFailure } from './assertions.ts';
 const readPackageVersion = (host: BedHost, name: string): Promise<string> =>
   host.runOrThrow(`dpkg-query -W -f '\${Version}' ${name}`);
 
-/** Expects this call to print only that, and the engine's process to stay the same. */
+/** Expects an upgrade to print only this text, and the engine's process to stay the same. */
 async function expectNothingUpgraded(
   user: User,
   host: BedHost,
@@ -25,7 +25,7 @@ const SLOW_TEST = { timeout: 360_000 };
 
 describeOnBed('upgrade', () => {
   test(
-    "brings the distribution's engine to its newest version, and restarts it once and only then",
+    "upgrades the distribution's engine to its newest version with one restart, and does nothing without a newer one",
     SLOW_TEST,
     async () => {
       await using host = await startHost({ suite: 'trixie', engine: true });
@@ -45,13 +45,13 @@ describeOnBed('upgrade', () => {
       await expectSuccess(
         user.docker('--context', 'web', 'run', '-d', '--name', 'app', '--network', 'none', 'tools', 'sleep', '9999'),
       );
-      const app = async (): Promise<string> =>
+      const readContainer = async (): Promise<string> =>
         (
           await expectSuccess(
             user.docker('--context', 'web', 'inspect', '-f', '{{.State.Pid}} {{.State.StartedAt}}', 'app'),
           )
         ).stdout;
-      const running = await app();
+      const running = await readContainer();
       await host.runOrThrow(`echo '# mine' >>/etc/default/docker`);
       await host.runOrThrow(newerDistroEngineScript('99.0.1-1'));
       const before = await readHostState(host);
@@ -68,13 +68,13 @@ describeOnBed('upgrade', () => {
       );
       expect(await readHostState(host)).toEqual(before);
 
-      const [starts, entries] = [await countEngineStartAttempts(host), await countLogins(host)];
+      const [starts, logins] = [await countEngineStartAttempts(host), await countLogins(host)];
       const upgraded = await expectSuccess(user.slipway('upgrade', 'web'));
       expect(upgraded.stdout).toBe(`web: engine ${version} -> 99.0.1\n`);
       expect(await readPackageVersion(host, 'docker.io')).toBe('99.0.1-1');
-      expect([await countEngineStartAttempts(host), await countLogins(host)]).toEqual([starts + 1, entries + 1]);
+      expect([await countEngineStartAttempts(host), await countLogins(host)]).toEqual([starts + 1, logins + 1]);
       expect(await readEnginePid(host)).not.toBe(before.pid);
-      expect(await app()).toBe(running);
+      expect(await readContainer()).toBe(running);
       expect(await host.runOrThrow('apt-mark showauto docker.io')).toBe('docker.io');
       const settings = await host.runOrThrow('cat /etc/default/docker');
       expect([settings.includes('# mine'), settings.includes('# of 99')]).toEqual([true, false]);
@@ -82,8 +82,8 @@ describeOnBed('upgrade', () => {
       expect(await readRecord(user, 'web')).toMatchObject({ phase: 'ready', endpoint: { tls: true } });
 
       await expectNothingUpgraded(user, host, 'web: engine 99.0.1 is the newest version of its source');
-      const settled = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--json'));
-      expect(JSON.parse(settled.stdout)).toEqual({ name: 'web', steps: [] });
+      const planAfterUpgrade = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--json'));
+      expect(JSON.parse(planAfterUpgrade.stdout)).toEqual({ name: 'web', steps: [] });
 
       // A run that was interrupted between upgrade and restart.
       await host.runOrThrow('touch /run/slipway/restart-pending');
@@ -94,9 +94,9 @@ describeOnBed('upgrade', () => {
 
       // Only the package revision differs, and the package is held back at first.
       await host.runOrThrow(`${newerDistroEngineScript('99.0.1-2')}\napt-mark hold -qq docker.io`);
-      const held = await expectFailure(user.slipway('upgrade', 'web'));
-      expect(held.status).toBe(7);
-      expect(held.sentence).toContain(
+      const refusedUpgrade = await expectFailure(user.slipway('upgrade', 'web'));
+      expect(refusedUpgrade.status).toBe(7);
+      expect(refusedUpgrade.sentence).toContain(
         'could not upgrade containerd docker-cli docker.io runc (held back on the host: docker.io)',
       );
       expect(await readRecord(user, 'web')).toMatchObject({ phase: 'ready', failure: { step: 'upgrade-engine' } });
@@ -127,8 +127,8 @@ describeOnBed('upgrade', () => {
       await host.runOrThrow(
         'cp /usr/sbin/dockerd /usr/local/sbin/; dpkg --purge --force-all docker.io >/dev/null 2>&1',
       );
-      const foreign = await expectFailure(user.slipway('upgrade', 'web'));
-      expect(foreign).toMatchObject({
+      const unknownEngine = await expectFailure(user.slipway('upgrade', 'web'));
+      expect(unknownEngine).toMatchObject({
         status: 7,
         sentence: `/usr/local/sbin/dockerd on ${host.address} belongs to no package of docker.io or docker-ce`,
       });
@@ -140,7 +140,7 @@ describeOnBed('upgrade', () => {
   );
 
   test(
-    "leaves a version that was asked for until another one is, and takes Docker's packages together",
+    "keeps a pinned version until another one is requested, and upgrades Docker's packages together",
     SLOW_TEST,
     async () => {
       await using host = await startHost({ suite: 'bookworm' });

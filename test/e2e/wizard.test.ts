@@ -11,34 +11,34 @@ import { expectEngineAnswer } from './assertions.ts';
 const canRunAtTerminal = inject('bedReason') === undefined && hasTmux;
 const SIZE = { columns: 100, rows: 40 };
 
-describe.skipIf(!canRunAtTerminal)('at a terminal', () => {
-  test('slipway asks what is needed, shows its work, and prints the command that repeats it', async () => {
+describe.skipIf(!canRunAtTerminal)('the wizard', () => {
+  test('asks for what is required, shows progress, and prints the command that does the same', async () => {
     await using user = await createUser();
     await using host = await startHost({ suite: 'trixie', engine: true });
     await mkdir(join(user.home, '.ssh'));
     for (const end of ['', '.pub'])
       await copyFile(`${host.keyFile}${end}`, join(user.home, '.ssh', `id_ed25519${end}`));
-    await using at = await openTerminal(user, SIZE);
-    await at.typeLine('slipway');
+    await using terminal = await openTerminal(user, SIZE);
+    await terminal.typeLine('slipway');
     // The local VM comes first; the server is one entry below.
-    await at.waitFor('generic: a host that you can reach over SSH');
-    await at.pressKeys('Down', 'Enter');
-    await at.waitFor('Machine name?');
-    await at.typeLine('no/name');
-    await at.waitFor('Use letters, digits, dots and hyphens');
-    await at.pressKeys(...Array.from({ length: 'no/name'.length }, () => 'BSpace'));
-    await at.typeLine('box');
-    await at.waitFor('Address of the host?');
-    await at.typeLine(host.address);
-    await at.waitFor('Log in as which user?');
-    await at.pressKeys('Enter');
-    await at.waitFor('With which key?');
-    await at.pressKeys('Enter');
-    await at.waitFor('install it from where?');
-    await at.pressKeys('Down', 'Enter');
-    await at.waitFor('current context of the docker CLI?');
-    await at.typeLine('y');
-    const summary = await at.waitFor('Continue?');
+    await terminal.waitFor('generic: a host that you can reach over SSH');
+    await terminal.pressKeys('Down', 'Enter');
+    await terminal.waitFor('Machine name?');
+    await terminal.typeLine('no/name');
+    await terminal.waitFor('Use letters, digits, dots and hyphens');
+    await terminal.pressKeys(...Array.from({ length: 'no/name'.length }, () => 'BSpace'));
+    await terminal.typeLine('box');
+    await terminal.waitFor('Address of the host?');
+    await terminal.typeLine(host.address);
+    await terminal.waitFor('Log in as which user?');
+    await terminal.pressKeys('Enter');
+    await terminal.waitFor('With which key?');
+    await terminal.pressKeys('Enter');
+    await terminal.waitFor('install it from where?');
+    await terminal.pressKeys('Down', 'Enter');
+    await terminal.waitFor('current context of the docker CLI?');
+    await terminal.typeLine('y');
+    const summary = await terminal.waitFor('Continue?');
     for (const row of [
       /Machine +box/,
       /Where +a host that you can reach over SSH/,
@@ -46,8 +46,8 @@ describe.skipIf(!canRunAtTerminal)('at a terminal', () => {
       /Costs +nothing/,
     ])
       expect(summary).toMatch(row);
-    await at.pressKeys('Enter');
-    const screen = await at.waitFor('machines.yaml:');
+    await terminal.pressKeys('Enter');
+    const screen = await terminal.waitFor('machines.yaml:');
     expect(screen).toMatch(/machines:\n +box:\n +driver: generic\n +generic:\n +ipAddress: /);
     expect(screen).toContain('✔ Configure the engine and restart it');
     expect(screen).toContain('box is ready: tcp://');
@@ -60,31 +60,31 @@ describe.skipIf(!canRunAtTerminal)('at a terminal', () => {
     await expectSuccess(user.docker('version'));
   });
 
-  test('a machine in EC2 is chosen from what EC2 offers, with its price, and made', async () => {
+  test('offers regions and instance types of EC2 with prices, and creates the machine', async () => {
     await using cloud = await ec2.start('hosts');
     await using user = await createCloudUser(cloud);
-    await using at = await openTerminal(user, SIZE);
-    await at.typeLine('slipway');
-    await at.waitFor('ec2: an instance of Amazon EC2');
-    await at.pressKeys('Down', 'Enter');
-    await at.waitFor('Machine name?');
-    await at.pressKeys('Enter');
-    await at.waitFor('eu-central-1  Frankfurt');
-    await at.pressKeys('Enter');
-    await at.waitFor('t3.small   2 vCPU, 2 GiB, about $15.18 a month');
-    await at.typeLine('medium');
-    await at.waitFor('Which image?');
-    await at.pressKeys('Enter');
-    await at.waitFor('install it from where?');
-    await at.pressKeys('Enter');
-    await at.waitFor('current context of the docker CLI?');
-    await at.pressKeys('Enter');
-    const summary = await at.waitFor('Create it?');
+    await using terminal = await openTerminal(user, SIZE);
+    await terminal.typeLine('slipway');
+    await terminal.waitFor('ec2: an instance of Amazon EC2');
+    await terminal.pressKeys('Down', 'Enter');
+    await terminal.waitFor('Machine name?');
+    await terminal.pressKeys('Enter');
+    await terminal.waitFor('eu-central-1  Frankfurt');
+    await terminal.pressKeys('Enter');
+    await terminal.waitFor('t3.small   2 vCPU, 2 GiB, about $15.18 a month');
+    await terminal.typeLine('medium');
+    await terminal.waitFor('Which image?');
+    await terminal.pressKeys('Enter');
+    await terminal.waitFor('install it from where?');
+    await terminal.pressKeys('Enter');
+    await terminal.waitFor('current context of the docker CLI?');
+    await terminal.pressKeys('Enter');
+    const summary = await terminal.waitFor('Create it?');
     expect(summary).toMatch(/Creates +one instance \(t3\.medium\) with a disk of 16 GiB/);
     expect(summary).toMatch(/Costs +about \$31\.65 a month/);
     expect(cloud.listAlive()).toEqual([]);
-    await at.pressKeys('Enter');
-    expect((await at.waitFor('machines.yaml:')).replaceAll('\n', '')).toContain(
+    await terminal.pressKeys('Enter');
+    expect((await terminal.waitFor('machines.yaml:')).replaceAll('\n', '')).toContain(
       'slipway create web --driver ec2 --ec2-region eu-central-1 --ec2-instance-type t3.medium',
     );
     await expectEngineAnswer(user, 'web');
@@ -92,40 +92,40 @@ describe.skipIf(!canRunAtTerminal)('at a terminal', () => {
     expect(cloud.listAlive()).toEqual([]);
   });
 
-  test.each(['C-c', 'Escape'])('%s at a question leaves nothing', async (key) => {
+  test.each(['C-c', 'Escape'])('creates nothing after %s at a question', async (key) => {
     await using user = await createUser();
-    await using at = await openTerminal(user, SIZE);
-    await at.typeLine('slipway create; echo "status $?"');
-    await at.waitFor('Where should the machine run?');
-    await at.pressKeys('Down', 'Enter');
-    await at.waitFor('Machine name?');
-    await at.pressKeys(key);
-    expect(await at.waitFor('status 130')).toContain('✗ Canceled');
+    await using terminal = await openTerminal(user, SIZE);
+    await terminal.typeLine('slipway create; echo "status $?"');
+    await terminal.waitFor('Where should the machine run?');
+    await terminal.pressKeys('Down', 'Enter');
+    await terminal.waitFor('Machine name?');
+    await terminal.pressKeys(key);
+    expect(await terminal.waitFor('status 130')).toContain('✗ Canceled');
     expect((await user.run('ls', [join(user.home, '.slipway')])).code).not.toBe(0);
   });
 
-  test('a host that ssh knows by name brings its user, port and key; what the summary shows can be refused', async () => {
+  test('offers hosts of ~/.ssh/config with user, port and key, and creates nothing if the summary is declined', async () => {
     await using user = await createUser();
     await mkdir(join(user.home, '.ssh'));
     const config = 'Host far\n  HostName 192.0.2.7\n  User deploy\n  Port 2222\n  IdentityFile ~/.ssh/far\n';
     await writeFile(join(user.home, '.ssh', 'config'), config);
-    await using at = await openTerminal(user, SIZE);
-    await at.typeLine('slipway; echo "status $?"');
-    await at.waitFor('Where should the machine run?');
-    await at.pressKeys('Down', 'Enter');
-    await at.waitFor('Machine name?');
-    await at.pressKeys('Enter');
-    await at.waitFor('192.0.2.7  far, of your ~/.ssh/config');
-    await at.pressKeys('Enter');
-    await at.waitFor('install it from where?');
-    await at.pressKeys('Enter');
-    await at.waitFor('current context of the docker CLI?');
-    await at.pressKeys('Enter');
-    const summary = await at.waitFor('Continue?');
+    await using terminal = await openTerminal(user, SIZE);
+    await terminal.typeLine('slipway; echo "status $?"');
+    await terminal.waitFor('Where should the machine run?');
+    await terminal.pressKeys('Down', 'Enter');
+    await terminal.waitFor('Machine name?');
+    await terminal.pressKeys('Enter');
+    await terminal.waitFor('192.0.2.7  far, of your ~/.ssh/config');
+    await terminal.pressKeys('Enter');
+    await terminal.waitFor('install it from where?');
+    await terminal.pressKeys('Enter');
+    await terminal.waitFor('current context of the docker CLI?');
+    await terminal.pressKeys('Enter');
+    const summary = await terminal.waitFor('Continue?');
     for (const row of [/IP address +192\.0\.2\.7/, /SSH user +deploy/, /SSH key +\S+\/\.ssh\/far/])
       expect(summary).toMatch(row);
-    await at.typeLine('n');
-    await at.waitFor('status 130');
+    await terminal.typeLine('n');
+    await terminal.waitFor('status 130');
     expect((await user.run('ls', [join(user.home, '.slipway')])).code).not.toBe(0);
   });
 });

@@ -46,18 +46,18 @@ async function openSubject(): Promise<ConformanceSubject & AsyncDisposable> {
     recordRequest: async () => {},
   });
   await writeScript(join(folder.path, 'bin/docker'), `exec ${docker} "$@"`);
-  /** A computer whose docker client refuses to create, copy or start anything after n such calls. */
+  /** Returns a call with a docker client that fails to create, copy or start anything after n such commands. */
   const failAfter = async (n: number): Promise<CreateCall> => {
-    const bench = await mkdtemp(join(folder.path, 'failing-'));
-    const count = `ls ${bench}/call.* | wc -l`;
-    const body = `case $1 in create|cp|start) : >"${bench}/call.$$"; [ "$(${count})" -le ${n} ] || exit 1 ;; esac`;
-    await writeScript(join(bench, 'bin/docker'), `${body}\nexec ${docker} "$@"`);
-    return callWith(bench);
+    const failingFolder = await mkdtemp(join(folder.path, 'failing-'));
+    const count = `ls ${failingFolder}/call.* | wc -l`;
+    const body = `case $1 in create|cp|start) : >"${failingFolder}/call.$$"; [ "$(${count})" -le ${n} ] || exit 1 ;; esac`;
+    await writeScript(join(failingFolder, 'bin/docker'), `${body}\nexec ${docker} "$@"`);
+    return callWith(failingFolder);
   };
   await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', '', '-f', join(folder.path, 'host')]);
   const key = await readFile(join(folder.path, 'host'), 'utf8');
   const publicKey = (await readFile(join(folder.path, 'host.pub'), 'utf8')).trim();
-  const ids = async (id: string): Promise<readonly string[]> => {
+  const listContainers = async (id: string): Promise<readonly string[]> => {
     const argv = ['--host', engineAddress, 'ps', '--all', '--quiet', '--filter', `name=slipway-container-${id}`];
     return (await run('docker', argv)).stdout.split('\n').filter(Boolean);
   };
@@ -67,16 +67,16 @@ async function openSubject(): Promise<ConformanceSubject & AsyncDisposable> {
     boot: { authorizedKey: publicKey, hostKey: { private: key, public: publicKey }, enginePort: 2376, files: [] },
     call: callWith(folder.path),
     failAfter,
-    countExisting: async (id) => (await ids(id)).length,
+    countExisting: async (id) => (await listContainers(id)).length,
     async [Symbol.asyncDispose]() {
-      const left = (await Promise.all(created.splice(0).map(ids))).flat();
-      if (left.length > 0) await run('docker', ['--host', engineAddress, 'rm', '--force', ...left]);
+      const remaining = (await Promise.all(created.splice(0).map(listContainers))).flat();
+      if (remaining.length > 0) await run('docker', ['--host', engineAddress, 'rm', '--force', ...remaining]);
       await folder[Symbol.asyncDispose]();
     },
   };
 }
 
-/** The ids of the test at hand: what a failed test leaves is removed with its subject. */
+/** The ids of the current test. Its subject removes what a failed test leaves. */
 const created: string[] = [];
 function newId(): string {
   const id = randomUUID();

@@ -78,12 +78,12 @@ const isRedirection = (word: string): boolean => /^\d?>/.test(word);
 
 /** Returns the problem of a command line of either program, or undefined if it is valid or of another program. */
 async function findMistake(words: readonly string[], inline: boolean): Promise<string | undefined> {
-  const given = words.filter(
+  const typed = words.filter(
     (word, at) => !isPlaceholder(word) && !isRedirection(word) && !/^\d?>>?$/.test(words[at - 1] ?? ''),
   );
-  if (given[0] === 'slipway') return await findSlipwayMistake(given.slice(1), inline || given.length < words.length);
-  if (given[0] === 'docker-machine') return await findDockerMachineMistake(given.slice(1));
-  if (given[0] === 'docker' && given[1] === 'machine') return await findDockerMachineMistake(given.slice(2));
+  if (typed[0] === 'slipway') return await findSlipwayMistake(typed.slice(1), inline || typed.length < words.length);
+  if (typed[0] === 'docker-machine') return await findDockerMachineMistake(typed.slice(1));
+  if (typed[0] === 'docker' && typed[1] === 'machine') return await findDockerMachineMistake(typed.slice(2));
   return undefined;
 }
 
@@ -141,8 +141,8 @@ async function findDockerMachineMistake(words: readonly string[]): Promise<strin
 }
 
 function driverNameIn(words: readonly string[]): string {
-  const said = /(?:^| )--?(?:d|driver)[ =](\S+)/.exec(words.join(' '))?.[1] ?? 'qemu';
-  return drivers.find(({ name, aliases }) => name === said || aliases?.includes(said) === true)?.name ?? said;
+  const driver = /(?:^| )--?(?:d|driver)[ =](\S+)/.exec(words.join(' '))?.[1] ?? 'qemu';
+  return drivers.find(({ name, aliases }) => name === driver || aliases?.includes(driver) === true)?.name ?? driver;
 }
 
 async function findMistakes(markdown: string): Promise<readonly string[]> {

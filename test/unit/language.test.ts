@@ -42,7 +42,7 @@ function functionsIn({ file, text }: { readonly file: string; readonly text: str
   }));
 }
 
-/** What stands between the parameters' closing parenthesis and the body. */
+/** Returns the text between the parameters' closing parenthesis and the body. */
 function returnTypeIn(rest: string): string | undefined {
   let depth = 0;
   for (let at = 0; at < rest.length; at += 1) {

@@ -428,10 +428,10 @@ describe('planDeprovision', () => {
 
   test('restores the daemon.json from before', () => {
     const before = factsWith(hostWithEngine, { daemonJson: '{"labels":["a=b"],"debug":true}' });
-    const given = planDeprovisionAfterProvision(before)
+    const restoredFile = planDeprovisionAfterProvision(before)
       .flatMap(({ files }) => files)
       .find(({ path }) => path === '/etc/docker/daemon.json');
-    expect(JSON.parse(given?.content ?? '')).toEqual({ labels: ['a=b'], debug: true });
+    expect(JSON.parse(restoredFile?.content ?? '')).toEqual({ labels: ['a=b'], debug: true });
   });
 
   test("plans nothing for a host without Slipway's files", () => {

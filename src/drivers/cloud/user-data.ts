@@ -123,8 +123,8 @@ function toMimePart(userPart: string, flag: string): MimePart {
 
 /**
  * Builds the startup script of a cloud whose images run no cloud-init: the template, after lines that set HOST_KEY,
- * HOST_KEY_PUBLIC and THEIRS (the user's script, or nothing). The values are base64, so that the shell interprets none
- * of the user's text.
+ * HOST_KEY_PUBLIC and USER_SCRIPT (may be empty). The values are base64, so that the shell interprets none of the
+ * user's text.
  */
 export async function buildStartupScript(
   template: string,
@@ -138,7 +138,7 @@ export async function buildStartupScript(
     '#!/bin/sh',
     `HOST_KEY=${toBase64(hostKey.private)}`,
     `HOST_KEY_PUBLIC=${toBase64(`${hostKey.public}\n`)}`,
-    `THEIRS=${userScript === undefined ? '' : toBase64(userScript)}`,
+    `USER_SCRIPT=${userScript === undefined ? '' : toBase64(userScript)}`,
     script,
   ].join('\n');
 }

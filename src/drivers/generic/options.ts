@@ -15,6 +15,7 @@ export const genericOptions = z.object({
       ask: 'Address of the host?',
       env: 'GENERIC_IP_ADDRESS',
       value: 'address',
+      example: '192.0.2.10',
     }),
   sshUser: z.string().regex(USER_NAME_PATTERN, 'a user name').default('root').meta({
     description: 'User to log in as: root, or a user who can use sudo',

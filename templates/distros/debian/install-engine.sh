@@ -1,6 +1,6 @@
 # Installs the engine on Debian and Ubuntu. Its configuration is already written, so it starts with the right one.
-# SOURCE: distro, docker or url; or present, which upgrades the installed packages from where the host's package lists
-# have them.
+# SOURCE: distro, docker or url; or present, which upgrades the installed packages from the repositories that the host
+# already has.
 # VERSION: a version or its beginning, or empty for the newest.
 # DISTRIBUTION, CODENAME, REPOSITORY_URL, REPOSITORY_KEY: for docker. INSTALL_URL: for url. PACKAGES: for present.
 
@@ -105,8 +105,7 @@ with_version() {
     echo "$1=$found"
 }
 
-# Prints the package that loads AppArmor profiles, where the kernel enforces them: containers could not start without
-# it.
+# Prints the package that loads AppArmor profiles if the kernel enforces them: containers could not start without it.
 apparmor_package() {
     if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then echo apparmor; fi
 }
@@ -197,7 +196,7 @@ upgrade_packages() {
     automatic=$(apt-mark showauto $PACKAGES)
     # shellcheck disable=SC2086 # a list of packages
     install --only-upgrade $wanted
-    # apt marks a package that was named as one that the user asked for.
+    # apt marks every package on its command line as manually installed.
     # shellcheck disable=SC2086 # a list of packages
     if [ -n "$automatic" ]; then apt-mark auto $automatic >/dev/null; fi
 }

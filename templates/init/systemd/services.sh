@@ -11,8 +11,8 @@ start_engine() {
     systemctl restart ${socket:+"$socket"} docker.service
 }
 
-# An engine with the unit's own socket in its configuration has put another in its place, and takes it along when it
-# ends: the unit has to create it again, or no client on the host would find the engine that listens there next.
+# Prints docker.socket if the unit has to create its socket again. An engine whose configuration names the same path
+# replaces the unit's socket and deletes it when it ends; clients on the host could then no longer reach the engine.
 lost_socket() {
     systemctl is-active --quiet docker.socket || return 0
     if [ ! -S /run/docker.sock ] || engine_listens_itself; then echo docker.socket; fi
@@ -40,13 +40,13 @@ enable_and_start_engine() {
     systemctl enable --quiet --now docker.service
 }
 
-# The unit allows three starts within a minute. Starts that Slipway asks for are not those of an engine that keeps
-# crashing.
+# The unit allows three starts within a minute, which is meant for an engine that keeps crashing. Starts that Slipway
+# requests must not count.
 forget_failed_starts() {
     systemctl reset-failed docker.service docker.socket 2>/dev/null || true
 }
 
-# Prints 0 where no engine runs.
+# Prints 0 if no engine runs.
 engine_pid() {
     systemctl show --property MainPID --value docker.service
 }
@@ -55,7 +55,7 @@ print_engine_log() {
     journalctl -u docker.service -n 15 --no-pager -o cat
 }
 
-# A folder in which only Slipway's file may be left: it goes with its last file.
+# Tells whether a folder is one that only Slipway may use, so that it can be deleted with its last file.
 is_definition_folder() {
     case $1 in
         */docker.service.d | */timers.target.d) return 0 ;;
@@ -71,7 +71,7 @@ stop_timer() {
     systemctl stop "$1" 2>/dev/null || true
 }
 
-# A timer that runs starts over, with the times that it has now.
+# Restarts a running timer, so that it uses its new times.
 start_timer() {
     systemctl restart "$1"
 }

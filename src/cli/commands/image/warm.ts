@@ -1,6 +1,6 @@
 import { access } from 'node:fs/promises';
 import { z } from 'zod';
-import { loadDriver } from '../../../drivers/registry.ts';
+import { drivers, loadDriver } from '../../../drivers/registry.ts';
 import { buildSpares } from '../../../operations/warm-pool.ts';
 import type { MachineSpec } from '../../../machine/model.ts';
 import { defineCommand, type Command } from '../../command.ts';
@@ -9,7 +9,7 @@ import { driverOptionSpecs } from '../../../machine-options/option-specs.ts';
 import { resolveSpec } from '../../../machine-options/spec-from-flags.ts';
 
 /** The driver that creates machines from local images. */
-const SPARE_DRIVER = 'qemu';
+const SPARE_DRIVER = drivers.find(({ kind }) => kind === 'local')?.name ?? '';
 
 const args = z.object({
   count: z
