@@ -74,6 +74,21 @@ export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+const NETWORK_REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there',
+  ECONNRESET: 'it closed the connection',
+  EHOSTUNREACH: 'no route to host',
+  ENETUNREACH: 'the network is unreachable',
+  ENOTFOUND: 'the host name does not exist',
+  EAI_AGAIN: 'the host name could not be looked up',
+  ETIMEDOUT: 'no answer',
+};
+
+/** Returns why a connection failed, as the end of a sentence; the error's own message if its code is no network's. */
+export function networkReasonOf(error: unknown): string {
+  return NETWORK_REASONS[systemCode(error) ?? ''] ?? reasonOf(error);
+}
+
 /** The error of a command that the user canceled, with Ctrl-C or at a question. */
 export function canceledError(): SlipwayError {
   return new SlipwayError('CANCELED', 'Canceled');

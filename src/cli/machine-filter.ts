@@ -33,7 +33,7 @@ export function parseFilters(texts: readonly string[]): Filters {
   for (const text of texts) {
     const [, word = '', value = ''] = /^([^=]+)=(.+)$/s.exec(text) ?? [];
     const key = FILTER_KEYS.find((known) => known === word.toLowerCase());
-    if (key === undefined) throw word === '' ? invalidFilterError(text) : unknownKeyError(word, value);
+    if (key === undefined) throw word === '' ? invalidFilterError(text, FILTER_HINT) : unknownKeyError(word, value);
     filters.set(key, [...(filters.get(key) ?? []), createTest(key, value)]);
   }
   return filters;
@@ -97,10 +97,10 @@ function parseState(value: string): LsState {
   });
 }
 
-function invalidFilterError(text: string): SlipwayError {
-  return new SlipwayError('USAGE', `Invalid --filter ${JSON.stringify(text)}: expected KEY=VALUE`, {
-    hint: `For example: slipway ls --filter driver=ec2. Keys: ${formatList(FILTER_KEYS)}`,
-  });
+const FILTER_HINT = `For example: slipway ls --filter driver=ec2. Keys: ${formatList(FILTER_KEYS)}`;
+
+export function invalidFilterError(text: string, hint: string): SlipwayError {
+  return new SlipwayError('USAGE', `Invalid --filter ${JSON.stringify(text)}: expected KEY=VALUE`, { hint });
 }
 
 function unknownKeyError(word: string, value: string): SlipwayError {

@@ -54,8 +54,7 @@ async function main(): Promise<number> {
   const unknown = globals.find(
     (word) => !['--json', '--debug', '--quiet', '--help', '-h', '--version', '-V'].includes(word),
   );
-  if (unknown !== undefined)
-    throw new SlipwayError('USAGE', `Unknown option '${unknown}'`, { hint: 'See: slipway --help' });
+  if (unknown !== undefined) throw unknownOptionError(unknown, 'slipway --help');
 
   if (globals.includes('--version') || globals.includes('-V')) return runCommand('version', [], globals);
   if (name === undefined && globals.length === 0 && isInteractive()) return runCommand('create', [], globals);
@@ -118,7 +117,11 @@ function requireCommand<T extends { readonly name: string }>(
 async function printFamilyHelp(family: CommandFamily, rest: readonly string[]): Promise<number> {
   const unknown = rest.find((word) => !['--json', '--debug', '--quiet', '--help', '-h'].includes(word));
   if (unknown === undefined) return print((await import('./help.ts')).familyHelp(family));
-  throw new SlipwayError('USAGE', `Unknown option '${unknown}'`, { hint: `See: slipway help ${family.name}` });
+  throw unknownOptionError(unknown, `slipway help ${family.name}`);
+}
+
+function unknownOptionError(option: string, helpCommand: string): SlipwayError {
+  return new SlipwayError('USAGE', `Unknown option '${option}'`, { hint: `See: ${helpCommand}` });
 }
 
 /** Returns whether the words ask for help; `--help` after `ssh web ls` belongs to ls. */

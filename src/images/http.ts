@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { canceledError, SlipwayError } from '../errors.ts';
+import { canceledError, networkReasonOf, SlipwayError, systemCode } from '../errors.ts';
 import type { Log } from '../progress.ts';
 
 /** How long network failures are tolerated. */
@@ -50,7 +50,7 @@ export async function httpGet(
       if (signal.aborted) throw canceledError();
       const seconds = retryPolicy.stallMilliseconds / 1000;
       throw new TransientNetworkError(
-        attempt.signal.aborted ? `no data arrived for ${seconds} s` : networkReasonOf(error),
+        attempt.signal.aborted ? `no data arrived for ${seconds} s` : transferReasonOf(error),
         { cause: error },
       );
     } finally {
@@ -134,20 +134,12 @@ function downloadFailedError(url: string, error: TransientNetworkError, failures
   });
 }
 
-/** Returns the reason in words. fetch puts it into the error's cause. */
-function networkReasonOf(error: unknown): string {
+/** Returns why a transfer failed. fetch hides the reason in the error's cause. */
+function transferReasonOf(error: unknown): string {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  if (!(cause instanceof Error)) return String(cause);
-  const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : '';
-  const reasons: Readonly<Record<string, string>> = {
-    ECONNREFUSED: 'the connection was refused',
-    ECONNRESET: 'the connection was reset',
-    ENOTFOUND: 'the host name does not exist',
-    EAI_AGAIN: 'the host name could not be looked up',
-    UND_ERR_SOCKET: 'the connection broke',
-    UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the connection broke',
-  };
-  return reasons[code] ?? (cause.message || code);
+  return /^UND_ERR_(SOCKET|RES_CONTENT_LENGTH_MISMATCH)$/.test(systemCode(cause) ?? '')
+    ? 'the connection broke'
+    : networkReasonOf(cause);
 }
 
 function statusOf({ status, statusText }: Response): string {

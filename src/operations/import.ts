@@ -7,6 +7,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { listFolderIfExists, readFileIfExists, writeFileAtomic } from '../computer/files.ts';
 import { drivers, getDriver, loadDriver, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
+import { instanceGoneError } from './resolve-host.ts';
 import type { ClientCertificates, Host, Machine, ReadyMachine, SshTarget } from '../machine/model.ts';
 import { daysUntilFirstExpiry } from '../provision/certificates.ts';
 import { defaultProfiles, profilesNamed } from '../profiles/registry.ts';
@@ -222,9 +223,7 @@ async function connectAndPin(
 ): Promise<{ readonly machine: ReadyMachine; readonly visited: boolean }> {
   const instance = await inspectMachine(old, world);
   if (instance?.state === 'missing') {
-    throw new SlipwayError('MACHINE_NOT_FOUND', `Machine "${old.spec.name}" no longer exists at ${old.spec.driver}`, {
-      hint: `Remove its record: docker-machine rm ${old.spec.name}`,
-    });
+    throw instanceGoneError(old, `Remove its record: docker-machine rm ${old.spec.name}`);
   }
   if (instance && instance.state !== 'running') {
     if (old.host.ssh?.hostKey === undefined)

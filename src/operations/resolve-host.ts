@@ -51,7 +51,13 @@ async function waitForAddress(machine: Machine, driver: Driver, world: World): P
     const instance = await driver.machines.inspect(target, driverCallFor(world, log));
     if (instance.state === 'stopped' || instance.state === 'paused') throw notRunningError(machine, instance);
     // A provider may show a new machine with a delay, but not one that was ready before.
-    if (instance.state === 'missing' && machine.phase === 'ready') throw instanceGoneError(machine);
+    if (instance.state === 'missing' && machine.phase === 'ready') {
+      const { name } = machine.spec;
+      throw instanceGoneError(
+        machine,
+        `Remove its record: slipway rm ${name}. Then create it again: slipway create ${name}`,
+      );
+    }
     return instance.state === 'running' ? instance.host : instance.state;
   };
   const found = await findHost(world.debug);
@@ -87,10 +93,8 @@ function notRunningError({ phase, spec: { name } }: Machine, instance: InstanceS
   });
 }
 
-function instanceGoneError({ spec: { name, driver } }: Machine): SlipwayError {
-  return new SlipwayError('MACHINE_NOT_FOUND', `Machine "${name}" no longer exists at ${driver}`, {
-    hint: `Remove its record: slipway rm ${name}. Then create it again: slipway create ${name}`,
-  });
+export function instanceGoneError({ spec: { name, driver } }: Machine, hint: string): SlipwayError {
+  return new SlipwayError('MACHINE_NOT_FOUND', `Machine "${name}" no longer exists at ${driver}`, { hint });
 }
 
 /** Keeps requiring a host key that was seen before, unless the user names another one to expect. */

@@ -1,7 +1,7 @@
 import { request as httpRequest, type ClientRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { canceledError, reasonOf, SlipwayError, systemCode } from '../errors.ts';
+import { canceledError, networkReasonOf, SlipwayError, systemCode } from '../errors.ts';
 import type { ClientCertificates, Endpoint } from '../machine/model.ts';
 
 /** The fields of `GET /version` in the Docker Engine API that Slipway reads. */
@@ -136,19 +136,14 @@ function engineUnreachableError(endpoint: Endpoint, error: unknown): SlipwayErro
   );
 }
 
-const REASONS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nothing listens there',
-  EHOSTUNREACH: 'no route to host',
-  ENOTFOUND: 'the host name does not exist',
+const ENGINE_REASONS: Readonly<Record<string, string>> = {
   ENOENT: 'the socket does not exist',
-  ETIMEDOUT: 'no answer',
   ABORT_ERR: 'no answer',
-  ECONNRESET: 'it closed the connection',
 };
 
 /** Returns a short reason why an engine did not answer. */
 export function unreachableReason(error: unknown): string {
-  return REASONS[systemCode(error) ?? ''] ?? reasonOf(error);
+  return ENGINE_REASONS[systemCode(error) ?? ''] ?? networkReasonOf(error);
 }
 
 /**

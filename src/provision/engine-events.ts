@@ -104,7 +104,7 @@ async function* readEvents(
       isSilent = false;
       const lines = (rest + String(chunk)).split('\n');
       rest = lines.pop() ?? '';
-      if (rest.length > MAX_EVENT_LENGTH) throw new Error('it sent something other than an event');
+      if (rest.length > MAX_EVENT_LENGTH) throw notAnEventError();
       for (const line of lines) if (line.trim() !== '') yield parseEvent(line.trim());
     }
   } finally {
@@ -119,8 +119,12 @@ async function* readEvents(
  */
 function parseEvent(text: string): EngineEvent {
   const nanoseconds = [...text.matchAll(/"timeNano":(\d{1,19})[,}]/g)].at(-1)?.[1];
-  if (!isJsonObject(text)) throw new Error('it sent something other than an event');
+  if (!isJsonObject(text)) throw notAnEventError();
   return { text, nanoseconds: BigInt(nanoseconds ?? 0) };
+}
+
+function notAnEventError(): Error {
+  return new Error('it sent something other than an event');
 }
 
 function parseMessage(body: string): string | undefined {

@@ -1,5 +1,5 @@
 /** The errors of SSH connections, with what to check or type next. */
-import { SlipwayError, systemCode } from '../errors.ts';
+import { networkReasonOf, SlipwayError, systemCode } from '../errors.ts';
 import type { SshHop, SshTarget } from '../machine/model.ts';
 import { formatKey, type HostKeyExpectation } from './host-key.ts';
 
@@ -11,23 +11,10 @@ export type SshClientError = Error & { level?: string };
 /** The keys that were offered to a host, in words, and the key files that can't be used because of a passphrase. */
 export type OfferedKeys = { readonly description: string; readonly locked: readonly string[] };
 
-const REASONS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nothing listens there',
-  EHOSTUNREACH: 'no route to host',
-  ENETUNREACH: 'the network is unreachable',
-  ETIMEDOUT: 'no answer',
-  ENOTFOUND: 'the host name does not exist',
-  EAI_AGAIN: 'the host name could not be looked up',
-  ECONNRESET: 'it closed the connection',
-};
-
 /** Returns the error for a connection that failed before the login was complete. */
 export function connectError(hop: SshHop, offered: OfferedKeys, error: SshClientError): SlipwayError {
   if (error.level === 'client-authentication') return loginRefusedError(hop, offered, error);
-  const why =
-    error.level === 'client-timeout'
-      ? `no answer within ${CONNECT_SECONDS} s`
-      : (REASONS[systemCode(error) ?? ''] ?? error.message);
+  const why = error.level === 'client-timeout' ? `no answer within ${CONNECT_SECONDS} s` : networkReasonOf(error);
   return new SlipwayError('SSH_UNREACHABLE', `Can't connect to ${hop.address}:${hop.port} over SSH: ${why}`, {
     hint: `Check the address and the port, that the host is running, and that no firewall blocks the port: ssh -p ${hop.port} ${hop.user}@${hop.address}`,
     cause: error,

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { exitCodes, SlipwayError } from '../../errors.ts';
+import { invalidFilterError } from '../machine-filter.ts';
 import { findNearestWord } from '../../did-you-mean.ts';
 import { parseEventTime, followEvents } from '../../operations/follow-events.ts';
 import { defineCommand, type Cli, type Command } from '../command.ts';
@@ -101,11 +102,8 @@ function parseEventFilters(pairs: readonly string[], say: Cli['say']): Readonly<
   const filters = new Map<string, string[]>();
   for (const pair of pairs) {
     const [, key, value] = /^([^=]+)=(.+)$/s.exec(pair) ?? [];
-    if (key === undefined || value === undefined) {
-      throw new SlipwayError('USAGE', `Invalid --filter ${JSON.stringify(pair)}: expected KEY=VALUE`, {
-        hint: 'For example: --filter type=container --filter event=die',
-      });
-    }
+    if (key === undefined || value === undefined)
+      throw invalidFilterError(pair, 'For example: --filter type=container --filter event=die');
     if (!KNOWN_FILTERS.includes(key)) say(unknownFilterWarning(key));
     filters.set(key, [...(filters.get(key) ?? []), value]);
   }
