@@ -184,7 +184,7 @@ type DeclarationBase<S extends z.ZodObject> = {
    * look for them.
    */
   programs?(computer: Computer): readonly Program[];
-  /** What `remove` keeps, as a sentence for the user; undefined where nothing remains. */
+  /** What `remove` keeps, as a sentence for the user; undefined if nothing remains. */
   readonly retainedOnRemove?: string;
   /** Returns when a changed option takes effect on a machine. Without it, every change needs a new machine. */
   changeKindOf?(option: keyof z.output<S> & string, from: unknown, to: unknown): OptionChange;
@@ -351,7 +351,7 @@ export type Cost<O> = {
 };
 
 /**
- * Values that the wizard offers, by option. Each function returns them best first, and an empty list where there are
+ * Values that the wizard offers, by option. Each function returns them best first, and an empty list if there are
  * none. It asks the provider or this computer, and changes nothing; `answers` are those so far. If it rejects, the user
  * types the value.
  */

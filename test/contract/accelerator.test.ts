@@ -12,7 +12,7 @@ import { computerWithPrograms, isProcessAlive, writeScript } from '../fakes/exec
 
 const GUEST = { arch: 'amd64', kernel: '/images/a, b/vmlinuz', initrd: '/images/initrd' } as const;
 
-/** macOS by default: its accelerator has no device file, which may be missing on the computer of the tests. */
+/** Creates a computer, by default with macOS: its accelerator needs no device file, which a test computer may lack. */
 const computerOn = (folder: string, platform: NodeJS.Platform = 'darwin'): Computer =>
   computerWithPrograms(folder, { platform });
 
@@ -39,11 +39,11 @@ describe('chooseAccelerator', () => {
     ['darwin', 'hvf'],
     ['win32', 'whpx'],
     ['freebsd', undefined],
-  ] as const)('has for %s the accelerator %s', (platform, accelerator) => {
+  ] as const)('uses on %s the accelerator %s', (platform, accelerator) => {
     expect(hardwareAccelerator(platform)).toBe(accelerator);
   });
 
-  test('takes an accelerator that ran a guest, and does not probe it again', async () => {
+  test('chooses an accelerator that ran a guest, and does not probe it again', async () => {
     await using folder = await createTemporaryFolder();
     const computer = computerOn(folder.path);
     const { program, runs } = await writeFakeQemu(folder.path, BOOTING_SCRIPT);
@@ -55,12 +55,12 @@ describe('chooseAccelerator', () => {
     expect(run).toContain('-accel hvf');
     expect(run).toContain(`-kernel ${GUEST.kernel} -initrd ${GUEST.initrd}`);
     expect(await readLastProbe(computer)).toEqual({ works: true });
-    // The guest is not needed any more.
+    // The guest is no longer needed.
     while (await isProcessAlive(Number(run.split(' ')[0]))) await turn();
   });
 
   test.runIf(existsSync('/usr/bin/timeout'))(
-    'runs QEMU under a program that kills it, also where this process is killed',
+    'runs QEMU under a program that kills QEMU even when this process is killed',
     async () => {
       await using folder = await createTemporaryFolder();
       const parentFile = join(folder.path, 'parent');
@@ -90,7 +90,7 @@ describe('chooseAccelerator', () => {
   test.each([
     ['exits without output', 'exit 0', 'QEMU exited at once'],
     ['is killed', 'kill -9 $$', 'QEMU exited at once'],
-    ['prints much', 'echo noise; echo "qemu: a, b" >&2; echo more noise; exit 1', 'qemu: a, b'],
+    ['prints several lines', 'echo noise; echo "qemu: a, b" >&2; echo more noise; exit 1', 'qemu: a, b'],
   ])('rejects an accelerator whose QEMU %s', async (_what, body, reason) => {
     await using folder = await createTemporaryFolder();
     const { program } = await writeFakeQemu(folder.path, body);
@@ -132,7 +132,7 @@ describe('chooseAccelerator', () => {
   });
 
   test.each(['{', '', 'null', '7', '[]', '{"key":{"works":true}}'])(
-    'probes also where the cache file says %j',
+    'probes when the cache file contains %j',
     async (text) => {
       await using folder = await createTemporaryFolder();
       const computer = computerOn(folder.path);
@@ -158,7 +158,7 @@ describe('chooseAccelerator', () => {
     expect(await readLastProbe(computer)).toBeUndefined();
   });
 
-  test('takes software emulation on a system without an accelerator', async () => {
+  test('chooses software emulation on a system without an accelerator', async () => {
     await using folder = await createTemporaryFolder();
     expect(await choose('/no/such/program', computerOn(folder.path, 'freebsd'))).toEqual({
       accelerator: 'tcg',
@@ -170,7 +170,7 @@ describe('chooseAccelerator', () => {
     await using folder = await createTemporaryFolder();
     const program = join(folder.path, 'qemu');
     await writeFile(program, 'no program');
-    const { rejected: refused } = await choose(program, computerOn(folder.path));
-    expect(refused[0]?.reason).toMatch(/EACCES|Permission denied/);
+    const { rejected } = await choose(program, computerOn(folder.path));
+    expect(rejected[0]?.reason).toMatch(/EACCES|Permission denied/);
   });
 });

@@ -9,7 +9,7 @@ import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 const run = promisify(execFile);
 
-test('of many simultaneous processes, one creates the authority and all get it', async () => {
+test('one of many simultaneous processes creates the authority, and all of them use it', async () => {
   await using folder = await createTemporaryFolder();
   const program = join(folder.path, 'ensure-authority.mjs');
   const source = fileURLToPath(new URL('../../src/docker-machine/machine-authority.ts', import.meta.url));
@@ -28,12 +28,12 @@ test('of many simultaneous processes, one creates the authority and all get it',
     banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
   });
   const root = join(folder.path, 'store');
-  const answers = await Promise.all(
+  const outputs = await Promise.all(
     Array.from({ length: 8 }, async () => (await run(process.execPath, [program, root])).stdout),
   );
   const certs = join(root, 'certs');
-  const there = (await readFile(join(certs, 'ca.pem'), 'utf8')) + (await readFile(join(certs, 'cert.pem'), 'utf8'));
-  expect([...new Set(answers)]).toEqual([there]);
+  const stored = (await readFile(join(certs, 'ca.pem'), 'utf8')) + (await readFile(join(certs, 'cert.pem'), 'utf8'));
+  expect([...new Set(outputs)]).toEqual([stored]);
   expect((await readdir(certs)).filter((name) => name.endsWith('.pem') || name.endsWith('.old')).toSorted()).toEqual([
     'ca-key.pem',
     'ca.pem',

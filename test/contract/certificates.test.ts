@@ -14,15 +14,15 @@ import {
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { hasProgram, runProgram } from '../fakes/run-program.ts';
 
-test.skipIf(!hasProgram('openssl'))('openssl finds nothing to object to, however strictly it looks', async () => {
+test.skipIf(!hasProgram('openssl'))('openssl accepts the certificates in strict mode', async () => {
   await using folder = await createTemporaryFolder();
   const names = serverSubjectAltNames('web', '192.0.2.10', ['docker.example', '*.example.org', '2001:db8::1']);
   const first = await renewCertificates({}, { name: 'web', names, now: new Date() });
-  // A second round, so that what a CA read back from its file signs is looked at too.
+  // The second round checks certificates that a CA signs after it was read back from its file.
   const { server: _server, client: _client, ...authority } = first;
-  for (const made of [first, await renewCertificates(authority, { name: 'web', names, now: new Date() })]) {
+  for (const certificates of [first, await renewCertificates(authority, { name: 'web', names, now: new Date() })]) {
     const path = (name: string): string => join(folder.path, name);
-    const files = { ca: made.ca, server: made.server.cert, client: made.client.cert };
+    const files = { ca: certificates.ca, server: certificates.server.cert, client: certificates.client.cert };
     for (const [name, pem] of Object.entries(files)) await writeFile(path(name), pem);
     const openssl = async (...argv: readonly string[]): Promise<string> => {
       const { code, stdout, stderr } = await runProgram('openssl', argv);
@@ -41,24 +41,24 @@ test.skipIf(!hasProgram('openssl'))('openssl finds nothing to object to, however
   }
 });
 
-/** A CA as Docker Machine makes them: RSA, and named by its user alone. */
+/** Creates a CA like Docker Machine's: with an RSA key, and only the user name in its subject. */
 async function createRsaAuthority(folder: string, form: string): Promise<Pick<Certificates, 'ca' | 'caKey'>> {
   const [cert, key] = [join(folder, 'ca.pem'), join(folder, 'ca-key.pem')];
   const openssl = async (...argv: readonly string[]): Promise<void> => {
     const { code, stderr } = await runProgram('openssl', argv);
     if (code !== 0) throw new Error(stderr);
   };
-  // Go derives a CA's key identifier in ways that change with its versions.
-  const made = 'req -x509 -newkey rsa:2048 -nodes -sha256 -days 1080 -subj /O=somebody'.split(' ');
+  // Go derives the key identifier of a CA differently in different versions.
+  const requestArgv = 'req -x509 -newkey rsa:2048 -nodes -sha256 -days 1080 -subj /O=somebody'.split(' ');
   const usage = 'critical,digitalSignature,keyEncipherment,keyAgreement,keyCertSign';
   const extensions = [`keyUsage=${usage}`, 'subjectKeyIdentifier=01:02:03:04', 'authorityKeyIdentifier=none'];
   const added = extensions.flatMap((extension) => ['-addext', extension]);
-  await openssl(...made, ...added, '-out', cert, '-keyout', key);
+  await openssl(...requestArgv, ...added, '-out', cert, '-keyout', key);
   if (form === 'PKCS #1') await openssl('rsa', '-traditional', '-in', key, '-out', key);
   return { ca: await readFile(cert, 'utf8'), caKey: await readFile(key, 'utf8') };
 }
 
-/** What an engine with these certificates answers a client of them. */
+/** Returns the HTTP status that an engine with these certificates sends to their client. */
 async function requestStatus({ ca, server, client }: Certificates): Promise<number | undefined> {
   const engine = createServer({ ca, ...server, requestCert: true, rejectUnauthorized: true }, (_request, response) =>
     response.end(),
@@ -76,7 +76,7 @@ async function requestStatus({ ca, server, client }: Certificates): Promise<numb
   }
 }
 
-describe.skipIf(!hasProgram('openssl'))('a CA of RSA', () => {
+describe.skipIf(!hasProgram('openssl'))('an RSA CA', () => {
   test.each([
     ['PKCS #1', 'BEGIN RSA PRIVATE KEY'],
     ['PKCS #8', 'BEGIN PRIVATE KEY'],
@@ -85,22 +85,28 @@ describe.skipIf(!hasProgram('openssl'))('a CA of RSA', () => {
     const authority = await createRsaAuthority(folder.path, form);
     expect(authority.caKey).toContain(begin);
     const names = serverSubjectAltNames('web', '192.0.2.10', []);
-    const made = await renewCertificates(authority, { name: 'web', names, now: new Date() });
-    expect({ ca: made.ca, caKey: made.caKey }).toEqual(authority);
-    expect(await requestStatus(made)).toBe(200);
-    // A second run keeps all of it.
-    expect(await renewCertificates(made, { name: 'web', names, now: new Date() })).toEqual(made);
-    const [ca, leaf] = [new X509Certificate(made.ca), new X509Certificate(made.server.cert)];
+    const certificates = await renewCertificates(authority, { name: 'web', names, now: new Date() });
+    expect({ ca: certificates.ca, caKey: certificates.caKey }).toEqual(authority);
+    expect(await requestStatus(certificates)).toBe(200);
+    // A second run keeps all certificates.
+    expect(await renewCertificates(certificates, { name: 'web', names, now: new Date() })).toEqual(certificates);
+    const [ca, leaf] = [new X509Certificate(certificates.ca), new X509Certificate(certificates.server.cert)];
     expect([leaf.issuer, leaf.verify(ca.publicKey), leaf.publicKey.asymmetricKeyType]).toEqual([
       'O=somebody',
       true,
       'ec',
     ]);
-    await writeFile(join(folder.path, 'leaf.pem'), made.server.cert);
+    await writeFile(join(folder.path, 'leaf.pem'), certificates.server.cert);
     const path = (name: string): string => join(folder.path, name);
     const purpose = ['-purpose', 'sslserver'];
-    const verified = await runProgram('openssl', ['verify', '-CAfile', path('ca.pem'), ...purpose, path('leaf.pem')]);
-    expect(verified.stdout).toContain('OK');
+    const verification = await runProgram('openssl', [
+      'verify',
+      '-CAfile',
+      path('ca.pem'),
+      ...purpose,
+      path('leaf.pem'),
+    ]);
+    expect(verification.stdout).toContain('OK');
     const { stdout } = await runProgram('openssl', ['x509', '-noout', '-text', '-in', path('leaf.pem')]);
     expect(stdout).toContain('Signature Algorithm: sha256WithRSAEncryption');
   });

@@ -30,13 +30,13 @@ const runSlipway = (home: string, ...argv: readonly string[]): Promise<ProgramRe
 /** Runs slipway in an empty home, in which it must leave nothing. */
 async function runLeavingNothing(...argv: readonly string[]): Promise<ProgramResult> {
   await using home = await createTemporaryFolder();
-  const ran = await runSlipway(home.path, ...argv);
-  const left = await readdir(home.path, { recursive: true, withFileTypes: true });
-  expect(left.filter((entry) => entry.isFile() || entry.name === 'web')).toEqual([]);
-  return ran;
+  const result = await runSlipway(home.path, ...argv);
+  const remaining = await readdir(home.path, { recursive: true, withFileTypes: true });
+  expect(remaining.filter((entry) => entry.isFile() || entry.name === 'web')).toEqual([]);
+  return result;
 }
 
-describe("a call that can't be right", () => {
+describe('an invalid call', () => {
   const calls = [
     'crate',
     'frobnicate',
@@ -105,15 +105,15 @@ describe("a call that can't be right", () => {
     'image pull --digest abc',
   ];
 
-  test('says what is wrong and what to type, each with its exit status, and writes nothing', async () => {
-    const told = [];
+  test('says what is wrong and what to type, ends with its exit status, and writes nothing', async () => {
+    const reports = [];
     for (const call of calls) {
       const { code, stdout, stderr } = await runLeavingNothing(...call.split(' '));
       expect(stdout, call).toBe('');
       expect(stderr, call).not.toMatch(/\n\s+at |bug in Slipway/);
-      told.push(`$ slipway ${call}\n${stderr}(${code})`);
+      reports.push(`$ slipway ${call}\n${stderr}(${code})`);
     }
-    expect(told.join('\n\n')).toMatchInlineSnapshot(`
+    expect(reports.join('\n\n')).toMatchInlineSnapshot(`
       "$ slipway crate
       ✗ Unknown command "crate"
       → Did you mean: slipway create? To list all commands: slipway help
@@ -433,7 +433,7 @@ describe("a call that can't be right", () => {
     `);
   });
 
-  test('with --json is one document on stdout, and the sentence on stderr', async () => {
+  test('with --json prints one document to stdout and the message to stderr', async () => {
     const { code, stdout, stderr } = await runLeavingNothing('create', 'web', '--driver', 'generic', '--json');
     expect(code).toBe(2);
     expect(JSON.parse(stdout)).toEqual({
@@ -449,7 +449,7 @@ describe("a call that can't be right", () => {
     });
   });
 
-  test('never takes a secret from the argv', async () => {
+  test('never accepts a secret as a flag', async () => {
     const { code, stderr } = await runLeavingNothing('rm', 'web', '--sudo-password', 'hunter2');
     expect(code).toBe(2);
     expect(stderr).not.toContain('hunter2');
@@ -467,26 +467,26 @@ describe('help', () => {
     ]),
   ];
 
-  test('of a command fits a screen of 24 lines of 80 columns; what lists many things fits its width', async () => {
+  test('of a command fits 24 lines of 80 columns, and longer lists fit the width', async () => {
     for (const argv of [...topics, ['help', 'engine']]) {
       const { code, stdout, stderr } = await runLeavingNothing(...argv);
       expect([code, stderr], argv.join(' ')).toEqual([0, '']);
       const lines = stdout.trimEnd().split('\n');
       expect(Math.max(...lines.map((line) => [...line].length)), argv.join(' ')).toBeLessThanOrEqual(80);
-      // A driver's own page is asked for, and may scroll; so may the list of all commands.
+      // The page of a driver and the list of all commands may scroll.
       const lists = ['--driver', 'engine', 'ec2', 'gce'];
       const long = lists.includes(argv[1] ?? '') || ['', 'help'].includes(argv.join());
       if (!long) expect(lines.length, argv.join(' ')).toBeLessThanOrEqual(24);
     }
   });
 
-  test('of the program names every command', async () => {
+  test('of the program lists every command', async () => {
     const { stdout } = await runLeavingNothing();
     for (const { name, summary } of commands)
       expect(stdout).toMatch(new RegExp(`^ +([A-Z]\\w+ +)?${name} +${summary}$`, 'm'));
   });
 
-  test('is asked for by flag, by word and by letter alike', async () => {
+  test('is the same for --help, help and -h', async () => {
     const [first, ...others] = await Promise.all([
       runLeavingNothing('ls', '--help'),
       runLeavingNothing('help', 'ls'),
@@ -495,7 +495,7 @@ describe('help', () => {
     for (const other of others) expect(other).toEqual(first);
   });
 
-  test('of a word that begins several commands names them, and each has its own', async () => {
+  test('of a command group lists its commands, and each has its own help', async () => {
     const [bare, ...others] = await Promise.all([
       runLeavingNothing('image'),
       runLeavingNothing('help', 'image'),
@@ -511,7 +511,7 @@ describe('help', () => {
 });
 
 describe('a store', () => {
-  test('lies where SLIPWAY_HOME says, and one bad record hides no other', async () => {
+  test('is in SLIPWAY_HOME, and one broken record hides no other', async () => {
     await using home = await createTemporaryFolder();
     const state = join(home.path, 'state');
     const store = openStore(state);
@@ -523,7 +523,7 @@ describe('a store', () => {
         endpoint: { url, tls: false },
       }),
     );
-    // Its certificates are not there.
+    // The certificates of this machine are missing.
     await store.write(
       readyMachine('lost', { host: { address: '127.0.0.1', ssh: { address: '127.0.0.1', port: 1, user: 'root' } } }),
     );
@@ -551,20 +551,20 @@ describe('a store', () => {
     expect(await readdir(home.path)).toEqual(['state']);
   });
 
-  test('that is empty lists as empty', async () => {
+  test('without machines lists none', async () => {
     expect(await runLeavingNothing('ls', '--quiet')).toEqual({ code: 0, stdout: '', stderr: '' });
     expect((await runLeavingNothing('ls', '--json')).stdout).toBe('[]\n');
     expect((await runLeavingNothing('ls')).stdout).toBe('No machines yet. To create one: slipway create\n');
   });
 });
 
-test('a reader that goes away is no error', async () => {
+test('a closed pipe is no error', async () => {
   await using home = await createTemporaryFolder();
   const child = spawn(process.execPath, [slipwayProgram, 'help'], {
     env: envIn(home.path),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  // Long before the program has started, so that its first write meets a closed pipe.
+  // The pipe closes before the program starts, so that its first write fails.
   child.stdout.destroy();
   let stderr = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -574,7 +574,7 @@ test('a reader that goes away is no error', async () => {
   expect([code, stderr]).toEqual([0, '']);
 });
 
-test('the version is told, to people and to programs', async () => {
+test('version prints the version as text and as JSON', async () => {
   const { stdout } = await runLeavingNothing('--version');
   expect(stdout).toMatch(/^slipway \d+\.\d+\.\d+ \(Node v\d+\.\d+\.\d+, \w+\)\n$/);
   expect(JSON.parse((await runLeavingNothing('version', '--json')).stdout)).toMatchObject({ node: process.version });

@@ -17,8 +17,8 @@ afterEach(() => void vi.unstubAllEnvs());
 const formatChoices = (choices: readonly OptionChoice[] | undefined): readonly string[] | undefined =>
   choices?.map(({ value, note }) => `${value}: ${note}`);
 
-describe('the wizard in EC2', () => {
-  test('offers regions, the one of the settings first, and types of a size that people take, with what they cost', async () => {
+describe('the wizard for EC2', () => {
+  test('offers regions, the configured one first, and common instance types with their cost', async () => {
     await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests() });
     stubUserEnvironment(cloud, home.path, { AWS_REGION: 'us-east-1' });
@@ -38,7 +38,7 @@ describe('the wizard in EC2', () => {
     expect(cloud.calls.filter(({ mutates }) => mutates)).toEqual([]);
   });
 
-  test('tells in a sentence when nobody can be asked', async () => {
+  test('reports invalid credentials in one line', async () => {
     await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests() });
     stubUserEnvironment(cloud, home.path, { AWS_ACCESS_KEY_ID: 'AKIAWRONG' });
@@ -46,7 +46,7 @@ describe('the wizard in EC2', () => {
     expect([error?.code, error?.message]).toEqual(['CREDENTIALS', expect.stringContaining('AuthFailure')]);
   });
 
-  test('asks for a profile only where there are several', async () => {
+  test('asks for a profile only when there are several', async () => {
     await using home = await createTemporaryFolder();
     await mkdir(join(home.path, '.aws'));
     const call = {
@@ -59,7 +59,7 @@ describe('the wizard in EC2', () => {
     expect(formatChoices(await ec2.prompts?.profile?.({}, call))).toEqual(['default: ', 'work: ']);
   });
 
-  test('says what is made and what it costs, before anything is', async () => {
+  test('describes the resources and their cost before it creates them', async () => {
     const options = ec2Manifest.options.parse({});
     expect(ec2.cost.describeResources(options)).toBe(
       'one instance (t3.small) with a disk of 16 GiB, and a security group that allows only your address',
@@ -69,22 +69,22 @@ describe('the wizard in EC2', () => {
   });
 });
 
-describe('the wizard in Compute Engine', () => {
-  test('offers zones, and types of a size that people take, with what they cost', async () => {
+describe('the wizard for Compute Engine', () => {
+  test('offers zones, and common machine types with their cost', async () => {
     await using home = await createTemporaryFolder();
     await using cloud = await startGce({ guests: noGuests() });
     const call = {
       ...recordingCall(home.path),
       computer: { ...recordingCall(home.path).computer, env: { ...cloud.env, HOME: home.path } },
     };
-    const given = { project: 'my-project-42', endpoint: cloud.env.CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE };
-    expect((await gce.prompts?.zone?.(given, call))?.map(({ value }) => value)).toEqual([
+    const options = { project: 'my-project-42', endpoint: cloud.env.CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE };
+    expect((await gce.prompts?.zone?.(options, call))?.map(({ value }) => value)).toEqual([
       'europe-west3-a',
       'europe-west3-b',
       'us-central1-a',
       'us-central1-b',
     ]);
-    expect(formatChoices(await gce.prompts?.machineType?.({ ...given, zone: 'europe-west3-a' }, call))).toEqual([
+    expect(formatChoices(await gce.prompts?.machineType?.({ ...options, zone: 'europe-west3-a' }, call))).toEqual([
       'e2-micro: 2 vCPU, 4 GiB, about $6.12 a month',
       'e2-medium: 2 vCPU, 4 GiB, about $24.46 a month',
       'n2-standard-2: 2 vCPU, 4 GiB, about $70.88 a month',
@@ -93,7 +93,7 @@ describe('the wizard in Compute Engine', () => {
     expect(cloud.calls.filter(({ mutates }) => mutates)).toEqual([]);
   });
 
-  test('names the project of an image with its family', async () => {
+  test('sets the project of an image together with its family', async () => {
     await using home = await createTemporaryFolder();
     const families = await gce.prompts?.imageFamily?.({}, recordingCall(home.path));
     expect(families?.find(({ value }) => value === 'ubuntu-2404-lts-amd64')?.sets).toEqual({

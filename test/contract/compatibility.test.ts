@@ -33,7 +33,7 @@ const otherDist = process.env.SLIPWAY_WRITE_GOLDEN;
 const dist = otherDist === undefined ? fileURLToPath(new URL('../../dist', import.meta.url)) : resolve(otherDist);
 const fixtures = fileURLToPath(new URL('compatibility', import.meta.url));
 
-// Modes of new files depend on it.
+// The modes of new files depend on the umask.
 const umask = process.umask(0o022);
 afterAll(() => void process.umask(umask));
 
@@ -45,41 +45,41 @@ beforeAll(async () => {
 
 // --- servers -------------------------------------------------------------------------------------------------------
 
-const ends: (() => void)[] = [];
+const cleanups: (() => void)[] = [];
 
 afterAll(() => {
-  for (const end of ends) end();
+  for (const cleanUp of cleanups) cleanUp();
 });
 
-async function portOf(server: Server): Promise<string> {
+async function listenOnFreePort(server: Server): Promise<string> {
   await once(server.listen(0, '127.0.0.1'), 'listening');
-  ends.push(() => server.close());
+  cleanups.push(() => server.close());
   return String((server.address() as AddressInfo).port);
 }
 
-const ANSWERS: Readonly<Record<string, object>> = {
+const RESPONSES: Readonly<Record<string, object>> = {
   '/version': { Version: '28.2.2', ApiVersion: '1.50', Os: 'linux', Arch: 'amd64' },
   '/info': { Containers: 7, ContainersRunning: 4, ContainersPaused: 1, ContainersStopped: 2, Images: 9 },
 };
 
-const answer: RequestListener = (request, response) => {
-  const known = ANSWERS[request.url ?? ''];
+const respond: RequestListener = (request, response) => {
+  const known = RESPONSES[request.url ?? ''];
   response.writeHead(known ? 200 : 404).end(JSON.stringify(known ?? { message: 'page not found' }));
 };
 
 type Pair = { readonly cert: string; readonly key: string };
 
-/** A CA with certificates for an engine at 127.0.0.1 and its client. `ls` counts 400 days for them. */
-async function newCertificates(): Promise<{ readonly ca: string; readonly server: Pair; readonly client: Pair }> {
+/** Creates a CA with certificates for an engine at 127.0.0.1 and its client. `ls` shows 400 days for them. */
+async function createCertificates(): Promise<{ readonly ca: string; readonly server: Pair; readonly client: Pair }> {
   x509.cryptoProvider.set(webcrypto);
   const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
   const hour = 60 * 60 * 1000;
   const times = { notBefore: new Date(Date.now() - hour), notAfter: new Date(Date.now() + (400 * 24 + 12) * hour) };
-  const newKeys = (): Promise<webcrypto.CryptoKeyPair> =>
+  const generateKeys = (): Promise<webcrypto.CryptoKeyPair> =>
     webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']) as Promise<webcrypto.CryptoKeyPair>;
-  const keyOf = async ({ privateKey }: webcrypto.CryptoKeyPair): Promise<string> =>
+  const exportKey = async ({ privateKey }: webcrypto.CryptoKeyPair): Promise<string> =>
     `${x509.PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', privateKey), 'PRIVATE KEY')}\n`;
-  const authority = await newKeys();
+  const authority = await generateKeys();
   const ca = await x509.X509CertificateGenerator.createSelfSigned({
     name: 'CN=test CA',
     keys: authority,
@@ -88,7 +88,7 @@ async function newCertificates(): Promise<{ readonly ca: string; readonly server
     extensions: [new x509.BasicConstraintsExtension(true, 0, true)],
   });
   const issue = async (subject: string, extensions: x509.Extension[]): Promise<Pair> => {
-    const keys = await newKeys();
+    const keys = await generateKeys();
     const cert = await x509.X509CertificateGenerator.create({
       subject,
       issuer: ca.subject,
@@ -98,7 +98,7 @@ async function newCertificates(): Promise<{ readonly ca: string; readonly server
       ...times,
       extensions,
     });
-    return { cert: `${cert.toString('pem')}\n`, key: await keyOf(keys) };
+    return { cert: `${cert.toString('pem')}\n`, key: await exportKey(keys) };
   };
   const names = new x509.SubjectAlternativeNameExtension([{ type: 'ip', value: '127.0.0.1' }]);
   return {
@@ -108,7 +108,7 @@ async function newCertificates(): Promise<{ readonly ca: string; readonly server
   };
 }
 
-/** ssh2 drops a leading zero of one key in 256, which nobody can read then. */
+/** Generates keys until one is readable: ssh2 drops a leading zero in one key of 256. */
 function generateReadableKey(): ReturnType<typeof ssh2.utils.generateKeyPairSync> {
   for (;;) {
     const pair = ssh2.utils.generateKeyPairSync('ed25519');
@@ -116,25 +116,25 @@ function generateReadableKey(): ReturnType<typeof ssh2.utils.generateKeyPairSync
   }
 }
 
-const certificates = await newCertificates();
+const certificates = await createCertificates();
 const { ca, server, client } = certificates;
 const keys = { host: generateReadableKey(), other: generateReadableKey() };
 const publicKey = ({ public: line }: { readonly public: string }): string => line.split(' ').slice(0, 2).join(' ');
 
-const engine = createTlsServer({ ca, ...server, requestCert: true, rejectUnauthorized: true }, answer);
+const engine = createTlsServer({ ca, ...server, requestCert: true, rejectUnauthorized: true }, respond);
 // Accepts clients without a certificate.
-const open = createTlsServer({ ca, ...server }, answer);
-ends.push(() => engine.closeAllConnections());
-ends.push(() => open.closeAllConnections());
+const openEngine = createTlsServer({ ca, ...server }, respond);
+cleanups.push(() => engine.closeAllConnections());
+cleanups.push(() => openEngine.closeAllConnections());
 
 /** Placeholders in the fixtures and the outputs for values that differ between runs. */
 const PLACEHOLDERS: Readonly<Record<string, string>> = {
-  '<engine-port>': await portOf(engine),
-  '<open-port>': await portOf(open),
+  '<engine-port>': await listenOnFreePort(engine),
+  '<open-port>': await listenOnFreePort(openEngine),
   // Closes every connection.
-  '<silent-port>': await portOf(createServer((socket) => socket.on('error', () => {}).destroy())),
+  '<silent-port>': await listenOnFreePort(createServer((socket) => socket.on('error', () => {}).destroy())),
   // Presents its host key and rejects every login.
-  '<ssh-port>': await portOf(
+  '<ssh-port>': await listenOnFreePort(
     new ssh2.Server({ hostKeys: [keys.host.private] }, (connection) =>
       connection.on('error', () => {}).on('authentication', (context) => context.reject()),
     ) as unknown as Server,
@@ -152,12 +152,12 @@ type Home = AsyncDisposable & {
   readonly placeholders: Readonly<Record<string, string>>;
 };
 
-/** A copy of the fixture, with what can't be stored in a repository: a socket, certificates, and empty folders. */
-async function newHome(): Promise<Home> {
+/** Copies the fixture and adds what a repository can't store: a socket, certificates and empty folders. */
+async function createHome(): Promise<Home> {
   const path = await realpath(await mkdtemp(join(tmpdir(), 'slipway-old-')));
   const placeholders = { ...PLACEHOLDERS, '<home>': path };
   await cp(join(fixtures, 'home'), path, { recursive: true });
-  for (const file of await filesIn(path)) {
+  for (const file of await listFiles(path)) {
     const text = await readFile(join(path, file), 'utf8');
     const filled = fillIn(text, placeholders);
     if (filled !== text) await writeFile(join(path, file), filled);
@@ -179,7 +179,7 @@ async function newHome(): Promise<Home> {
   // Programs that VMs need, so that the result does not depend on what this computer has installed.
   for (const program of ['qemu-img', 'qemu-system-x86_64', 'qemu-system-aarch64', 'mmdebstrap', 'fakeroot'])
     await writeFile(join(path, 'bin', program), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
-  const socket = createHttpServer(answer);
+  const socket = createHttpServer(respond);
   await once(socket.listen(join(path, 'engine.sock')), 'listening');
   return {
     path,
@@ -192,15 +192,15 @@ async function newHome(): Promise<Home> {
   };
 }
 
-/** Placeholders for numbers are quoted in the fixtures, so that these are valid JSON. */
+/** Replaces placeholders with values. The fixtures quote placeholders for numbers to be valid JSON. */
 function fillIn(text: string, placeholders: Home['placeholders']): string {
-  return Object.entries(placeholders).reduce((filled, [sign, value]) => {
-    const bare = /^\d+$/.test(value) ? filled.replaceAll(`"${sign}"`, value) : filled;
-    return bare.replaceAll(sign, value);
+  return Object.entries(placeholders).reduce((filled, [placeholder, value]) => {
+    const bare = /^\d+$/.test(value) ? filled.replaceAll(`"${placeholder}"`, value) : filled;
+    return bare.replaceAll(placeholder, value);
   }, text);
 }
 
-async function filesIn(folder: string): Promise<readonly string[]> {
+async function listFiles(folder: string): Promise<readonly string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   return entries
     .filter((entry) => entry.isFile())
@@ -208,10 +208,10 @@ async function filesIn(folder: string): Promise<readonly string[]> {
     .toSorted();
 }
 
-type Ran = { readonly code: number; readonly stdout: string; readonly stderr: string };
+type RunResult = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
 /** Runs a command line: variables first, then the program. Single quotes group words. */
-async function runLine(line: string, home: Home): Promise<Ran> {
+async function runLine(line: string, home: Home): Promise<RunResult> {
   const words = [...line.matchAll(/((?:'[^']*'|[^\s'])+)/g)].map(([word]) =>
     fillIn(word.replaceAll("'", ''), home.placeholders),
   );
@@ -229,8 +229,8 @@ async function runLine(line: string, home: Home): Promise<Ran> {
   const [program = '', ...argv] = words.slice(at);
   return new Promise((done, fail) => {
     const file = join(dist, `${program}.js`);
-    const how = { env, cwd: home.path, maxBuffer: 64 * 1024 * 1024 };
-    const child = execFile(process.execPath, [file, ...argv], how, (error, stdout, stderr) => {
+    const options = { env, cwd: home.path, maxBuffer: 64 * 1024 * 1024 };
+    const child = execFile(process.execPath, [file, ...argv], options, (error, stdout, stderr) => {
       if (error !== null && typeof error.code !== 'number') fail(error);
       else done({ code: Number(error?.code ?? 0), stdout, stderr });
     });
@@ -245,12 +245,12 @@ const YEARS = [0, 1].map((more) => new Date().getUTCFullYear() + more).join('|')
 const RECENT_TIME = new RegExp(String.raw`(?:${YEARS})-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z`, 'g');
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
 
-/** Replaces what differs between runs. Ids from the fixtures and ids derived from a path are kept. */
-function masked(text: string, home: Home): string {
-  const signed = Object.entries(home.placeholders)
+/** Replaces values that differ between runs. Keeps IDs from the fixtures and IDs derived from a path. */
+function maskVaryingValues(text: string, home: Home): string {
+  const withPlaceholders = Object.entries(home.placeholders)
     .toSorted(([, left], [, right]) => right.length - left.length)
-    .reduce((rest, [sign, value]) => rest.replaceAll(value, sign), text);
-  return signed
+    .reduce((rest, [placeholder, value]) => rest.replaceAll(value, placeholder), text);
+  return withPlaceholders
     .replaceAll(/ssh-ed25519 [A-Za-z0-9+/]{60,}/g, '<key>')
     .replaceAll(RECENT_TIME, '<now>')
     .replaceAll(UUID, (id) => (id.endsWith('-444455556666') || id.charAt(14) === '5' ? id : '<id>'))
@@ -258,11 +258,10 @@ function masked(text: string, home: Home): string {
     .replaceAll(/\b\d+ms\b/g, '<time>');
 }
 
-/** Also replaces ids that are derived from an absolute path. */
-const withoutDerivedIds = (text: string): string =>
-  text.replaceAll(UUID, (id) => (id.charAt(14) === '5' ? '<id>' : id));
+/** Replaces IDs that are derived from an absolute path. */
+const maskDerivedIds = (text: string): string => text.replaceAll(UUID, (id) => (id.charAt(14) === '5' ? '<id>' : id));
 
-/** Keys with messages, keys with values of this computer, and keys that are not there on every computer. */
+/** Keys with messages, keys with values of this computer, and keys that exist on some computers only. */
 const MESSAGE_KEYS = new Set([
   'stays',
   'message',
@@ -278,66 +277,65 @@ const MESSAGE_KEYS = new Set([
 const LOCAL_KEYS = new Set(['elapsed', 'bytes', 'detail', 'node', 'platform', 'slipway']);
 const OPTIONAL_KEYS = new Set(['usable', 'reason', 'fix', 'missing']);
 
-function withoutMessages(value: unknown, key = ''): unknown {
+function maskMessages(value: unknown, key = ''): unknown {
   if (LOCAL_KEYS.has(key)) return '<here>';
   if (MESSAGE_KEYS.has(key) && typeof value === 'string') return value === '' ? '' : '<text>';
-  if (Array.isArray(value))
-    return value.map((item: unknown) => withoutMessages(item, MESSAGE_KEYS.has(key) ? key : ''));
+  if (Array.isArray(value)) return value.map((item: unknown) => maskMessages(item, MESSAGE_KEYS.has(key) ? key : ''));
   if (typeof value !== 'object' || value === null) return value;
   const pairs = Object.entries(value).filter(([name]) => !OPTIONAL_KEYS.has(name));
-  return Object.fromEntries(pairs.map(([name, one]) => [name, withoutMessages(one, name)]));
+  return Object.fromEntries(pairs.map(([name, one]) => [name, maskMessages(one, name)]));
 }
 
-type Shown = (ran: Ran) => string;
+type OutputFormat = (result: RunResult) => string;
 
 /** Standard output. */
-const output: Shown = ({ stdout }) => stdout;
+const output: OutputFormat = ({ stdout }) => stdout;
 
 /** A JSON document, or one event per line. The number of progress events depends on the time, so they are left out. */
-const documents: Shown = ({ stdout }) => {
+const documents: OutputFormat = ({ stdout }) => {
   if (stdout === '') return '';
-  if (!stdout.startsWith('{"event"')) return `${JSON.stringify(withoutMessages(JSON.parse(stdout)), null, 2)}\n`;
+  if (!stdout.startsWith('{"event"')) return `${JSON.stringify(maskMessages(JSON.parse(stdout)), null, 2)}\n`;
   const events = stdout
     .trimEnd()
     .split('\n')
     .map((line) => JSON.parse(line) as { readonly event: string });
   const lasting = events.filter(({ event }) => event !== 'progress');
-  return lasting.map((event) => `${JSON.stringify(withoutMessages(event))}\n`).join('');
+  return lasting.map((event) => `${JSON.stringify(maskMessages(event))}\n`).join('');
 };
 
 /** Settings for a shell, without the message that explains them. */
-const settings: Shown = ({ stdout }) => stdout.replaceAll(/^(#|REM|::?|;;) [^"$%&(`|\n]*:$/gm, '$1 <text>');
+const settings: OutputFormat = ({ stdout }) => stdout.replaceAll(/^(#|REM|::?|;;) [^"$%&(`|\n]*:$/gm, '$1 <text>');
 
 /** Standard output and standard error. */
-const all: Shown = ({ stdout, stderr }) => [stdout, stderr === '' ? '' : `on stderr:\n${stderr}`].join('');
+const all: OutputFormat = ({ stdout, stderr }) => [stdout, stderr === '' ? '' : `on stderr:\n${stderr}`].join('');
 
 /** Completion candidates without their descriptions. */
-const candidates: Shown = ({ stdout }) => stdout.replaceAll(/\t.*$/gm, '');
+const candidates: OutputFormat = ({ stdout }) => stdout.replaceAll(/\t.*$/gm, '');
 
 /** A script without comments. */
-const script: Shown = ({ stdout }) => stdout.replaceAll(/^\s*#.*\n/gm, '');
+const script: OutputFormat = ({ stdout }) => stdout.replaceAll(/^\s*#.*\n/gm, '');
 
 /** Option help without the descriptions that are shared with `slipway`. */
-const flags: Shown = ({ stdout }) =>
+const flags: OutputFormat = ({ stdout }) =>
   stdout.replaceAll(/^( {3}-.*?)(?: {3,}.*?)?( \[\$\w+\])?$/gm, (line, left: string, variable = '') =>
     /^ {3}--(driver|swarm)/.test(line) ? line : `${left}${variable}`,
   );
 
 /** Messages that continue with a message of `slipway`: only the beginning is compared. */
 const beginning =
-  (...beginnings: readonly string[]): Shown =>
+  (...beginnings: readonly string[]): OutputFormat =>
   ({ stdout, stderr }) => {
-    const begin = beginnings.find((one) => stderr.startsWith(one));
+    const begin = beginnings.find((text) => stderr.startsWith(text));
     return `${stdout}on stderr:\n${begin ?? ''}…\n`;
   };
 
 type OutputGroup = {
   readonly about: string;
   readonly file: string;
-  readonly shown: Shown;
+  readonly format: OutputFormat;
   /**
-   * Run one after another. Calls of other groups run at the same time, so each of them that takes a lock needs a
-   * machine of its own.
+   * Runs the calls one after another. Calls of other groups run at the same time, so each call that takes a lock needs
+   * its own machine.
    */
   readonly inTurn?: true;
   readonly calls: readonly string[];
@@ -369,17 +367,17 @@ const FIELDS = [
   ].join('|'),
 ];
 const SHELLS = ['bash', 'zsh', 'sh', 'fish', 'powershell', 'pwsh', 'cmd', 'tcsh', 'emacs', 'nu'];
-const OLD_SHELLS = ['bash', 'zsh', 'fish', 'powershell', 'cmd', 'tcsh', 'emacs', 'other'];
+const DROP_IN_SHELLS = ['bash', 'zsh', 'fish', 'powershell', 'cmd', 'tcsh', 'emacs', 'other'];
 const row = (columns: string): string => columns.replaceAll(/\w+/g, '{{.$&}}').replaceAll(' ', '|');
 const ROW = row('Name Current Driver State URL Engine CertificateDays Deadline IdleStop');
-const OLD_ROW = row('Name Active ActiveHost ActiveSwarm DriverName State URL Swarm DockerVersion');
-const OLD_COMMANDS = [
+const DROP_IN_ROW = row('Name Active ActiveHost ActiveSwarm DriverName State URL Swarm DockerVersion');
+const DROP_IN_COMMANDS = [
   'active config env inspect ip kill ls mount provision regenerate-certs restart rm scp ssh start status stop upgrade',
   'url version',
 ].join(' ');
-/** Leaves out machines in a cloud, whose provider would be asked. */
+/** Excludes machines in a cloud, since these need requests to the provider. */
 const NO_CLOUD = '--filter driver=none --filter driver=qemu --filter driver=generic --filter driver=warp';
-// Ids of old machines are derived from the path of their folder. A relative path makes them the same everywhere.
+// IDs of Docker Machine's machines are derived from their folder. A relative path makes the IDs the same everywhere.
 const OLD = 'docker-machine -s .docker/machine';
 
 const words = (text: string): readonly string[] => text.split(' ');
@@ -388,7 +386,7 @@ const outputGroups: readonly OutputGroup[] = [
   {
     about: 'records that slipway inspect prints',
     file: 'inspect.txt',
-    shown: output,
+    format: output,
     calls: [
       `slipway inspect ${RECORDS} --json`,
       'slipway inspect web',
@@ -400,7 +398,7 @@ const outputGroups: readonly OutputGroup[] = [
   {
     about: 'state of machines',
     file: 'list.txt',
-    shown: documents,
+    format: documents,
     calls: [
       `slipway ls --json ${NO_CLOUD}`,
       'slipway ls --json --filter state=broken --filter driver=?',
@@ -412,7 +410,7 @@ const outputGroups: readonly OutputGroup[] = [
   {
     about: 'output for scripts',
     file: 'answers.txt',
-    shown: output,
+    format: output,
     calls: [
       'slipway ls -q',
       'slipway ls -q --json',
@@ -443,7 +441,7 @@ const outputGroups: readonly OutputGroup[] = [
   {
     about: 'shell settings',
     file: 'env.txt',
-    shown: settings,
+    format: settings,
     calls: [
       ...SHELLS.map((shell) => `slipway env web --shell ${shell}`),
       ...SHELLS.map((shell) => `slipway env --unset --shell ${shell}`),
@@ -459,7 +457,7 @@ const outputGroups: readonly OutputGroup[] = [
   {
     about: 'plans for machines.yaml',
     file: 'plan.txt',
-    shown: documents,
+    format: documents,
     calls: [
       'PROXY_USER=me slipway plan --json',
       'PROXY_USER=me slipway plan --json --prune',
@@ -479,7 +477,7 @@ const outputGroups: readonly OutputGroup[] = [
   {
     about: 'images, drivers and imports',
     file: 'images.txt',
-    shown: documents,
+    format: documents,
     calls: [
       'slipway image ls --json',
       'slipway image ls -q --json',
@@ -495,7 +493,7 @@ const outputGroups: readonly OutputGroup[] = [
   {
     about: 'completion',
     file: 'completion.txt',
-    shown: candidates,
+    format: candidates,
     calls: [
       '',
       'i',
@@ -526,7 +524,7 @@ const outputGroups: readonly OutputGroup[] = [
   {
     about: 'completion of docker-machine',
     file: 'completion-of-docker-machine.txt',
-    shown: candidates,
+    format: candidates,
     calls: [
       '',
       '-',
@@ -547,7 +545,7 @@ const outputGroups: readonly OutputGroup[] = [
   {
     about: 'completion scripts',
     file: 'completion-scripts.txt',
-    shown: script,
+    format: script,
     calls: [
       ...words('bash zsh fish powershell').map((shell) => `slipway completion ${shell}`),
       'slipway completion bash --for docker-machine',
@@ -556,7 +554,7 @@ const outputGroups: readonly OutputGroup[] = [
   {
     about: 'error codes and exit statuses',
     file: 'errors.txt',
-    shown: documents,
+    format: documents,
     calls: [
       'slipway crate --json',
       'slipway ls --quite --json',
@@ -629,20 +627,20 @@ const outputGroups: readonly OutputGroup[] = [
   {
     about: 'help of docker-machine',
     file: 'docker-machine-help.txt',
-    shown: all,
+    format: all,
     calls: [
       'docker-machine',
       'docker-machine --help',
       'docker-machine --version',
       'docker-machine version',
-      ...words(OLD_COMMANDS).map((name) => `docker-machine ${name} --help`),
+      ...words(DROP_IN_COMMANDS).map((name) => `docker-machine ${name} --help`),
       'docker-machine help ip',
     ],
   },
   {
     about: 'flags of docker-machine create',
     file: 'docker-machine-create.txt',
-    shown: flags,
+    format: flags,
     calls: [
       ...words('amazonec2 google generic none qemu').map((driver) => `docker-machine create --driver ${driver} --help`),
       'docker-machine help create',
@@ -651,7 +649,7 @@ const outputGroups: readonly OutputGroup[] = [
   {
     about: 'output of docker-machine',
     file: 'docker-machine.txt',
-    shown: all,
+    format: all,
     calls: [
       ...['old-web', 'default', 'old-ec2', 'old-asleep', 'old-google', 'old-box', 'old-azure', 'ancient'].map(
         (name) => `${OLD} inspect ${name}`,
@@ -662,7 +660,7 @@ const outputGroups: readonly OutputGroup[] = [
       `docker-machine inspect old-web -f '{{.Driver.SSHUser}} {{.HostOptions.SwarmOptions.Discovery}}'`,
       'docker-machine ls --filter driver=none --filter name=^default$ --filter name=ancient',
       `docker-machine ls --filter driver=virtualbox --filter driver=azure`,
-      `docker-machine ls --filter name=^old-web$ --format '${OLD_ROW}|{{.Error}}'`,
+      `docker-machine ls --filter name=^old-web$ --format '${DROP_IN_ROW}|{{.Error}}'`,
       `DOCKER_HOST=tcp://127.0.0.1:<engine-port> docker-machine ls --filter name=^old-web$`,
       'docker-machine ls -q',
       'docker-machine ls --quiet --filter name=old --filter driver=generic',
@@ -670,8 +668,8 @@ const outputGroups: readonly OutputGroup[] = [
       'docker-machine ls -q --filter swarm=old-web',
       'docker-machine ls -q --filter state=running --filter driver=none',
       `docker-machine ls --filter name=old-web --format '{{json .EngineOptions}} {{json .SwarmOptions}}'`,
-      ...OLD_SHELLS.map((shell) => `docker-machine env --shell ${shell} old-web`),
-      ...OLD_SHELLS.map((shell) => `docker-machine env --unset --shell ${shell}`),
+      ...DROP_IN_SHELLS.map((shell) => `docker-machine env --shell ${shell} old-web`),
+      ...DROP_IN_SHELLS.map((shell) => `docker-machine env --unset --shell ${shell}`),
       'docker-machine env',
       'docker-machine env --swarm old-web',
       'NO_PROXY=10.0.0.1 docker-machine env --no-proxy old-web',
@@ -698,16 +696,16 @@ const outputGroups: readonly OutputGroup[] = [
   {
     about: 'rows that docker-machine ls prints',
     file: 'docker-machine-rows.txt',
-    shown: output,
+    format: output,
     calls: [
-      `docker-machine ls --filter driver=none --filter driver=generic --filter driver=virtualbox --format '${OLD_ROW}'`,
+      `docker-machine ls --filter driver=none --filter driver=generic --filter driver=virtualbox --format '${DROP_IN_ROW}'`,
       `docker-machine ls --filter driver=none --format 'table {{.Name}}\\t{{.DriverName}}\\t{{.ResponseTime}}'`,
     ],
   },
   {
     about: 'error messages of docker-machine',
     file: 'docker-machine-errors.txt',
-    shown: all,
+    format: all,
     calls: [
       'docker-machine bogus',
       'docker-machine ls --bogus',
@@ -765,7 +763,7 @@ const outputGroups: readonly OutputGroup[] = [
     about: 'error messages of docker-machine that continue with a message of slipway',
     file: 'docker-machine-other-errors.txt',
     inTurn: true,
-    shown: beginning(
+    format: beginning(
       'Error setting machine configuration from flags provided: ',
       'Error with pre-create check: ',
       'Template parsing error: ',
@@ -803,7 +801,7 @@ const fileGroups: readonly FileGroup[] = [
       'slipway create shown --none-url unix://<home>/engine.sock --profile docker-context --profile docker-machine',
       `slipway create safe --none-url tcp://127.0.0.1:<engine-port>/ ${TLS} ${ENGINE} --use --json`,
       'slipway create half --json',
-      // Fails after the VM was asked for, because its image is not a disk.
+      // Fails after the VM was requested, because its image is not a disk.
       'slipway create begun --json',
       'slipway create lost --driver none --none-url unix://<home>/nowhere.sock --json',
       `slipway create careless --none-url tcp://127.0.0.1:<open-port> ${TLS} --json`,
@@ -871,8 +869,8 @@ const fileGroups: readonly FileGroup[] = [
   },
 ];
 
-/** For the archive that configures a VM: the names of its files, and the content of the JSON files. */
-async function textOf(path: string): Promise<string> {
+/** Reads a file as text. For an archive that configures a VM, returns its file names and the content of JSON files. */
+async function readAsText(path: string): Promise<string> {
   if (!path.endsWith('.tar')) return readFile(path, 'utf8');
   return parseTar(await readFile(path))
     .map(({ name, attrs, text }) => `${name} (${attrs?.mode ?? ''})\n${name.endsWith('.json') ? text : ''}`)
@@ -881,21 +879,21 @@ async function textOf(path: string): Promise<string> {
 
 type Snapshot = ReadonlyMap<string, string>;
 
-/** All files of a home with mode and content. Locks are left out: released ones are empty. */
-async function snapshot(home: Home): Promise<Snapshot> {
-  const files = (await filesIn(home.path)).filter((file) => !/(^|\/)lock\.\d+$/.test(file));
+/** Reads all files of a home with mode and content, except locks, which are empty when released. */
+async function takeSnapshot(home: Home): Promise<Snapshot> {
+  const files = (await listFiles(home.path)).filter((file) => !/(^|\/)lock\.\d+$/.test(file));
   const texts = await Promise.all(
     files.map(async (file) => {
       const path = join(home.path, file);
-      const [text, { mode }] = await Promise.all([textOf(path), stat(path)]);
+      const [text, { mode }] = await Promise.all([readAsText(path), stat(path)]);
       return [file, `${(mode & 0o777).toString(8)}\n${text}`] as const;
     }),
   );
   return new Map(texts);
 }
 
-/** Added (+), changed (~) and removed (-) files with their new content. */
-function difference(before: Snapshot, now: Snapshot): string {
+/** Lists added (+), changed (~) and removed (-) files with their new content. */
+function diffSnapshots(before: Snapshot, now: Snapshot): string {
   const names = [...new Set([...before.keys(), ...now.keys()])].toSorted();
   return names
     .filter((name) => before.get(name) !== now.get(name))
@@ -911,10 +909,10 @@ function difference(before: Snapshot, now: Snapshot): string {
     .join('');
 }
 
-/** What a writing command prints: JSON of `slipway`, everything of `docker-machine`. */
-function printed(line: string, ran: Ran): string {
-  if (line.startsWith('docker-machine ')) return all(ran);
-  return line.endsWith(' --json') ? documents(ran) : '';
+/** Formats the output of a command that writes files: JSON of `slipway`, everything of `docker-machine`. */
+function formatPrinted(line: string, result: RunResult): string {
+  if (line.startsWith('docker-machine ')) return all(result);
+  return line.endsWith(' --json') ? documents(result) : '';
 }
 
 // --- declared commands and options ---------------------------------------------------------------------------------
@@ -968,8 +966,8 @@ async function loadDeclarations(program: string): Promise<string> {
 const CODE = /`([^`]+)`/g;
 const codeSpans = (text: string): string => [...text.matchAll(CODE)].map(([, word = '']) => word).join(' ');
 
-/** Options with variable, default and old names, and exit statuses with their codes. Descriptions are left out. */
-async function optionsPage(): Promise<string> {
+/** Reads options with variable, default and aliases, and exit statuses with their codes, without descriptions. */
+async function readOptionsPage(): Promise<string> {
   const lines = (await readFile(join(dirname(dist), 'docs', 'options.md'), 'utf8')).split('\n');
   const rows = lines.flatMap((line) => {
     if (line.startsWith('## ')) return [codeSpans(line) === '' ? '' : `${codeSpans(line)}\n`];
@@ -995,40 +993,40 @@ async function optionsPage(): Promise<string> {
   return rows.join('');
 }
 
-async function schema(file: string): Promise<string> {
+async function readSchema(file: string): Promise<string> {
   const text = await readFile(join(dirname(dist), file), 'utf8');
-  return `${JSON.stringify(withoutDescriptions(JSON.parse(text)), null, 2)}\n`;
+  return `${JSON.stringify(removeDescriptions(JSON.parse(text)), null, 2)}\n`;
 }
 
-/** Only descriptions are strings; a property with that name is an object. */
-function withoutDescriptions(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withoutDescriptions);
+/** Removes descriptions. Only these are strings: a property with such a name is an object. */
+function removeDescriptions(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(removeDescriptions);
   if (typeof value !== 'object' || value === null) return value;
   const pairs = Object.entries(value).filter(
     ([key, one]) => !(['title', 'description'].includes(key) && typeof one === 'string'),
   );
-  return Object.fromEntries(pairs.map(([key, one]) => [key, withoutDescriptions(one)]));
+  return Object.fromEntries(pairs.map(([key, one]) => [key, removeDescriptions(one)]));
 }
 
 const declarations: Readonly<Record<string, () => Promise<string>>> = {
   'declared-by-slipway.txt': () => loadDeclarations('slipway'),
   'declared-by-docker-machine.txt': () => loadDeclarations('docker-machine'),
-  'options.txt': optionsPage,
-  'events.schema.json': () => schema('events.schema.json'),
-  'machines.schema.json': () => schema('machines.schema.json'),
+  'options.txt': readOptionsPage,
+  'events.schema.json': () => readSchema('events.schema.json'),
+  'machines.schema.json': () => readSchema('machines.schema.json'),
 };
 
 // --- the tests -----------------------------------------------------------------------------------------------------
 
 const goldenFile = (file: string): string => join(fixtures, 'outputs', file);
 
-/** The stored outputs of a group by command line, or a recorder for them when they are regenerated. */
-async function golden(
+/** Opens the stored outputs of a group by command line, or a recorder for them when they are regenerated. */
+async function openGolden(
   file: string,
   calls: readonly string[],
 ): Promise<{
   compare(line: string, now: string): void;
-  done(): Promise<void>;
+  finish(): Promise<void>;
 }> {
   const text = otherDist === undefined ? await readFile(goldenFile(file), 'utf8') : '';
   const before = new Map(
@@ -1047,7 +1045,7 @@ async function golden(
       if (otherDist === undefined) expect(section).toBe(before.get(line));
       else written.set(line, section);
     },
-    async done() {
+    async finish() {
       if (otherDist === undefined) return expect([...before.keys()]).toEqual(calls);
       await mkdir(dirname(goldenFile(file)), { recursive: true });
       await writeFile(goldenFile(file), calls.map((line) => `$ ${line}\n${written.get(line)}`).join(''));
@@ -1055,53 +1053,53 @@ async function golden(
   };
 }
 
-const withStatus = (shown: string, { code }: Ran): string =>
-  `${shown}${shown === '' || shown.endsWith('\n') ? '' : '\n'}(${code})\n`;
+const withStatus = (text: string, { code }: RunResult): string =>
+  `${text}${text === '' || text.endsWith('\n') ? '' : '\n'}(${code})\n`;
 
-describe.each(outputGroups)('$about', async ({ file, shown, calls, inTurn }) => {
-  const stored = await golden(file, calls);
+describe.each(outputGroups)('$about', async ({ file, format, calls, inTurn }) => {
+  const stored = await openGolden(file, calls);
   const each = inTurn ? test : test.concurrent;
   let home: Home;
   beforeAll(async () => {
-    home = await newHome();
+    home = await createHome();
   });
   afterAll(async () => {
     await home[Symbol.asyncDispose]();
-    await stored.done();
+    await stored.finish();
   });
 
   each.each(calls)('%s', async (line) => {
-    const ran = await runLine(line, home);
-    expect(ran.stderr).not.toMatch(/This is a bug/);
-    stored.compare(line, withStatus(masked(shown(ran), home), ran));
+    const result = await runLine(line, home);
+    expect(result.stderr).not.toMatch(/This is a bug/);
+    stored.compare(line, withStatus(maskVaryingValues(format(result), home), result));
   });
 });
 
 describe.each(fileGroups)('files written by $about', async ({ file, calls }) => {
-  const stored = await golden(file, calls);
+  const stored = await openGolden(file, calls);
   let home: Home;
   let before: Snapshot;
   beforeAll(async () => {
-    home = await newHome();
-    before = await snapshot(home);
+    home = await createHome();
+    before = await takeSnapshot(home);
   });
   afterAll(async () => {
     await home[Symbol.asyncDispose]();
-    await stored.done();
+    await stored.finish();
   });
 
   test.each(calls)('%s', async (line) => {
-    const ran = await runLine(line, home);
-    expect(ran.stderr).not.toMatch(/This is a bug/);
-    const now = await snapshot(home);
-    const text = withStatus(printed(line, ran), ran) + difference(before, now);
+    const result = await runLine(line, home);
+    expect(result.stderr).not.toMatch(/This is a bug/);
+    const now = await takeSnapshot(home);
+    const text = withStatus(formatPrinted(line, result), result) + diffSnapshots(before, now);
     before = now;
-    stored.compare(line, withoutDerivedIds(masked(text, home)));
+    stored.compare(line, maskDerivedIds(maskVaryingValues(text, home)));
   });
 });
 
-/** Start of a process in the form that lock files use. */
-async function startOf(pid: number): Promise<string> {
+/** Reads the start of a process in the form that lock files use. */
+async function readProcessStart(pid: number): Promise<string> {
   const [stat, boot] = await Promise.all(
     [`/proc/${pid}/stat`, '/proc/sys/kernel/random/boot_id'].map((path) => readFile(path, 'utf8').catch(() => '')),
   );
@@ -1110,9 +1108,12 @@ async function startOf(pid: number): Promise<string> {
 }
 
 test('a lock of a running process blocks a command, and a stale lock does not', async () => {
-  await using home = await newHome();
+  await using home = await createHome();
   const lock = join(home.path, '.slipway', 'machines', 'dev', 'lock.1');
-  await writeFile(lock, JSON.stringify({ pid: process.pid, started: await startOf(process.pid), host: hostname() }));
+  await writeFile(
+    lock,
+    JSON.stringify({ pid: process.pid, started: await readProcessStart(process.pid), host: hostname() }),
+  );
   expect(documents(await runLine('slipway extend dev 2h --json', home))).toContain('"code": "MACHINE_BUSY"');
   await writeFile(lock, JSON.stringify({ pid: process.pid, started: 'another time', host: hostname() }));
   expect((await runLine('slipway extend dev 2h --json', home)).code).toBe(0);

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { completionShells, adaptScript } from '../../src/cli/commands/completion.ts';
 import type { CompletionSpec } from '../../src/completion/complete.ts';
 import { generateCompletionSpec } from '../../src/cli/completion-data.ts';
-import { generateCompletionSpec as oldDeclared } from '../../src/docker-machine/completion-data.ts';
+import { generateCompletionSpec as generateDropInSpec } from '../../src/docker-machine/completion-data.ts';
 import { openStore } from '../../src/machine/store.ts';
 import { hasTmux, openTerminal, type Terminal } from '../e2e/terminal.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
@@ -22,7 +22,7 @@ let folder: Awaited<ReturnType<typeof createTemporaryFolder>>;
 let env: NodeJS.ProcessEnv;
 let user: Parameters<typeof openTerminal>[0];
 
-/** A home with machines, a command named slipway, and files of its owner's. */
+/** Creates a home with machines, both programs, and files of the user. */
 beforeAll(async () => {
   await stat(distPath('slipway.js')).catch(() => {
     throw new Error('dist/ is missing: run npm run build');
@@ -37,13 +37,13 @@ beforeAll(async () => {
   const store = openStore(join(home, '.slipway'));
   for (const name of ['web', 'web-2', 'prod']) await store.write(readyMachine(name));
   const machines = join(home, '.slipway', 'machines');
-  // A record that nobody can read is a machine for all that; what is no name, and a folder without a record, is none.
+  // A machine with an unreadable record is completed. Invalid names and folders without a record are not.
   await mkdir(join(machines, 'torn'));
   await writeFile(join(machines, 'torn', 'machine.json'), '{');
   for (const strange of ['$(touch bad)', 'pro\nd', '-web', '.removed-prod-1', 'profound'])
     await mkdir(join(machines, strange));
   await writeFile(join(machines, '$(touch bad)', 'machine.json'), '{}');
-  // A machine that the old tool made, and the drop-in where the docker CLI finds it.
+  // A machine of Docker Machine, and the drop-in where the docker CLI finds it.
   const old = join(home, '.docker', 'machine', 'machines', 'old-1');
   await mkdir(old, { recursive: true });
   await writeFile(join(old, 'config.json'), '{}');
@@ -60,8 +60,8 @@ const runComplete = (...words: readonly string[]): Promise<ProgramResult> =>
 const listCandidates = async (...words: readonly string[]): Promise<readonly string[]> =>
   (await runComplete(...words)).stdout.split('\n').map((line) => line.split('\t', 1)[0] ?? '');
 
-/** A bundler has an order of its own for what a registry exports. */
-function sortDeclared(all: CompletionSpec): CompletionSpec {
+/** Sorts all lists, because the bundler changes the order of exports. */
+function sortSpec(all: CompletionSpec): CompletionSpec {
   const commands = all.commands.map((command) => ({
     ...command,
     options: sortByName(
@@ -73,70 +73,72 @@ function sortDeclared(all: CompletionSpec): CompletionSpec {
   return { ...all, commands, drivers, topics };
 }
 
-function sortByName<T>(list: readonly T[], name: (one: T) => string): readonly T[] {
+function sortByName<T>(list: readonly T[], name: (item: T) => string): readonly T[] {
   return list.toSorted((left, right) => (name(left) < name(right) ? -1 : 1));
 }
 
 describe('slipway __complete', () => {
   test.for([
     ['slipway', generateCompletionSpec],
-    ['docker-machine', oldDeclared],
-  ] as const)('of %s knows what the declarations say, as they were when it was built', async ([program, read]) => {
-    const there = JSON.parse(await readFile(distPath(`completion/${program}.json`), 'utf8')) as CompletionSpec;
-    expect(sortDeclared(there)).toEqual(sortDeclared(await read()));
+    ['docker-machine', generateDropInSpec],
+  ] as const)('of %s uses the current declarations', async ([program, generateSpec]) => {
+    const built = JSON.parse(await readFile(distPath(`completion/${program}.json`), 'utf8')) as CompletionSpec;
+    expect(sortSpec(built)).toEqual(sortSpec(await generateSpec()));
   });
 
-  test("answers with machines that have a record, and names that a shell can't misread", async () => {
+  test('completes machines that have a record and a name that is safe in a shell', async () => {
     expect(await listCandidates('ip', '')).toEqual(['prod', 'torn', 'web', 'web-2', ':4', '']);
   });
 
-  test('answers with images that lie here, and those that can be made', async () => {
+  test('completes stored images, and images that can be built', async () => {
     expect(await listCandidates('image', 'rm', '')).toEqual(['debian-13', 'mine-0123', ':4', '']);
     expect(await listCandidates('create', '--image', '')).toEqual(['debian-13', 'debian-12', 'mine-0123', ':0', '']);
   });
 
-  test('offers nothing and says nothing where the store is no folder, or nobody may read it', async () => {
+  test('prints no candidates and no error when the store cannot be read', async () => {
     await using other = await createTemporaryFolder();
     await writeFile(join(other.path, 'machines'), '');
-    const ran = await runProgram('slipway', ['__complete', '--', 'ip', ''], {
+    const result = await runProgram('slipway', ['__complete', '--', 'ip', ''], {
       env: { ...env, SLIPWAY_HOME: other.path },
     });
-    expect(ran).toEqual({ code: 0, stdout: ':4\n', stderr: '' });
+    expect(result).toEqual({ code: 0, stdout: ':4\n', stderr: '' });
   });
 
-  test("takes a word without a letter from a shell that can't hand one over", async () => {
-    const ran = await runProgram('slipway', ['__complete', '--new', '--', 'ip', 'web'], { env });
-    expect(ran.stdout).toBe('prod\ntorn\nweb-2\n:4\n');
+  test("completes an empty word with --new, for shells that can't pass one", async () => {
+    const result = await runProgram('slipway', ['__complete', '--new', '--', 'ip', 'web'], { env });
+    expect(result.stdout).toBe('prod\ntorn\nweb-2\n:4\n');
   });
 
-  test('knows flags with one dash, drivers by their old names and machines of the old tool for docker-machine', async () => {
-    const old = async (...words: readonly string[]): Promise<string> =>
+  test("completes one-dash flags, old driver names and Docker Machine's machines for docker-machine", async () => {
+    const completeDropIn = async (...words: readonly string[]): Promise<string> =>
       (await runProgram('docker-machine', ['__complete', '--', ...words], { env })).stdout;
-    expect(await old('ip', '')).toBe('old-1\n:4\n');
-    expect(await old('scp', 'o')).toBe('old-1:\n:2\n');
-    expect(await old('create', '-driver', 'amaz')).toBe('amazonec2\tan instance of Amazon EC2\n:4\n');
-    expect(await old('create', '-d', 'amazonec2', '-amazonec2-am')).toContain('-amazonec2-ami\t');
-    expect(await old('create', '-d', 'google', '--amazonec2-am')).toBe(':4\n');
-    expect(await old('-s', '/srv', 'env', '--shell', 'fi')).toBe('fish\n:4\n');
-    expect(await old('ssh', 'old-1', 'ls', '-')).toBe(':4\n');
+    expect(await completeDropIn('ip', '')).toBe('old-1\n:4\n');
+    expect(await completeDropIn('scp', 'o')).toBe('old-1:\n:2\n');
+    expect(await completeDropIn('create', '-driver', 'amaz')).toBe('amazonec2\tan instance of Amazon EC2\n:4\n');
+    expect(await completeDropIn('create', '-d', 'amazonec2', '-amazonec2-am')).toContain('-amazonec2-ami\t');
+    expect(await completeDropIn('create', '-d', 'google', '--amazonec2-am')).toBe(':4\n');
+    expect(await completeDropIn('-s', '/srv', 'env', '--shell', 'fi')).toBe('fish\n:4\n');
+    expect(await completeDropIn('ssh', 'old-1', 'ls', '-')).toBe(':4\n');
   });
 
-  test.skipIf(!hasProgram('docker'))('is what the docker CLI asks for docker machine', async () => {
-    const through = async (...words: readonly string[]): Promise<string> =>
+  test.skipIf(!hasProgram('docker'))('answers the docker CLI for docker machine', async () => {
+    const completeThroughDocker = async (...words: readonly string[]): Promise<string> =>
       (await runProgram('docker', ['__complete', 'machine', ...words], { env })).stdout;
-    expect(await through('ip', '')).toBe('old-1\n:4\n');
-    expect(await through('rm', '--', 'o')).toBe('old-1\n:4\n');
-    expect(await through('regen')).toBe('regenerate-certs\tRegenerate TLS Certificates for a machine\n:4\n');
+    expect(await completeThroughDocker('ip', '')).toBe('old-1\n:4\n');
+    expect(await completeThroughDocker('rm', '--', 'o')).toBe('old-1\n:4\n');
+    expect(await completeThroughDocker('regen')).toBe(
+      'regenerate-certs\tRegenerate TLS Certificates for a machine\n:4\n',
+    );
   });
 
-  test('reads no library: what it starts with requires nothing but Node', async () => {
+  test('loads no library', async () => {
     const text = await readFile(distPath('slipway.js'), 'utf8');
     const needed = [...text.matchAll(/require\("([^"]+)"\)/g)].map(([, name = '']) => name);
     expect(needed.filter((name) => !name.startsWith('node:'))).toEqual([]);
     expect(text.length).toBeLessThan(40_000);
   });
 
-  test('is in no help', async () => {
+  test('is not listed in help', async () => {
     const { stdout } = await runProgram('slipway', ['help'], { env });
     expect(stdout).toContain('completion');
     expect(stdout).not.toContain('__');
@@ -144,34 +146,34 @@ describe('slipway __complete', () => {
 });
 
 describe('slipway completion', () => {
-  const printed = (...argv: readonly string[]): Promise<ProgramResult> =>
+  const runCompletion = (...argv: readonly string[]): Promise<ProgramResult> =>
     runProgram('slipway', ['completion', ...argv], { env });
 
-  test('prints what each shell reads', async () => {
+  test('prints the script for each shell', async () => {
     const endings = { bash: 'bash', zsh: 'zsh', fish: 'fish', powershell: 'ps1', pwsh: 'ps1' };
     for (const [shell, ending] of Object.entries(endings))
-      expect(await printed(shell)).toEqual({ code: 0, stdout: await readTemplate(ending), stderr: '' });
+      expect(await runCompletion(shell)).toEqual({ code: 0, stdout: await readTemplate(ending), stderr: '' });
     expect(completionShells).toEqual(['bash', 'zsh', 'fish', 'powershell']);
   });
 
-  test('prints it for the other program of the package too', async () => {
-    const { stdout } = await printed('bash', '--for', 'docker-machine');
+  test('prints the script for docker-machine with --for', async () => {
+    const { stdout } = await runCompletion('bash', '--for', 'docker-machine');
     expect(stdout).toContain('complete -F _docker-machine docker-machine');
     expect(stdout).toContain('source <(slipway completion bash --for docker-machine)');
     expect(stdout.replaceAll(/slipway completion/g, '')).not.toContain('slipway');
   });
 
-  test("says which shells there are where it can't tell, and what was meant", async () => {
-    const none = await printed();
+  test('lists the supported shells when it cannot choose one, and suggests a similar name', async () => {
+    const none = await runCompletion();
     expect(none.code).toBe(2);
     expect(none.stderr).toContain('slipway completion bash | zsh | fish | powershell');
-    const wrong = await printed('bsh');
+    const wrong = await runCompletion('bsh');
     expect(wrong.code).toBe(2);
     expect(wrong.stderr).toContain('Completion for the shell "bsh" is not supported');
     expect(wrong.stderr).toContain('Did you mean: slipway completion bash?');
   });
 
-  test('of PowerShell registers itself, hands over words, and keeps files from where none are taken', async () => {
+  test('prints a PowerShell script that registers a completer and passes the words on', async () => {
     const text = await readTemplate('ps1');
     for (const part of [
       "Register-ArgumentCompleter -Native -CommandName 'slipway'",
@@ -185,7 +187,7 @@ describe('slipway completion', () => {
 });
 
 /**
- * What is typed before Tab, and what stands there after it, and after one more letter: it shows whether a blank came.
+ * The line before Tab, and the line after Tab and one more letter, which shows whether Tab added a space.
  */
 const TAB_CASES: readonly (readonly [string, string])[] = [
   ['slipway sto', 'slipway stop Z'],
@@ -210,7 +212,7 @@ const TAB_CASES: readonly (readonly [string, string])[] = [
   ['slipway completion po', 'slipway completion powershell Z'],
 ];
 
-/** Each line in turn at the keys of one shell. */
+/** Types each line in one shell and presses Tab. Returns the completed lines. */
 async function pressTabs(terminal: Terminal, lines: typeof TAB_CASES): Promise<readonly (readonly [string, string])[]> {
   const seen: [string, string][] = [];
   for (const [index, [typed]] of lines.entries()) {
@@ -227,23 +229,23 @@ async function pressTabs(terminal: Terminal, lines: typeof TAB_CASES): Promise<r
 }
 
 async function openShell(enter: string): Promise<Terminal> {
-  // A socket of its own: the server of the last one may still be ending.
+  // Each terminal gets its own socket, because the previous server may still be shutting down.
   const home = await mkdtemp(join(folder.path, 'terminal-'));
   const terminal = await openTerminal({ ...user, home }, { columns: 100, rows: 24 }, env as Record<string, string>);
   await terminal.typeLine(enter);
   return terminal;
 }
 
-describe.skipIf(!hasTmux)('at the keys', () => {
+describe.skipIf(!hasTmux)('at a terminal', () => {
   const withTabs = (lines: readonly string[]): string => [...lines, "PS1='there> '"].join('; ');
 
-  test('of bash', async () => {
+  test('completes in bash', async () => {
     await using terminal = await openShell(withTabs(['cd', 'source <(slipway completion bash)']));
     await terminal.waitFor(/^there> *$/m);
     expect(await pressTabs(terminal, TAB_CASES)).toEqual(TAB_CASES);
   });
 
-  test('of bash, for the other program', async () => {
+  test('completes docker-machine in bash', async () => {
     await using terminal = await openShell(withTabs(['cd', 'source <(slipway completion bash --for docker-machine)']));
     await terminal.waitFor(/^there> *$/m);
     const lines = [
@@ -254,7 +256,7 @@ describe.skipIf(!hasTmux)('at the keys', () => {
     expect(await pressTabs(terminal, lines)).toEqual(lines);
   });
 
-  test("says how the user's shell gets it", async () => {
+  test("prints how to set up the user's shell", async () => {
     await using terminal = await openShell('SHELL=/usr/bin/fish slipway completion; SHELL=/bin/zsh slipway completion');
     const screen = await terminal.waitFor('.zshrc');
     expect(screen).toContain('slipway completion fish > ~/.config/fish/completions/slipway.fish');
@@ -264,7 +266,7 @@ describe.skipIf(!hasTmux)('at the keys', () => {
   });
 
   test.skipIf(!existsSync(BASH_COMPLETION_FILE))(
-    'of bash with its package, which finds the script by its name',
+    'completes in bash with bash-completion, which finds the script by its name',
     async () => {
       const scripts = join(folder.path, '.local', 'share', 'bash-completion', 'completions');
       await mkdir(scripts, { recursive: true });
@@ -275,7 +277,7 @@ describe.skipIf(!hasTmux)('at the keys', () => {
     },
   );
 
-  test.skipIf(!hasProgram('zsh'))('of zsh', async () => {
+  test.skipIf(!hasProgram('zsh'))('completes in zsh', async () => {
     await using terminal = await openShell(`cd; zsh -f`);
     await terminal.typeLine(
       withTabs(['autoload -Uz compinit && compinit -u', 'source <(slipway completion zsh)', 'bindkey -e']),
@@ -284,7 +286,7 @@ describe.skipIf(!hasTmux)('at the keys', () => {
     expect(await pressTabs(terminal, TAB_CASES)).toEqual(TAB_CASES);
   });
 
-  test.skipIf(!hasProgram('zsh'))('of zsh from a folder of its fpath', async () => {
+  test.skipIf(!hasProgram('zsh'))('completes in zsh from a folder in fpath', async () => {
     await mkdir(join(folder.path, 'functions'));
     await runProgram('bash', ['-c', 'slipway completion zsh > ~/functions/_slipway'], { env });
     await using terminal = await openShell(`cd; zsh -f`);
@@ -295,7 +297,7 @@ describe.skipIf(!hasTmux)('at the keys', () => {
     expect(await pressTabs(terminal, TAB_CASES.slice(0, 4))).toEqual(TAB_CASES.slice(0, 4));
   });
 
-  test.skipIf(!hasProgram('fish'))('of fish', async () => {
+  test.skipIf(!hasProgram('fish'))('completes in fish', async () => {
     const functions = join(folder.path, '.config', 'fish', 'completions');
     await mkdir(functions, { recursive: true });
     await runProgram('bash', ['-c', `slipway completion fish > ${functions}/slipway.fish`], { env });
@@ -314,7 +316,7 @@ describe.skipIf(!hasProgram('fish'))('fish', () => {
     return stdout.trimEnd().split('\n');
   };
 
-  test('shows what each candidate means', async () => {
+  test('shows a description of each candidate', async () => {
     expect(await complete('slipway st')).toEqual([
       'start\tStart machines',
       'status\tShow the state of a machine',
@@ -325,7 +327,7 @@ describe.skipIf(!hasProgram('fish'))('fish', () => {
     ]);
   });
 
-  test('shows machines, and files where they are taken', async () => {
+  test('shows machines, and files when the command accepts them', async () => {
     expect(await complete('slipway ssh w')).toEqual(['web', 'web-2']);
     expect((await complete('slipway scp ')).map((line) => line.split('\t', 1)[0])).toEqual(
       expect.arrayContaining(['web:', 'prod:', 'notes of mine.yaml']),
@@ -335,7 +337,7 @@ describe.skipIf(!hasProgram('fish'))('fish', () => {
 });
 
 describe('bash', () => {
-  /** As readline calls it, with what is between the words as it was typed. */
+  /** Calls the completion function as readline does, with the line as typed. */
   const complete = async (line: string, words: readonly string[], more = ''): Promise<readonly string[]> => {
     const script = `${more}
       source <(slipway completion bash)
@@ -346,7 +348,7 @@ describe('bash', () => {
     return stdout.trimEnd().split('\n');
   };
 
-  test('offers what stands behind = and : alone, since it replaces no more than that', async () => {
+  test('offers only the part after = and :, since bash replaces only that part', async () => {
     expect(await complete('slipway create --driver=g', ['slipway', 'create', '--driver', '=', 'g'])).toEqual([
       'gce',
       'generic',
@@ -355,14 +357,14 @@ describe('bash', () => {
     expect(await complete('slipway scp prod:', ['slipway', 'scp', 'prod', ':'])).toEqual(['']);
   });
 
-  test('offers whole words to those who took = out of COMP_WORDBREAKS', async () => {
+  test('offers complete words when COMP_WORDBREAKS has no =', async () => {
     expect(await complete('slipway create --driver=g', ['slipway', 'create', '--driver=g'])).toEqual([
       '--driver=gce',
       '--driver=generic',
     ]);
   });
 
-  test('offers nothing, and says nothing, where slipway is gone', async () => {
+  test('prints no candidates and no error when slipway is not installed', async () => {
     expect(
       await complete(
         'slipway st',
@@ -373,7 +375,7 @@ describe('bash', () => {
   });
 });
 
-test.skipIf(!hasProgram('zsh'))('zsh reads its script without a complaint, and fish and bash theirs', async () => {
+test.skipIf(!hasProgram('zsh'))('bash, zsh and fish parse their scripts without errors', async () => {
   await using scripts = await createTemporaryFolder();
   for (const [shell, flags] of [
     ['bash', '-n'],

@@ -20,44 +20,44 @@ function requestWith(more: Partial<Omit<ApiRequest, 'query'>> & { query?: string
   return { method: 'POST', path: INSERT_PATH, body, ...more, query: new URLSearchParams(more.query ?? '') };
 }
 
-/** What the double refuses, whichever description of the API it goes by. */
+/** Requests that the double refuses with either schema. */
 const INVALID_REQUESTS: readonly (readonly [string, ApiRequest, string])[] = [
-  ['a path that is none', requestWith({ path: `${INSERT_PATH}/x/y/z` }), 'path'],
-  ['a method that is none', requestWith({ method: 'PATCH' }), 'path'],
-  ['a parameter that is none', requestWith({ query: 'colour=red' }), 'colour'],
-  ['an id of a request that is no UUID', requestWith({ query: 'requestId=1' }), 'requestId'],
-  ['a field that is none', requestWith({ body: { ...body, colour: 'red' } }), 'resource.colour'],
+  ['an unknown path', requestWith({ path: `${INSERT_PATH}/x/y/z` }), 'path'],
+  ['an unknown method', requestWith({ method: 'PATCH' }), 'path'],
+  ['an unknown parameter', requestWith({ query: 'color=red' }), 'color'],
+  ['a request ID that is not a UUID', requestWith({ query: 'requestId=1' }), 'requestId'],
+  ['an unknown field', requestWith({ body: { ...body, color: 'red' } }), 'resource.color'],
   [
-    'a field that is none, deep inside',
-    requestWith({ body: { ...body, disks: [{ initializeParams: { colour: 'red' } }] } }),
-    'resource.disks[0].initializeParams.colour',
+    'an unknown nested field',
+    requestWith({ body: { ...body, disks: [{ initializeParams: { color: 'red' } }] } }),
+    'resource.disks[0].initializeParams.color',
   ],
-  ['a number where there must be text', requestWith({ body: { ...body, name: 5 } }), 'resource.name'],
+  ['a number instead of a string', requestWith({ body: { ...body, name: 5 } }), 'resource.name'],
   [
-    'an int64 that is no string',
+    'an int64 that is not a string',
     requestWith({ body: { ...body, disks: [{ initializeParams: { diskSizeGb: 20 } }] } }),
     'resource.disks[0].initializeParams.diskSizeGb',
   ],
   [
-    'text where there must be a boolean',
+    'a string instead of a boolean',
     requestWith({ body: { ...body, disks: [{ boot: 'yes' }] } }),
     'resource.disks[0].boot',
   ],
-  ['one thing where there must be a list', requestWith({ body: { ...body, disks: {} } }), 'resource.disks'],
+  ['an object instead of a list', requestWith({ body: { ...body, disks: {} } }), 'resource.disks'],
   [
-    'a word that is none of those',
+    'an unknown enum value',
     requestWith({ body: { ...body, scheduling: { provisioningModel: 'CHEAP' } } }),
     'resource.scheduling.provisioningModel',
   ],
-  ['no body', requestWith({ body: undefined }), 'resource'],
-  ['a body where there is none', requestWith({ method: 'GET', path: `${INSERT_PATH}/web-1` }), 'resource'],
+  ['a missing body', requestWith({ body: undefined }), 'resource'],
+  ['an unexpected body', requestWith({ method: 'GET', path: `${INSERT_PATH}/web-1` }), 'resource'],
 ];
 
 describe.each([
-  ['its client ships with', loadProtoSchema()] as const,
+  ['the client library contains', loadProtoSchema()] as const,
   ...[loadDiscoverySchema()].flatMap((schema) => (schema ? [['Google publishes', schema] as const] : [])),
-])('the description of the API that %s', (_, schema: ApiSchema) => {
-  test('knows a request by its path, and what is in it', () => {
+])('the API schema that %s', (_, schema: ApiSchema) => {
+  test('identifies an operation and its parameters by the path', () => {
     expect(schema.check(requestWith({ query: 'requestId=3f2504e0-4f89-41d3-9a0c-0305e82c3301' }))).toEqual({
       id: 'compute.instances.insert',
       params: {
@@ -74,10 +74,10 @@ describe.each([
   });
 });
 
-// A clone that stands alone has it not.
+// A shallow checkout may lack this schema.
 const publishedSchema = loadDiscoverySchema();
 if (publishedSchema) {
-  test("only Google's own document knows how names are written", () => {
+  test('the API schema that Google publishes checks the pattern of names', () => {
     expect(() => publishedSchema.check(requestWith({ body: { ...body, name: 'Web.1' } }))).toThrow("'resource.name'");
   });
 }

@@ -13,7 +13,7 @@ import { hasProgram, runProgram, type ProgramResult } from '../fakes/run-program
 
 const slipwayProgram = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
 
-/** A home with these machines in it, and a context of the docker CLI for each that is to have one. */
+/** Creates a home with these machines, and a docker context for each machine with that profile. */
 async function createHome(machines: readonly ReadyMachine[], folder = '.slipway') {
   const home = await createTemporaryFolder();
   const state = join(home.path, folder);
@@ -47,7 +47,7 @@ const SHELLS: readonly (readonly [string, readonly string[]])[] = [
 ];
 
 describe('slipway config', () => {
-  test.each(SHELLS)('in %s is as many words as it has lines', async (shell, argv) => {
+  test.each(SHELLS)('prints one word per line, which %s splits correctly', async (shell, argv) => {
     if (!hasProgram(shell)) return;
     await using home = await createHome([machineAt('web', 'tcp://[2001:db8::1]:2376')]);
     const tls = home.store.paths('web').tls;
@@ -59,8 +59,10 @@ describe('slipway config', () => {
       '-H=tcp://[2001:db8::1]:2376',
     ];
     const call = `"${process.execPath}" "${slipwayProgram}" config web`;
-    const taken = shell === 'fish' ? `(${call})` : `$(${call})`;
-    const { stdout, stderr } = await runProgram(shell, [...argv, `printf '<%s>\\n' ${taken} ps`], { env: home.env });
+    const substitution = shell === 'fish' ? `(${call})` : `$(${call})`;
+    const { stdout, stderr } = await runProgram(shell, [...argv, `printf '<%s>\\n' ${substitution} ps`], {
+      env: home.env,
+    });
     expect([stdout, stderr]).toEqual([[...words, 'ps', ''].map((word) => word && `<${word}>`).join('\n'), '']);
     const json = await home.slipway(['config', 'web', '--json']);
     expect(JSON.parse(json.stdout)).toEqual({
@@ -71,12 +73,12 @@ describe('slipway config', () => {
     });
   });
 
-  test('of an engine without TLS is its URL', async () => {
+  test('prints only the URL of an engine without TLS', async () => {
     await using home = await createHome([machineAt('web', 'unix:///var/run/docker.sock')]);
     expect((await home.slipway(['config', 'web'])).stdout).toBe('-H=unix:///var/run/docker.sock\n');
   });
 
-  test('that a shell would take apart is refused with what does the same', async () => {
+  test('refuses paths that a shell would split, and suggests an alternative', async () => {
     await using home = await createHome(
       [machineAt('web', 'tcp://192.0.2.1:2376'), machineAt('bare', 'unix:///a b', [])],
       'my store',
@@ -88,13 +90,13 @@ describe('slipway config', () => {
     expect((await home.slipway(['config', 'bare'])).stderr).toContain(
       '→ Connect the shell instead: eval "$(slipway env bare)"',
     );
-    // A document is taken apart by no shell.
+    // JSON is not split by a shell.
     expect((await home.slipway(['config', 'web', '--json'])).code).toBe(0);
   });
 });
 
 describe('slipway active', () => {
-  test('names whom the docker CLI talks to, by what it goes by', async () => {
+  test('prints the machine that the docker CLI uses, by context, DOCKER_HOST and DOCKER_CONTEXT', async () => {
     await using home = await createHome([
       machineAt('a', 'tcp://192.0.2.1:2376'),
       machineAt('web', 'tcp://192.0.2.2:2376'),
@@ -103,28 +105,28 @@ describe('slipway active', () => {
     ]);
     await mkdir(home.store.paths('bad').folder);
     await writeFile(home.store.paths('bad').record, '{');
-    const active = async (more: NodeJS.ProcessEnv = {}): Promise<string> => {
+    const readActive = async (more: NodeJS.ProcessEnv = {}): Promise<string> => {
       const { code, stdout, stderr } = await home.slipway(['active'], more);
       if (code !== 3) return stdout.trim();
       expect(stdout).toBe('');
       return stderr.split('\n')[0] ?? '';
     };
     const none = '✗ docker uses none of your machines in this shell, but';
-    expect(await active()).toBe(`${none} its context "default"`);
-    expect(await active({ DOCKER_HOST: 'tcp://192.0.2.3:2376' })).toBe('bare');
-    expect(await active({ DOCKER_HOST: 'tcp://192.0.2.9:2376' })).toBe(`${none} DOCKER_HOST=tcp://192.0.2.9:2376`);
-    expect(await active({ DOCKER_HOST: 'tcp://192.0.2.2:2376', DOCKER_MACHINE_NAME: 'twin' })).toBe('twin');
-    expect(await active({ DOCKER_HOST: 'tcp://192.0.2.2:2376', DOCKER_MACHINE_NAME: 'web' })).toBe('web');
-    expect(await active({ DOCKER_CONTEXT: 'web' })).toBe('web');
-    // A name of one letter is none for the docker CLI.
-    expect(await active({ DOCKER_CONTEXT: 'slipway-a' })).toBe('a');
-    expect(await active({ DOCKER_CONTEXT: 'a' })).toBe(`${none} DOCKER_CONTEXT=a`);
-    expect(await active({ DOCKER_CONTEXT: 'web', DOCKER_HOST: 'tcp://192.0.2.3:2376' })).toBe('bare');
+    expect(await readActive()).toBe(`${none} its context "default"`);
+    expect(await readActive({ DOCKER_HOST: 'tcp://192.0.2.3:2376' })).toBe('bare');
+    expect(await readActive({ DOCKER_HOST: 'tcp://192.0.2.9:2376' })).toBe(`${none} DOCKER_HOST=tcp://192.0.2.9:2376`);
+    expect(await readActive({ DOCKER_HOST: 'tcp://192.0.2.2:2376', DOCKER_MACHINE_NAME: 'twin' })).toBe('twin');
+    expect(await readActive({ DOCKER_HOST: 'tcp://192.0.2.2:2376', DOCKER_MACHINE_NAME: 'web' })).toBe('web');
+    expect(await readActive({ DOCKER_CONTEXT: 'web' })).toBe('web');
+    // The docker CLI does not accept a context name of one letter.
+    expect(await readActive({ DOCKER_CONTEXT: 'slipway-a' })).toBe('a');
+    expect(await readActive({ DOCKER_CONTEXT: 'a' })).toBe(`${none} DOCKER_CONTEXT=a`);
+    expect(await readActive({ DOCKER_CONTEXT: 'web', DOCKER_HOST: 'tcp://192.0.2.3:2376' })).toBe('bare');
     await home.slipway(['use', 'web']);
-    expect(await active()).toBe('web');
+    expect(await readActive()).toBe('web');
     const { stdout } = await home.slipway(['active', '--json']);
     expect(JSON.parse(stdout)).toEqual({ name: 'web', url: 'tcp://192.0.2.2:2376', by: 'current context' });
-    // A context of that name that somebody else made.
+    // The user created another context with that name.
     await home.store.write(readyMachine('other', { spec: specNamed('other') }));
     await applyFileChanges(
       dockerContextProfile.changesToAdd({
@@ -133,10 +135,10 @@ describe('slipway active', () => {
         clientPaths: clientPlacesIn(home.path),
       }),
     );
-    expect(await active({ DOCKER_CONTEXT: 'other' })).toBe(`${none} DOCKER_CONTEXT=other`);
+    expect(await readActive({ DOCKER_CONTEXT: 'other' })).toBe(`${none} DOCKER_CONTEXT=other`);
   });
 
-  test.skipIf(!hasProgram('docker'))('goes by the order in which the docker CLI goes', async () => {
+  test.skipIf(!hasProgram('docker'))('uses the same precedence as the docker CLI', async () => {
     await using home = await createHome([
       machineAt('web', 'tcp://192.0.2.2:2376'),
       machineAt('db', 'tcp://192.0.2.3:2376'),
@@ -151,14 +153,14 @@ describe('slipway active', () => {
       const { stdout } = await runProgram('docker', ['context', 'inspect', '--format', '{{.Endpoints.docker.Host}}'], {
         env: { ...home.env, ...more },
       });
-      const { stdout: ours } = await home.slipway(['active', '--json'], more);
-      expect(`${(JSON.parse(ours) as { url: string }).url}\n`, JSON.stringify(more)).toBe(stdout);
+      const { stdout: active } = await home.slipway(['active', '--json'], more);
+      expect(`${(JSON.parse(active) as { url: string }).url}\n`, JSON.stringify(more)).toBe(stdout);
     }
   });
 });
 
 describe('slipway events', () => {
-  test('of a time that is over ends with status 9 where nobody was heard, with a line a machine and no other', async () => {
+  test('with --until ends with status 9 when no engine answered, and prints one line per machine', async () => {
     const names = Array.from({ length: 15 }, (_, at) => `m${at + 1}`);
     await using home = await createHome(names.map((name) => machineAt(name, 'unix:///no/such/socket', [])));
     const { code, stdout, stderr } = await home.slipway(['events', '--until', '1s']);
@@ -168,17 +170,17 @@ describe('slipway events', () => {
     );
   });
 
-  test('without a machine, of one that is not there, and of no time is refused', async () => {
+  test('refuses an unknown machine, an invalid time or filter, and an empty store', async () => {
     await using home = await createHome([machineAt('web', 'unix:///no/such/socket', [])]);
-    const said = async (...argv: readonly string[]): Promise<readonly (string | number | undefined)[]> => {
+    const runEvents = async (...argv: readonly string[]): Promise<readonly (string | number | undefined)[]> => {
       const { code, stderr } = await home.slipway(['events', ...argv]);
       return [code, stderr.split('\n')[0]];
     };
-    expect(await said('wbe')).toEqual([3, '✗ Machine "wbe" does not exist']);
-    expect(await said('--since', 'soon')).toEqual([2, '✗ Invalid time for --since: "soon"']);
-    expect(await said('--filter', 'type')).toEqual([2, '✗ Invalid --filter "type": expected KEY=VALUE']);
+    expect(await runEvents('wbe')).toEqual([3, '✗ Machine "wbe" does not exist']);
+    expect(await runEvents('--since', 'soon')).toEqual([2, '✗ Invalid time for --since: "soon"']);
+    expect(await runEvents('--filter', 'type')).toEqual([2, '✗ Invalid --filter "type": expected KEY=VALUE']);
     await home.slipway(['rm', '--force', 'web']);
-    expect(await said()).toEqual([3, '✗ No machine is ready, so there are no events to stream']);
+    expect(await runEvents()).toEqual([3, '✗ No machine is ready, so there are no events to stream']);
   });
 });
 
@@ -191,7 +193,7 @@ describe('slipway mount', () => {
     },
   });
 
-  test('hands sshfs the pinned route, and its exit status on', async () => {
+  test('passes the pinned route to sshfs, and returns its exit status', async () => {
     await using home = await createHome([web]);
     await writeFileAtomic(join(home.path, 'bin', 'sshfs'), SSHFS, 0o755);
     const PATH = `${join(home.path, 'bin')}:${process.env.PATH}`;
@@ -209,46 +211,46 @@ describe('slipway mount', () => {
     expect([failed.code, JSON.parse(failed.stdout)]).toEqual([7, { machine: 'web', path: '', mountpoint, status: 7 }]);
   });
 
-  test("refuses in words what can't be", async () => {
-    const unseen = readyMachine('unseen');
-    await using home = await createHome([web, unseen]);
+  test('refuses invalid folders and machines with a message', async () => {
+    const unpinned = readyMachine('unseen');
+    await using home = await createHome([web, unpinned]);
     await writeFileAtomic(join(home.path, 'bin', 'sshfs'), SSHFS, 0o755);
     await writeFileAtomic(join(home.path, 'full', 'file'), '', 0o600);
     const PATH = `${join(home.path, 'bin')}:${process.env.PATH}`;
-    const said = async (...argv: readonly string[]): Promise<readonly (string | number)[]> => {
+    const runMount = async (...argv: readonly string[]): Promise<readonly (string | number)[]> => {
       const { code, stderr } = await home.slipway(['mount', ...argv], { PATH });
       return [code, ...stderr.trimEnd().split('\n')];
     };
     const full = join(home.path, 'full');
-    expect(await said('web:/no/such/folder')).toEqual([
+    expect(await runMount('web:/no/such/folder')).toEqual([
       10,
       '✗ /no/such/folder does not exist',
       '→ To create it: mkdir -p /no/such/folder',
     ]);
-    expect((await said('web:/', join(full, 'file')))[1]).toBe(`✗ ${join(full, 'file')} is a file`);
-    expect((await said('web:/', full))[1]).toBe(`✗ ${full} is not empty, and a mount would hide its files`);
-    expect(await said('/srv', full)).toEqual([
+    expect((await runMount('web:/', join(full, 'file')))[1]).toBe(`✗ ${join(full, 'file')} is a file`);
+    expect((await runMount('web:/', full))[1]).toBe(`✗ ${full} is not empty, and a mount would hide its files`);
+    expect(await runMount('/srv', full)).toEqual([
       2,
       '✗ "/srv" names no machine: expected NAME:path',
       '→ For example: slipway mount web:/srv ./srv',
     ]);
-    expect(await said('web', full)).toEqual([
+    expect(await runMount('web', full)).toEqual([
       2,
       '✗ "web" names no folder of machine "web": expected NAME:path',
       '→ For example: slipway mount web:/srv ./srv',
     ]);
-    expect((await said('web:srv'))[2]).toBe('→ For example: slipway mount web:srv ./srv');
-    expect((await said('wbe:/srv'))[1]).toBe('✗ Machine "wbe" does not exist');
-    expect((await said('-u', full, full))[0]).toBe(2);
-    // Nothing is met whose key nobody has seen.
-    expect(await said('unseen:/srv', join(full, '..', 'bin'))).toEqual([
+    expect((await runMount('web:srv'))[2]).toBe('→ For example: slipway mount web:srv ./srv');
+    expect((await runMount('wbe:/srv'))[1]).toBe('✗ Machine "wbe" does not exist');
+    expect((await runMount('-u', full, full))[0]).toBe(2);
+    // Slipway does not connect to a host whose key is not pinned.
+    expect(await runMount('unseen:/srv', join(full, '..', 'bin'))).toEqual([
       3,
       '✗ No SSH host key is pinned for machine "unseen" yet',
       '→ To connect and pin it: slipway provision unseen',
     ]);
   });
 
-  test('says how to get sshfs where it is missing', async () => {
+  test('says how to install sshfs when it is missing', async () => {
     await using home = await createHome([web]);
     const { code, stderr } = await home.slipway(['mount', 'web:/srv', home.path], { PATH: '/nowhere' });
     expect([code, stderr]).toEqual([11, expect.stringContaining('sshfs, which mounts folders of machines')]);

@@ -29,8 +29,8 @@ describe.skipIf(!hasProgram('docker'))('the docker CLI', () => {
   test('creates the same files for the same context', async () => {
     await using folder = await createTemporaryFolder();
     const [theirs, ours] = [join(folder.path, 'theirs'), join(folder.path, 'ours')];
-    const made = await renewCertificates({}, { name: 'web', names: ['192.0.2.10'], now: new Date() });
-    const tls = { ca: made.ca, cert: made.client.cert, key: made.client.key };
+    const certificates = await renewCertificates({}, { name: 'web', names: ['192.0.2.10'], now: new Date() });
+    const tls = { ca: certificates.ca, cert: certificates.client.cert, key: certificates.client.key };
     await Promise.all([theirs, ours].map((path) => mkdir(path)));
     for (const [name, pem] of Object.entries(tls)) await writeFile(join(folder.path, name), pem);
     const parts = ['ca', 'cert', 'key'].map((name) => `${name}=${join(folder.path, name)}`).join(',');
@@ -48,11 +48,11 @@ describe.skipIf(!hasProgram('docker'))('the docker CLI', () => {
       dockerContextProfile.changesToAdd({ machine, tls, clientPaths: clientPlacesIn(ours, ours) }),
     );
     expect((await listFiles(ours)).toSorted()).toEqual((await listFiles(theirs)).toSorted());
-    const meta = async (config: string): Promise<Record<string, unknown>> => {
+    const readMeta = async (config: string): Promise<Record<string, unknown>> => {
       const [path = ''] = (await listFiles(config)).filter((file) => file.endsWith('meta.json'));
       return JSON.parse(await readFile(join(config, path.split(' ')[1] ?? ''), 'utf8')) as Record<string, unknown>;
     };
-    expect({ ...(await meta(ours)), Metadata: {} }).toEqual(await meta(theirs));
+    expect({ ...(await readMeta(ours)), Metadata: {} }).toEqual(await readMeta(theirs));
   });
 
   test("lists, shows, uses and removes Slipway's context like its own", async () => {
@@ -61,14 +61,14 @@ describe.skipIf(!hasProgram('docker'))('the docker CLI', () => {
     const tls = { ca: 'CA', cert: 'CERT', key: 'KEY' };
     await applyFileChanges(dockerContextProfile.changesToAdd({ machine: readyMachine('web'), tls, clientPaths }));
     await applyFileChanges(await planContextSwitch('web', clientPaths));
-    const { stdout: shown } = await docker(
+    const { stdout: listed } = await docker(
       folder.path,
       'context',
       'ls',
       '--format',
       '{{.Name}} {{.Current}} {{.Description}}',
     );
-    expect(shown).toContain('web true Slipway machine (generic)');
+    expect(listed).toContain('web true Slipway machine (generic)');
     const { stdout } = await docker(folder.path, 'context', 'inspect', 'web');
     expect(JSON.parse(stdout)).toMatchObject([
       {
@@ -81,7 +81,7 @@ describe.skipIf(!hasProgram('docker'))('the docker CLI', () => {
     expect((await listFiles(folder.path)).filter((file) => file.includes('contexts'))).toEqual([]);
   });
 
-  test('finds nothing of a context that Slipway removed', async () => {
+  test('lists no context that Slipway removed', async () => {
     await using folder = await createTemporaryFolder();
     const clientPaths = clientPlacesIn(folder.path, folder.path);
     await applyFileChanges(

@@ -31,7 +31,7 @@ async function createUser(...programs: readonly string[]) {
     at,
     link,
     doctor,
-    async row(): Promise<DoctorRow | undefined> {
+    async readRow(): Promise<DoctorRow | undefined> {
       const { rows } = JSON.parse((await doctor('--json')).stdout) as { readonly rows: readonly DoctorRow[] };
       return rows.find(({ what }) => what === 'docker machine');
     },
@@ -50,7 +50,7 @@ const allPrograms = [
 describe('docker machine', () => {
   test('is reported as not linked, and is not linked without consent', async () => {
     await using user = await createUser(...allPrograms);
-    expect(await user.row()).toEqual({
+    expect(await user.readRow()).toEqual({
       what: 'docker machine',
       state: 'optional',
       detail: 'not linked; to link it: slipway doctor --fix',
@@ -65,7 +65,7 @@ describe('docker machine', () => {
     expect(stderr).toContain(`"docker machine" is enabled. To undo: rm ${user.link}\n`);
     const program = await realpath(distPath('docker-machine'));
     expect(await readlink(user.link)).toBe(program);
-    expect(await user.row()).toEqual({
+    expect(await user.readRow()).toEqual({
       what: 'docker machine',
       state: 'ok',
       detail: `${user.link} is linked to ${program}; to undo: rm ${user.link}`,
@@ -79,7 +79,7 @@ describe('docker machine', () => {
     await writeFile(user.link, 'theirs', { mode: 0o755 });
     await user.doctor('--fix', '--yes');
     expect(await readFile(user.link, 'utf8')).toBe('theirs');
-    expect(await user.row()).toMatchObject({
+    expect(await user.readRow()).toMatchObject({
       state: 'note',
       detail: `${user.link} belongs to another program, so it is left unchanged`,
     });
@@ -91,14 +91,14 @@ describe('docker machine', () => {
     await symlink('/nowhere/docker-machine', user.link);
     await user.doctor('--fix', '--yes');
     expect(await readlink(user.link)).toBe('/nowhere/docker-machine');
-    expect(await user.row()).toMatchObject({ state: 'note' });
+    expect(await user.readRow()).toMatchObject({ state: 'note' });
   });
 
   test('is linked again after the installation was moved', async () => {
     await using user = await createUser(...allPrograms);
     await mkdir(user.at('settings', 'cli-plugins'), { recursive: true });
     await symlink('/old/lib/node_modules/slipway/dist/docker-machine.js', user.link);
-    expect(await user.row()).toMatchObject({
+    expect(await user.readRow()).toMatchObject({
       state: 'optional',
       detail: `${user.link} is a broken link; to link it: slipway doctor --fix`,
     });
@@ -111,7 +111,7 @@ describe('docker machine', () => {
     await mkdir(user.at('settings'));
     // A link to itself: root, as which tests may run, can read every other folder.
     await symlink('cli-plugins', user.at('settings', 'cli-plugins'));
-    expect(await user.row()).toMatchObject({
+    expect(await user.readRow()).toMatchObject({
       state: 'optional',
       detail: expect.stringMatching(/^ELOOP: .*; to fix it, check the folder .*\/settings\/cli-plugins$/),
     });
@@ -120,6 +120,6 @@ describe('docker machine', () => {
 
   test('is not mentioned without a docker CLI', async () => {
     await using user = await createUser('ssh');
-    expect(await user.row()).toBeUndefined();
+    expect(await user.readRow()).toBeUndefined();
   });
 });

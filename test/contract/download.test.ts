@@ -28,7 +28,7 @@ function downloadTo(folder: string, more: Partial<DownloadRequest> = {}): Downlo
   };
 }
 
-/** What an earlier run left. */
+/** Writes the partial file that an earlier run left. */
 async function writePartial(to: string, content: Buffer, from?: object): Promise<void> {
   await mkdir(to, { recursive: true });
   await writeFile(join(to, `${hexDigest(fileContent)}.part`), content);
@@ -37,7 +37,7 @@ async function writePartial(to: string, content: Buffer, from?: object): Promise
 
 const MEGABYTE = 1_000_000;
 
-test('a file comes whole, by either digest, readable by its owner alone, and nothing is left beside it', async () => {
+test('downloads a file by either digest, readable only by its owner, and leaves no other file', async () => {
   await using folder = await createTemporaryFolder();
   await using server = await startFileServer(fileContent);
   for (const algorithm of ['sha512', 'sha256']) {
@@ -50,12 +50,12 @@ test('a file comes whole, by either digest, readable by its owner alone, and not
     expect((await readFile(path)).equals(fileContent)).toBe(true);
     expect((await stat(path)).mode & 0o777).toBe(0o600);
     expect(await readdir(to)).toEqual(['disk']);
-    // A packed body would have another length.
+    // A compressed body would have another length.
     expect(server.requests.at(-1)?.headers['accept-encoding']).toBe('identity');
   }
 });
 
-test('what is there already is checked and not asked for; another file under that name is replaced', async () => {
+test('verifies an existing file without a request, and replaces a file with another digest', async () => {
   await using folder = await createTemporaryFolder();
   await using server = await startFileServer(fileContent);
   await writeFile(join(folder.path, 'disk'), otherContent);
@@ -65,14 +65,14 @@ test('what is there already is checked and not asked for; another file under tha
   expect((await readFile(join(folder.path, 'disk'))).equals(fileContent)).toBe(true);
 });
 
-test('without a name it is called by its digest', async () => {
+test('names the file by its digest when no name is given', async () => {
   await using folder = await createTemporaryFolder();
   await using server = await startFileServer(fileContent);
   const { fileName: _, ...rest } = downloadTo(folder.path);
   expect(await download(server.url, rest)).toBe(join(folder.path, hexDigest(fileContent)));
 });
 
-test('a connection that is cut is gone on with, behind the last byte, and the pauses are said', async () => {
+test('resumes after the last byte when the connection is lost, and logs each pause', async () => {
   await using folder = await createTemporaryFolder();
   const etag = '"1"';
   await using server = await startFileServer(
@@ -92,7 +92,7 @@ test('a connection that is cut is gone on with, behind the last byte, and the pa
   expect(lines.at(-1)).toMatch(/^3\.0 of 3\.0 MB \(100 %\)/);
 });
 
-test('as long as each attempt gets further there may be more drops than attempts', async () => {
+test('keeps retrying while each attempt makes progress', async () => {
   await using folder = await createTemporaryFolder();
   const drops = Array.from({ length: 8 }, (_, index) => ({ stopAtByte: (index + 1) * 300_000, etag: '"1"' }));
   await using server = await startFileServer(fileContent, ...drops, { etag: '"1"' });
@@ -100,7 +100,7 @@ test('as long as each attempt gets further there may be more drops than attempts
   expect(server.requests.length).toBeGreaterThan(retryPolicy.attempts);
 });
 
-test('a server without ranges is begun anew, also where the length is not told', async () => {
+test('starts over when the server ignores ranges, even without a length', async () => {
   await using folder = await createTemporaryFolder();
   for (const chunked of [false, true]) {
     await using server = await startFileServer(
@@ -114,7 +114,7 @@ test('a server without ranges is begun anew, also where the length is not told',
   }
 });
 
-test('a file that was replaced meanwhile is begun anew, by its ETag or else its date', async () => {
+test('starts over when the file has changed on the server, by its ETag or date', async () => {
   await using folder = await createTemporaryFolder();
   const old = { etag: '"old"' };
   const dated = { lastModified: 'Mon, 01 Jan 2024 00:00:00 GMT', etag: 'W/"weak"' };
@@ -128,13 +128,13 @@ test('a file that was replaced meanwhile is begun anew, by its ETag or else its 
     const path = await download(server.url, downloadTo(join(folder.path, String(index))));
     expect((await readFile(path)).equals(fileContent)).toBe(true);
     expect(server.requests[1]?.headers['if-range']).toBe(index === 0 ? '"old"' : dated.lastModified);
-    // Nothing but the two: the second was the whole.
+    // Only two requests: the second one returned the complete file.
     expect(server.requests).toHaveLength(2);
   }
 });
 
-describe('what an earlier run left', () => {
-  test('is hashed and gone on with', async () => {
+describe('a partial file', () => {
+  test('is hashed and resumed', async () => {
     await using folder = await createTemporaryFolder();
     await using server = await startFileServer(fileContent, { etag: '"1"' });
     await writePartial(folder.path, fileContent.subarray(0, MEGABYTE), { url: server.url, validator: '"1"' });
@@ -145,7 +145,7 @@ describe('what an earlier run left', () => {
     expect(await readdir(folder.path)).toEqual(['disk']);
   });
 
-  test('is gone on with from a mirror, whose ETag nobody knows', async () => {
+  test('is resumed from a mirror without If-Range, since the ETag of the mirror is unknown', async () => {
     await using folder = await createTemporaryFolder();
     await using server = await startFileServer(fileContent, { etag: '"mirror"' });
     await writePartial(folder.path, fileContent.subarray(0, MEGABYTE), {
@@ -161,8 +161,8 @@ describe('what an earlier run left', () => {
   test.each([
     ['of another file', otherContent.subarray(0, MEGABYTE)],
     ['longer than the file', Buffer.concat([fileContent, otherContent])],
-    ['as long, and another', otherContent],
-  ])('%s is thrown away, and the file fetched whole', async (_, content) => {
+    ['of the same length with other content', otherContent],
+  ])('%s is discarded, and the complete file is downloaded', async (_, content) => {
     await using folder = await createTemporaryFolder();
     await using server = await startFileServer(fileContent);
     await writePartial(folder.path, content);
@@ -171,14 +171,14 @@ describe('what an earlier run left', () => {
     expect(server.requests.at(-1)?.headers.range).toBeUndefined();
   });
 
-  test('and is whole needs no server', async () => {
+  test('that is complete needs no server', async () => {
     await using folder = await createTemporaryFolder();
     await writePartial(folder.path, fileContent);
     await download('http://127.0.0.1:9/disk', downloadTo(folder.path));
     expect(await readdir(folder.path)).toEqual(['disk']);
   });
 
-  test('is begun anew where the server sends another part than was asked for', async () => {
+  test('is discarded when the server sends another range than requested', async () => {
     await using folder = await createTemporaryFolder();
     await using server = await startFileServer(fileContent, { wrongRange: 5 });
     await writePartial(folder.path, fileContent.subarray(0, MEGABYTE));
@@ -189,7 +189,7 @@ describe('what an earlier run left', () => {
   });
 });
 
-test('a file of another digest gets no name and leaves nothing, and both digests are told', async () => {
+test('refuses a file with another digest, removes it, and prints both digests', async () => {
   await using folder = await createTemporaryFolder();
   await using server = await startFileServer(otherContent);
   expect(await catchRejection(download(server.url, downloadTo(folder.path)))).toMatchObject({
@@ -201,7 +201,7 @@ test('a file of another digest gets no name and leaves nothing, and both digests
   expect(server.requests).toHaveLength(1);
 });
 
-test('a server that falls silent counts as dropped; one that stays silent is given up, and the part is kept', async () => {
+test('retries a silent server, gives up when it stays silent, and keeps the partial file', async () => {
   await using folder = await createTemporaryFolder();
   const soon = { ...retryPolicy, stallMilliseconds: 300 };
   await using server = await startFileServer(fileContent, { stopAtByte: MEGABYTE, onStop: 'silence' }, {});
@@ -222,17 +222,17 @@ test.each([
   [403, 'the server answered 403', 1],
   [503, 'the server answered 503 Service Unavailable (3 attempts)', 3],
   [429, 'the server answered 429 Too Many Requests (3 attempts)', 3],
-])('%d: %s', async (status, why, requests) => {
+])('reports HTTP %d: %s', async (status, reason, requests) => {
   await using folder = await createTemporaryFolder();
   await using server = await startFileServer(fileContent, { status });
   expect(await catchRejection(download(server.url, downloadTo(folder.path)))).toMatchObject({
     code: 'DOWNLOAD',
-    message: `${server.url} could not be downloaded: ${why}`,
+    message: `${server.url} could not be downloaded: ${reason}`,
   });
   expect(server.requests).toHaveLength(requests);
 });
 
-test('a server that is not there is named with the reason, and one that comes back is taken', async () => {
+test('reports why a server is unreachable, and retries one that comes back', async () => {
   await using folder = await createTemporaryFolder();
   const error = await catchRejection(download('http://127.0.0.1:9/disk', downloadTo(folder.path)));
   expect(error?.message).toMatch(/^http:\/\/127\.0\.0\.1:9\/disk could not be downloaded: .*\(3 attempts\)$/);
@@ -240,7 +240,7 @@ test('a server that is not there is named with the reason, and one that comes ba
   await download(server.url, downloadTo(folder.path));
 });
 
-test('a redirect is followed', async () => {
+test('follows a redirect', async () => {
   await using folder = await createTemporaryFolder();
   await using server = await startFileServer(fileContent);
   await using front = await startFileServer(fileContent, { status: 302, location: server.url });
@@ -248,13 +248,13 @@ test('a redirect is followed', async () => {
   expect((await readFile(path)).equals(fileContent)).toBe(true);
 });
 
-test('Ctrl-C keeps the part, and the next run goes on with it', async () => {
+test('keeps the partial file on Ctrl-C, and the next run resumes it', async () => {
   await using folder = await createTemporaryFolder();
   const etag = '"1"';
   await using server = await startFileServer(fileContent, { stopAtByte: MEGABYTE, onStop: 'silence', etag }, { etag });
   const stop = new AbortController();
   const part = join(folder.path, `${hexDigest(fileContent)}.part`);
-  // Not taken for one more drop, which would be the last.
+  // Cancellation does not count as a failed attempt, which would be the last one.
   const once = { ...retryPolicy, attempts: 1 };
   const work = catchRejection(
     download(server.url, downloadTo(folder.path, { signal: stop.signal, retryPolicy: once })),
@@ -270,7 +270,7 @@ test('Ctrl-C keeps the part, and the next run goes on with it', async () => {
   ]);
 });
 
-test('Ctrl-C ends a pause between two attempts at once', async () => {
+test('ends a pause between two attempts at once on Ctrl-C', async () => {
   await using folder = await createTemporaryFolder();
   await using server = await startFileServer(fileContent, { status: 503 });
   const stop = new AbortController();
@@ -283,8 +283,8 @@ test('Ctrl-C ends a pause between two attempts at once', async () => {
   expect(server.requests).toHaveLength(1);
 });
 
-// A file that takes nothing stands for a disk that is full.
-test.skipIf(process.platform !== 'linux')('a full disk is told as such, and what is there stays', async () => {
+// /dev/full simulates a full disk.
+test.skipIf(process.platform !== 'linux')('reports a full disk, and keeps the partial file', async () => {
   await using folder = await createTemporaryFolder();
   await using server = await startFileServer(fileContent);
   const part = join(folder.path, `${hexDigest(fileContent)}.part`);
@@ -296,7 +296,7 @@ test.skipIf(process.platform !== 'linux')('a full disk is told as such, and what
   expect(await readdir(folder.path)).toContain(`${hexDigest(fileContent)}.part`);
 });
 
-test('a file of this computer is checked and used where it is', async () => {
+test('verifies a local file and uses it in place', async () => {
   await using folder = await createTemporaryFolder();
   const path = join(folder.path, 'a b.qcow2');
   await writeFile(path, fileContent);
@@ -315,44 +315,44 @@ test('a file of this computer is checked and used where it is', async () => {
 });
 
 describe("a vendor's list of digests", () => {
-  const list = (text: string): Buffer => Buffer.from(text);
-  const published = (url: string, name: string): Promise<string> =>
+  const toBytes = (text: string): Buffer => Buffer.from(text);
+  const fetchDigest = (url: string, name: string): Promise<string> =>
     fetchPublishedDigest(url, name, { signal, log: () => {}, retryPolicy });
 
-  test('gives the digest of just this file', async () => {
+  test('provides the digest of exactly this file', async () => {
     const [a, b, c] = ['a', 'b', 'c'].map((digit) => digit.repeat(128));
     await using server = await startFileServer(
-      list(`${a}  x-disk.qcow2\n${b}  disk.qcow2\n${c} *disk.qcow2.json\r\n${'d'.repeat(64)}  ./short\r\n`),
+      toBytes(`${a}  x-disk.qcow2\n${b}  disk.qcow2\n${c} *disk.qcow2.json\r\n${'d'.repeat(64)}  ./short\r\n`),
     );
-    expect(await published(server.url, 'disk.qcow2')).toBe(`sha512:${b}`);
-    expect(await published(server.url, 'disk.qcow2.json')).toBe(`sha512:${c}`);
-    expect(await published(server.url, 'short')).toBe(`sha256:${'d'.repeat(64)}`);
-    expect(await catchRejection(published(server.url, 'diskXqcow2'))).toMatchObject({
+    expect(await fetchDigest(server.url, 'disk.qcow2')).toBe(`sha512:${b}`);
+    expect(await fetchDigest(server.url, 'disk.qcow2.json')).toBe(`sha512:${c}`);
+    expect(await fetchDigest(server.url, 'short')).toBe(`sha256:${'d'.repeat(64)}`);
+    expect(await catchRejection(fetchDigest(server.url, 'diskXqcow2'))).toMatchObject({
       code: 'DOWNLOAD',
       message: `The digests at ${server.url} can't be used: it has no line for diskXqcow2`,
     });
   });
 
-  test('comes over TLS, from first to last; only this computer is believed without', async () => {
-    expect((await catchRejection(published('http://192.0.2.1/SHA512SUMS', 'x')))?.message).toMatch(
+  test('must come over TLS, except from this computer', async () => {
+    expect((await catchRejection(fetchDigest('http://192.0.2.1/SHA512SUMS', 'x')))?.message).toMatch(
       /must come over https$/,
     );
     await using server = await startFileServer(fileContent, { status: 404 });
-    expect((await catchRejection(published(server.url, 'x')))?.message).toMatch(/the file does not exist$/);
+    expect((await catchRejection(fetchDigest(server.url, 'x')))?.message).toMatch(/the file does not exist$/);
   });
 
-  // Only Linux has more than one address of its own without asking.
-  test.skipIf(process.platform !== 'linux')('is not believed where a redirect led out of TLS', async () => {
-    await using elsewhere = await startFileServerOn('127.0.0.2', list(`${'a'.repeat(128)}  x\n`));
+  // Only Linux has several loopback addresses without configuration.
+  test.skipIf(process.platform !== 'linux')('is refused when a redirect leaves TLS', async () => {
+    await using elsewhere = await startFileServerOn('127.0.0.2', toBytes(`${'a'.repeat(128)}  x\n`));
     await using server = await startFileServer(fileContent, { status: 302, location: elsewhere.url });
-    expect((await catchRejection(published(server.url, 'x')))?.message).toMatch(/must come over https$/);
+    expect((await catchRejection(fetchDigest(server.url, 'x')))?.message).toMatch(/must come over https$/);
   });
 
-  test('that is no list is refused', async () => {
-    await using digits = await startFileServer(list('abc  disk.qcow2\n'));
-    expect((await catchRejection(published(digits.url, 'disk.qcow2')))?.message).toMatch(/has no valid digest$/);
+  test('is refused when it is not a list of digests', async () => {
+    await using digits = await startFileServer(toBytes('abc  disk.qcow2\n'));
+    expect((await catchRejection(fetchDigest(digits.url, 'disk.qcow2')))?.message).toMatch(/has no valid digest$/);
     await using server = await startFileServer(fileContent);
-    expect((await catchRejection(published(server.url, 'disk.qcow2')))?.message).toMatch(
+    expect((await catchRejection(fetchDigest(server.url, 'disk.qcow2')))?.message).toMatch(
       /too large for a list of digests/,
     );
   });

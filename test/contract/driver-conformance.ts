@@ -11,7 +11,7 @@ import {
   type Target,
 } from '../../src/drivers/contract.ts';
 
-/** What the conformance tests need of a driver that creates machines. */
+/** The conformance tests need this of a driver that creates machines. */
 export type ConformanceSubject = {
   readonly driver: LocalDriver | CloudDriver;
   readonly options: Readonly<Record<string, unknown>>;
@@ -28,7 +28,7 @@ export type ConformanceSubject = {
 
 const WAIT_MS = 30_000;
 
-/** Holds a driver to the contract. `open` prepares the subject of one test. */
+/** Declares the tests that hold a driver to the contract. `open` prepares the subject of one test. */
 export function describeConformance(
   name: string,
   open: () => Promise<ConformanceSubject & AsyncDisposable>,
@@ -55,7 +55,7 @@ export function describeConformance(
       expect(await subject.countExisting(target.id)).toBe(0);
     });
 
-    test('creates one machine, also when it is asked twice, and removes it, also when it is asked twice', async () => {
+    test('creates one machine and removes it, even when each is called twice', async () => {
       await using subject = await open();
       const target = targetFor(subject);
       const { machines } = subject.driver;
@@ -69,7 +69,7 @@ export function describeConformance(
       expect(await subject.countExisting(target.id)).toBe(0);
     });
 
-    test('stops, kills and starts a machine, and does nothing where it is in that state already', async () => {
+    test('stops, kills and starts a machine, and does nothing when it is already in that state', async () => {
       await using subject = await open();
       const target = targetFor(subject);
       const { machines, power } = subject.driver;

@@ -17,7 +17,7 @@ import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 type ApiParams = Readonly<Record<string, unknown>>;
 
-/** What came of a create: the calls as they arrived, what was made, and how the driver sees it. */
+/** The result of a create: the calls as they arrived, the new instance, and how the driver sees it. */
 type CreateResult = {
   readonly calls: readonly CloudCall[];
   readonly created: Ec2Instance;
@@ -29,9 +29,9 @@ type CreateResult = {
 type OptionCase = {
   readonly argv: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-  /** What of the course tells that the option has arrived … */
-  readonly observe: (course: CreateResult) => unknown;
-  /** … which it must be with the flag, and must not be without it. */
+  /** Returns the part of the result that shows the effect of the option. */
+  readonly observe: (result: CreateResult) => unknown;
+  /** The value with the flag. Without the flag, the value must differ. */
   readonly expected: unknown;
 };
 
@@ -68,24 +68,24 @@ async function runCreate({ argv, env = {} }: Pick<OptionCase, 'argv' | 'env'>): 
     call,
   );
   const created = cloud.instances.at(-1);
-  if (!created) throw new Error('no instance was made');
-  const see = async (): Promise<InstanceStatus> => ec2.machines.inspect(target, call);
-  let inspected = await see();
+  if (!created) throw new Error('no instance was created');
+  const inspect = async (): Promise<InstanceStatus> => ec2.machines.inspect(target, call);
+  let inspected = await inspect();
   for (let tries = 0; tries < 50 && inspected.state === 'pending'; tries += 1) {
     await sleep(20);
-    inspected = await see();
+    inspected = await inspect();
   }
   return { calls: cloud.calls.slice(base), created, inspected, notes: call.notes, signer: cloud.signingKeys.at(-1) };
 }
 
-/** The parameters of the last call of this operation. */
+/** Returns the part that `pick` selects from the parameters of the last call of this operation. */
 const lastParam =
   (operation: string, pick: (params: ApiParams) => unknown) =>
   ({ calls }: CreateResult): unknown => {
     const params = calls.findLast((call) => call.operation === operation)?.params;
     return params === undefined ? 'not called' : pick(params);
   };
-/** `BlockDeviceMapping.0.Ebs.VolumeSize` of RunInstances. */
+/** Returns a parameter of RunInstances, such as `BlockDeviceMapping.0.Ebs.VolumeSize`. */
 const runInstancesParam = (path: string): OptionCase['observe'] =>
   lastParam('RunInstances', (params) => valueAt(params, path));
 const valueAt = (value: unknown, path: string): unknown =>
@@ -136,7 +136,7 @@ const optionCases: Readonly<Record<keyof Ec2Options, OptionCase | (() => Promise
   sshUser: { argv: ['--ec2-ssh-user', 'ops'], observe: sshField('ssh.user'), expected: 'ops' },
   sshPort: {
     argv: ['--ec2-ssh-port', '2222'],
-    observe: (course) => [sshField('ssh.port')(course), openedPorts(course)],
+    observe: (result) => [sshField('ssh.port')(result), openedPorts(result)],
     expected: [2222, ['2222/tcp 127.0.0.1/32', '2376/tcp 127.0.0.1/32']],
   },
   keypairName: {
@@ -146,7 +146,7 @@ const optionCases: Readonly<Record<keyof Ec2Options, OptionCase | (() => Promise
   },
   sshKey: {
     argv: ['--ec2-keypair-name', 'laptop', '--ec2-ssh-key', 'HOME/web.pem'],
-    observe: (course) => String(sshField('ssh.keyFile')(course)).replace(folder.path, 'HOME'),
+    observe: (result) => String(sshField('ssh.keyFile')(result)).replace(folder.path, 'HOME'),
     expected: 'HOME/web.pem',
   },
   allowCidr: {
@@ -166,10 +166,10 @@ const optionCases: Readonly<Record<keyof Ec2Options, OptionCase | (() => Promise
   },
   securityGroupReadonly: {
     argv: ['--ec2-security-group', 'default', '--ec2-security-group-readonly'],
-    observe: (course) => [
-      lastParam('CreateSecurityGroup', () => 'called')(course),
-      lastParam('AuthorizeSecurityGroupIngress', () => 'called')(course),
-      runInstancesParam('SecurityGroupId')(course),
+    observe: (result) => [
+      lastParam('CreateSecurityGroup', () => 'called')(result),
+      lastParam('AuthorizeSecurityGroupIngress', () => 'called')(result),
+      runInstancesParam('SecurityGroupId')(result),
     ],
     expected: ['not called', 'not called', ['sg-0123456789abcdef0']],
   },
@@ -196,9 +196,9 @@ const optionCases: Readonly<Record<keyof Ec2Options, OptionCase | (() => Promise
   },
   volumeKmsKey: {
     argv: ['--ec2-volume-kms-key', 'alias/web'],
-    observe: (course) => [
-      runInstancesParam(`${DISK_PATH}.KmsKeyId`)(course),
-      runInstancesParam(`${DISK_PATH}.Encrypted`)(course),
+    observe: (result) => [
+      runInstancesParam(`${DISK_PATH}.KmsKeyId`)(result),
+      runInstancesParam(`${DISK_PATH}.Encrypted`)(result),
     ],
     expected: ['alias/web', 'true'],
   },
@@ -229,9 +229,9 @@ const optionCases: Readonly<Record<keyof Ec2Options, OptionCase | (() => Promise
   },
   privateAddressOnly: {
     argv: ['--ec2-private-address-only'],
-    observe: (course) => [
-      runInstancesParam('NetworkInterface.0.AssociatePublicIpAddress')(course),
-      sshField('address')(course),
+    observe: (result) => [
+      runInstancesParam('NetworkInterface.0.AssociatePublicIpAddress')(result),
+      sshField('address')(result),
     ],
     expected: ['false', '10.0.0.9'],
   },
@@ -279,7 +279,7 @@ const optionCases: Readonly<Record<keyof Ec2Options, OptionCase | (() => Promise
     observe: ({ signer }) => signer,
     expected: 'AKIAEXAMPLEOFOTHERS',
   },
-  // These change how EC2 is spoken to, and are seen where they would be missed.
+  // These options change how the driver calls EC2. Each test fails without the option.
 
   async account() {
     const call = recordingCall(folder.path);
@@ -328,21 +328,21 @@ const optionCases: Readonly<Record<keyof Ec2Options, OptionCase | (() => Promise
     expected: ['--ec2-block-duration-minutes has no effect: AWS no longer offers spot blocks'],
   },
 };
-describe('each option of the driver ec2 reaches the wire', () => {
-  test.each(Object.keys(optionsSchema.shape) as (keyof Ec2Options)[])('%s', async (key) => {
-    const row = optionCases[key];
-    if (typeof row === 'function') return row();
-    if (row === undefined) throw new Error(`the option "${key}" has no row`);
-    expect(row.observe(await runCreate({ argv: [] })), 'without it').not.toEqual(row.expected);
-    expect(row.observe(await runCreate(row)), row.argv.join(' ')).toEqual(row.expected);
+describe('each option of the driver ec2', () => {
+  test.each(Object.keys(optionsSchema.shape) as (keyof Ec2Options)[])('takes effect: %s', async (key) => {
+    const optionCase = optionCases[key];
+    if (typeof optionCase === 'function') return optionCase();
+    if (optionCase === undefined) throw new Error(`the option "${key}" has no case`);
+    expect(optionCase.observe(await runCreate({ argv: [] })), 'without it').not.toEqual(optionCase.expected);
+    expect(optionCase.observe(await runCreate(optionCase)), optionCase.argv.join(' ')).toEqual(optionCase.expected);
   });
 
-  test('and no row is of an option that is gone', () => {
+  test('has a case in this file, and no case is for a removed option', () => {
     expect(Object.keys(optionCases).toSorted()).toEqual(Object.keys(optionsSchema.shape).toSorted());
   });
 });
 
-test('credentials that are typed sign, also where AWS_PROFILE chooses others', async () => {
+test('credentials from flags sign requests even when AWS_PROFILE selects others', async () => {
   const { AWS_ACCESS_KEY_ID = '', AWS_SECRET_ACCESS_KEY = '' } = cloud.env;
   vi.stubEnv('AWS_ACCESS_KEY_ID', undefined);
   vi.stubEnv('AWS_SECRET_ACCESS_KEY', undefined);
@@ -355,7 +355,7 @@ test('credentials that are typed sign, also where AWS_PROFILE chooses others', a
   expect((await runCreate({ argv: [] })).signer).toBe(AWS_ACCESS_KEY_ID);
 });
 
-test('an instance profile may be given by its ARN', async () => {
+test('--ec2-iam-instance-profile accepts an ARN', async () => {
   const arn = 'arn:aws:iam::123456789012:instance-profile/web';
   expect(
     runInstancesParam('IamInstanceProfile')(await runCreate({ argv: ['--ec2-iam-instance-profile', arn] })),
@@ -364,25 +364,25 @@ test('an instance profile may be given by its ARN', async () => {
   });
 });
 
-test('tags go to the spot request too, and to the security group with its rules', async () => {
-  const course = await runCreate({ argv: ['--ec2-spot', '--ec2-tags', 'team=web'] });
-  expect(teamTags(course)).toContain('spot-instances-request web');
+test('--ec2-tags also tags the spot request, the security group and its rules', async () => {
+  const result = await runCreate({ argv: ['--ec2-spot', '--ec2-tags', 'team=web'] });
+  expect(teamTags(result)).toContain('spot-instances-request web');
   for (const operation of ['CreateSecurityGroup', 'AuthorizeSecurityGroupIngress'])
-    expect(JSON.stringify(lastParam(operation, (params) => params)(course))).toContain('{"Key":"team","Value":"web"}');
+    expect(JSON.stringify(lastParam(operation, (params) => params)(result))).toContain('{"Key":"team","Value":"web"}');
 });
 
-test('without a flag IMDSv2 is demanded, one hop away, and all that is made goes with the instance', async () => {
-  const course = await runCreate({ argv: [] });
-  expect(runInstancesParam('MetadataOptions')(course)).toEqual({
+test('by default, an instance requires IMDSv2 with one hop, and its disk is deleted with it', async () => {
+  const result = await runCreate({ argv: [] });
+  expect(runInstancesParam('MetadataOptions')(result)).toEqual({
     HttpEndpoint: 'enabled',
     HttpTokens: 'required',
     HttpPutResponseHopLimit: '1',
   });
-  expect(runInstancesParam(`${DISK_PATH}.DeleteOnTermination`)(course)).toBe('true');
-  expect(runInstancesParam('ImageId')(course), "the newest of Debian's own, without a kernel of backports").toBe(
+  expect(runInstancesParam(`${DISK_PATH}.DeleteOnTermination`)(result)).toBe('true');
+  expect(runInstancesParam('ImageId')(result), "Debian's newest official image, without a backports kernel").toBe(
     'ami-0debian13new',
   );
-  expect(openedPorts(course)).toEqual(['22/tcp 127.0.0.1/32', '2376/tcp 127.0.0.1/32']);
+  expect(openedPorts(result)).toEqual(['22/tcp 127.0.0.1/32', '2376/tcp 127.0.0.1/32']);
 });
 
 test('an ARM type gets the image for ARM', async () => {
@@ -391,42 +391,42 @@ test('an ARM type gets the image for ARM', async () => {
   );
 });
 
-describe('an instance that is to end by itself', () => {
-  const lifeOf = (lifetime: LifetimeSpec, argv: readonly string[] = []): Target<Ec2Options> => {
+describe('an instance with a lifetime', () => {
+  const targetWithLifetime = (lifetime: LifetimeSpec, argv: readonly string[] = []): Target<Ec2Options> => {
     const target = newTarget(parseEc2Options(argv), { lifetime });
     return { ...target, onShutdown: ec2Manifest.shutdownBehavior?.(target).byItself ?? 'stopped' };
   };
-  const shutdown = async (target: Target<Ec2Options>): Promise<unknown> => {
+  const getShutdownBehavior = async (target: Target<Ec2Options>): Promise<unknown> => {
     await createTarget(target, recordingCall(folder.path));
     return cloud.calls.findLast(({ operation }) => operation === 'RunInstances')?.params
       .InstanceInitiatedShutdownBehavior;
   };
 
-  test('is terminated by its own shutdown, and stops where it is to be kept', async () => {
-    expect(await shutdown(lifeOf({ ttl: '4h' }))).toBe('terminate');
-    expect(await shutdown(lifeOf({ ttl: '4h', idleStop: '30m' }))).toBeUndefined();
-    expect(await shutdown(lifeOf({ idleStop: '30m' }))).toBeUndefined();
-    expect(await shutdown(newTarget(parseEc2Options([])))).toBeUndefined();
+  test('is terminated by its own shutdown for a TTL, and stopped for an idle stop', async () => {
+    expect(await getShutdownBehavior(targetWithLifetime({ ttl: '4h' }))).toBe('terminate');
+    expect(await getShutdownBehavior(targetWithLifetime({ ttl: '4h', idleStop: '30m' }))).toBeUndefined();
+    expect(await getShutdownBehavior(targetWithLifetime({ idleStop: '30m' }))).toBeUndefined();
+    expect(await getShutdownBehavior(newTarget(parseEc2Options([])))).toBeUndefined();
   });
 
-  test('that was said to stop when it was made is not terminated by what is asked since', async () => {
-    expect(await shutdown({ ...lifeOf({ ttl: '4h' }), onShutdown: 'stopped' })).toBeUndefined();
+  test('that was created to stop is not terminated by its current options', async () => {
+    expect(await getShutdownBehavior({ ...targetWithLifetime({ ttl: '4h' }), onShutdown: 'stopped' })).toBeUndefined();
   });
 
-  test("says what a stopped one goes on costing, and that a spot instance can't stop", () => {
-    expect(ec2Manifest.shutdownBehavior?.(lifeOf({ idleStop: '30m' }, ['--ec2-root-size', '20']))).toEqual({
+  test("reports what a stopped instance costs, and that a spot instance can't stop", () => {
+    expect(ec2Manifest.shutdownBehavior?.(targetWithLifetime({ idleStop: '30m' }, ['--ec2-root-size', '20']))).toEqual({
       byItself: 'stopped',
       costs: 'its disk still costs about $1.60 a month',
     });
-    expect(lifeOf({ idleStop: '30m' }, ['--ec2-spot']).onShutdown).toBe('removed');
+    expect(targetWithLifetime({ idleStop: '30m' }, ['--ec2-spot']).onShutdown).toBe('removed');
   });
 
-  test('is gone once it has shut itself down, and rm takes what is left of it without a word', async () => {
+  test('is missing once it has shut itself down, and remove deletes its other resources without a note', async () => {
     const call = recordingCall(folder.path);
-    const target = await createTarget(lifeOf({ ttl: '4h' }), call);
-    const made = cloud.instances.at(-1);
-    if (!made) throw new Error('no instance was made');
-    made.state = 'terminated';
+    const target = await createTarget(targetWithLifetime({ ttl: '4h' }), call);
+    const created = cloud.instances.at(-1);
+    if (!created) throw new Error('no instance was created');
+    created.state = 'terminated';
     expect(await ec2.machines.inspect(target, call)).toEqual({ state: 'missing' });
     const base = cloud.calls.length;
     await ec2.machines.remove(target, call);

@@ -70,7 +70,7 @@ async function getCreateError(
   const error = await catchRejection(
     createTarget(newTarget(parseEc2Options(argv.map((word) => word.replace('HOME', folder.path)))), call),
   );
-  if (!error) throw new Error('nothing was refused');
+  if (!error) throw new Error('the create was not refused');
   return error;
 }
 
@@ -84,7 +84,7 @@ type RefusalCase = {
   readonly hint: RegExp;
 };
 
-/** What is told before anything is made: a sentence with AWS's words where it has said some. */
+/** Lists what Slipway refuses before it creates anything, in one line, with AWS's words if AWS said something. */
 const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
   {
     title: 'no credentials anywhere',
@@ -94,7 +94,7 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     hint: /AWS_PROFILE|aws sso login/,
   },
   {
-    title: 'a profile that is not in the settings',
+    title: 'a profile that does not exist',
     argv: ['--ec2-profile', 'nobody'],
     code: 'CREDENTIALS',
     message: /^There are no AWS credentials for the profile "nobody" \(/,
@@ -116,7 +116,7 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     hint: /aws sts get-caller-identity/,
   },
   {
-    title: 'credentials that may not look around',
+    title: 'credentials without permission to read',
     setUp: () => {
       cloud.onArrival = faultOn(
         'DescribeVpcs',
@@ -129,7 +129,7 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     hint: /docs\/clouds\.md/,
   },
   {
-    title: 'an account that AWS does not serve yet',
+    title: 'an account that is not signed up',
     setUp: () => {
       cloud.onArrival = faultOn(
         'DescribeImages',
@@ -141,7 +141,7 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     hint: /--ec2-region/,
   },
   {
-    title: 'an account that is not the one insisted on',
+    title: 'credentials of another account than --ec2-account',
     argv: ['--ec2-account', '999999999999'],
     code: 'CREDENTIALS',
     message: new RegExp(`^Your AWS credentials belong to the account ${ACCOUNT}, and this machine is in 999999999999$`),
@@ -155,21 +155,21 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     hint: /Fix what AWS names/,
   },
   {
-    title: 'a distribution that its makers do not publish there',
+    title: 'a distribution that is not published in the region',
     argv: ['--ec2-image', 'ubuntu-22.04'],
     code: 'USAGE',
     message: /^There is no image of ubuntu-22\.04 for x86_64 in eu-central-1: none of the account 099720109477/,
     hint: /--ec2-ami/,
   },
   {
-    title: 'a distribution without images in that part of AWS',
+    title: 'a distribution that is not published in the AWS partition',
     argv: ['--ec2-region', 'cn-north-1'],
     code: 'USAGE',
     message: /^No account is known that publishes images of debian-13 in cn-north-1$/,
     hint: /--ec2-image ubuntu-24\.04/,
   },
   {
-    title: 'an image for another processor',
+    title: 'an image of another architecture',
     argv: ['--ec2-ami', 'ami-0debian13arm'],
     code: 'USAGE',
     message: /^The image ami-0debian13arm is for arm64, and t3\.small is x86_64$/,
@@ -234,21 +234,21 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     hint: /Omit --ec2-security-group/,
   },
   {
-    title: 'user data that are too large with ours',
+    title: 'user data that is too large',
     argv: ['--ec2-user-data', 'HOME/large.sh'],
     code: 'USAGE',
     message: /^The user data is 1\d{4} bytes together with Slipway's own, and EC2 accepts at most 16384$/,
     hint: /--ec2-user-data/,
   },
   {
-    title: 'user data that cloud-init does not know',
+    title: 'user data that cloud-init does not support',
     argv: ['--ec2-user-data', 'HOME/odd.txt'],
     code: 'USAGE',
     message: /^cloud-init does not know the format of your user data$/,
     hint: /#cloud-config/,
   },
   {
-    title: 'user data that are not there',
+    title: 'user data that does not exist',
     argv: ['--ec2-user-data', 'HOME/none'],
     code: 'USAGE',
     message: /none can't be read$/,
@@ -269,35 +269,35 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     hint: /--ec2-ssh-key/,
   },
   {
-    title: 'a kind of disk without what it is bought by',
+    title: 'a volume type without its IOPS',
     argv: ['--ec2-volume-type', 'io2'],
     code: 'USAGE',
     message: /^A root disk of type io2 needs a number of IOPS$/,
     hint: /--ec2-volume-iops/,
   },
   {
-    title: 'IOPS of a disk that has none to choose',
+    title: 'IOPS for a volume type without them',
     argv: ['--ec2-volume-type', 'gp2', '--ec2-volume-iops', '3000'],
     code: 'USAGE',
     message: /^--ec2-volume-iops is not supported with a root disk of type gp2/,
     hint: /gp3/,
   },
   {
-    title: 'throughput of a disk that has none to choose',
+    title: 'throughput for a volume type without it',
     argv: ['--ec2-volume-type', 'io2', '--ec2-volume-iops', '3000', '--ec2-volume-throughput', '200'],
     code: 'USAGE',
     message: /^--ec2-volume-throughput is not supported with a root disk of type io2/,
     hint: /gp3/,
   },
   {
-    title: 'tags that are no pairs',
+    title: 'tags that are not pairs',
     argv: ['--ec2-tags', 'team,web,cost'],
     code: 'USAGE',
     message: /^--ec2-tags must be key=value pairs/,
     hint: /--ec2-tags team=web/,
   },
   {
-    title: 'an endpoint where nobody listens',
+    title: 'an endpoint where nothing listens',
     argv: ['--ec2-retries', '-1'],
     env: { AWS_ENDPOINT_URL_EC2: 'http://127.0.0.1:9' },
     code: 'PROVIDER_REFUSED',
@@ -306,9 +306,9 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
   },
 ];
 
-describe('before anything is made', () => {
+describe('before it creates anything, create', () => {
   test.each(REFUSED_BEFORE_CREATE.map((row) => [row.title, row] as const))(
-    '%s: is told in one sentence',
+    'refuses %s in one line',
     async (_, { argv = [], env = {}, setUp, code, message, hint }) => {
       for (const [name, value] of Object.entries(env)) vi.stubEnv(name, value || undefined);
       setUp?.();
@@ -324,13 +324,13 @@ describe('before anything is made', () => {
 });
 
 /**
- * What RunInstances alone can tell: by then there is a security group, which costs nothing, and it stays for the next
- * try or rm.
+ * Only RunInstances can report these errors. By then a security group exists. It costs nothing, and stays for the next
+ * create or rm.
  */
-describe('when the instance itself is refused', () => {
+describe('when EC2 refuses the instance', () => {
   const REFUSED: readonly (readonly [string, Fault, SlipwayError['code'], RegExp])[] = [
     [
-      'credentials that may not make it',
+      'missing permissions',
       refusalFault(
         'UnauthorizedOperation',
         'You are not authorized to perform this operation. Encoded authorization failure message: 4qYd1234',
@@ -340,7 +340,7 @@ describe('when the instance itself is refused', () => {
       /^Your AWS credentials do not allow this \(creating the instance\): UnauthorizedOperation, You are not authorized to perform this operation\.$/,
     ],
     [
-      'a quota',
+      'an exceeded quota',
       refusalFault(
         'VcpuLimitExceeded',
         'You have requested more vCPU capacity than your current vCPU limit of 0 allows.',
@@ -349,38 +349,38 @@ describe('when the instance itself is refused', () => {
       /^Your AWS account has reached its quota \(creating the instance\): VcpuLimitExceeded, You have requested more vCPU/,
     ],
     [
-      'a quota of spot instances',
+      'an exceeded quota of spot instances',
       refusalFault('MaxSpotInstanceCountExceeded', 'Max spot instance count exceeded'),
       'QUOTA',
       /MaxSpotInstanceCountExceeded, Max spot/,
     ],
     [
-      'a type that the zone lacks',
+      'an instance type that the zone lacks',
       refusalFault('Unsupported', 'Your requested instance type (t3.small) is not supported in your requested zone.'),
       'CAPACITY',
       /^EC2 has no capacity for this instance at the moment \(creating the instance\): Unsupported, Your requested/,
     ],
     [
-      'a key pair that is gone',
+      'a key pair that no longer exists',
       refusalFault('InvalidKeyPair.NotFound', "The key pair 'laptop' does not exist"),
       'PROVIDER_REFUSED',
       /^EC2 refused \(creating the instance\): InvalidKeyPair\.NotFound, The key pair 'laptop' does not exist$/,
     ],
   ];
 
-  test.each(REFUSED)('%s: is told once, and not tried again', async (_, fault, code, says) => {
+  test.each(REFUSED)('reports %s without a retry', async (_, fault, code, message) => {
     cloud.onArrival = faultOn('RunInstances', fault);
     const call = recordingCall(folder.path);
-    expect(await getCreateError([], call)).toMatchObject({ code, message: expect.stringMatching(says) });
+    expect(await getCreateError([], call)).toMatchObject({ code, message: expect.stringMatching(message) });
     expect(countCalls('RunInstances')).toBe(1);
     expect(call.notes).toEqual([]);
     expect(mutatingCalls()).toEqual(['CreateSecurityGroup', 'AuthorizeSecurityGroupIngress', 'RunInstances']);
     expectNoCost();
-    // Nothing can show up late: `rm` need not wait for it.
+    // No instance can appear later, so `rm` does not wait for one.
     expect(call.recordedRequests.at(-1)).toBe('security group');
   });
 
-  test('the words that only AWS can decode are not in the sentence', async () => {
+  test('keeps the encoded authorization message out of the error message', async () => {
     cloud.onArrival = faultOn('RunInstances', REFUSED[0]?.[1] ?? refusalFault('', ''));
     const error = await getCreateError([]);
     expect(error.message).not.toContain('4qYd1234');
@@ -388,7 +388,7 @@ describe('when the instance itself is refused', () => {
   });
 
   test.each([500, 400])(
-    'no room (HTTP %i): is waited for a while, told, and then said',
+    'retries for a while without capacity (HTTP %i), then reports it',
     async (status) => {
       cloud.onArrival = faultOn(
         'RunInstances',
@@ -409,28 +409,32 @@ describe('when the instance itself is refused', () => {
     60_000,
   );
 
-  test('the time of what was asked for is that of the last try', async () => {
+  test('records a request before each try', async () => {
     const call = recordingCall(folder.path);
-    const askedBefore: number[] = [];
-    const full = faultOn('RunInstances', refusalFault('InsufficientInstanceCapacity', 'Not enough.', 400), 2);
+    const requestsBeforeCall: number[] = [];
+    const injectNoCapacity = faultOn(
+      'RunInstances',
+      refusalFault('InsufficientInstanceCapacity', 'Not enough.', 400),
+      2,
+    );
     cloud.onArrival = (arrived) => {
       if (arrived.operation === 'RunInstances')
-        askedBefore.push(call.recordedRequests.filter((what) => what === 'instance').length);
-      return full(arrived);
+        requestsBeforeCall.push(call.recordedRequests.filter((what) => what === 'instance').length);
+      return injectNoCapacity(arrived);
     };
     await createTarget(newTarget(parseEc2Options([])), call);
-    expect(askedBefore).toEqual([1, 2, 3]);
+    expect(requestsBeforeCall).toEqual([1, 2, 3]);
   });
 
-  test('room that comes free is taken', async () => {
+  test('succeeds on retry when capacity returns', async () => {
     cloud.onArrival = faultOn('RunInstances', refusalFault('InsufficientInstanceCapacity', 'Not enough.', 400), 2);
     await createTarget(newTarget(parseEc2Options([])), recordingCall(folder.path));
     expect(liveInstances()).toHaveLength(1);
   });
 });
 
-describe('what passes by itself', () => {
-  test('being asked too often is told once and waited out', async () => {
+describe('a temporary failure', () => {
+  test('from throttling is reported once and retried', async () => {
     cloud.onArrival = ({ n }) =>
       n % 3 === 0 ? refusalFault('RequestLimitExceeded', 'Request limit exceeded.', 503) : undefined;
     const call = recordingCall(folder.path);
@@ -440,7 +444,7 @@ describe('what passes by itself', () => {
     expect(call.notes.length, call.notes.join('\n')).toBeLessThanOrEqual(2);
   });
 
-  test('and for ever, is given up with a sentence', async () => {
+  test('from throttling is reported as an error when it does not end', async () => {
     cloud.onArrival = () => refusalFault('RequestLimitExceeded', 'Request limit exceeded.', 503);
     expect(await getCreateError(['--ec2-retries', '3'])).toMatchObject({
       code: 'PROVIDER_REFUSED',
@@ -452,7 +456,7 @@ describe('what passes by itself', () => {
     expect(mutatingCalls()).toEqual([]);
   });
 
-  test('a failure of EC2 is told once and tried again', async () => {
+  test('inside EC2 is reported once and retried', async () => {
     cloud.onArrival = faultOn('RunInstances', refusalFault('InternalError', 'An internal error has occurred', 500), 2);
     const call = recordingCall(folder.path);
     await createTarget(newTarget(parseEc2Options([])), call);
@@ -460,28 +464,28 @@ describe('what passes by itself', () => {
     expect(call.notes).toEqual(['EC2 RunInstances: InternalError; trying again']);
   });
 
-  test('a try that is the only one is not said to be followed by another', async () => {
+  test('is not reported as retried when retries are off', async () => {
     cloud.onArrival = faultOn('DescribeVpcs', refusalFault('Unavailable', 'Not now.', 503));
     const call = recordingCall(folder.path);
     await getCreateError(['--ec2-retries', '-1'], call);
     expect(call.notes).toEqual([]);
   });
 
-  test.each(['lose', 'drop'] as const)('an answer that is lost (%s) makes no second instance', async (kind) => {
+  test.each(['lose', 'drop'] as const)('that loses the response (%s) creates no second instance', async (kind) => {
     cloud.onArrival = faultOn('RunInstances', { kind }, 2);
     await createTarget(newTarget(parseEc2Options([])), recordingCall(folder.path));
     expect(countCalls('RunInstances')).toBe(3);
     expect(liveInstances()).toHaveLength(1);
   });
 
-  test('nor does a security group whose answer is lost', async () => {
+  test('that loses the response creates no second security group', async () => {
     cloud.onArrival = faultOn('CreateSecurityGroup', { kind: 'lose' }, 1);
     await createTarget(newTarget(parseEc2Options([])), recordingCall(folder.path));
     expect(cloud.groups).toHaveLength(1);
     expect(liveInstances()).toHaveLength(1);
   });
 
-  test('what EC2 shows late is waited for: the group by its rules and the instance, the instances by their names', async () => {
+  test('that hides a new group or new instances for a moment is waited out', async () => {
     cloud.lateness = 1200;
     const call = recordingCall(folder.path);
     const batch = (index: number) => ({ id: '5a1f9a52-6f0a-4c8c-9d8e-0f6f3f1b2c3d', index, size: 2 });
@@ -494,7 +498,7 @@ describe('what passes by itself', () => {
     expect(call.notes.join()).not.toContain('could not be named');
   });
 
-  test('names that were not given before a batch was killed are given by the next try', async () => {
+  test('of naming instances is fixed by the next createMany', async () => {
     const call = recordingCall(folder.path);
     const options = (await ec2.cloud.resolveOptions(newTarget(parseEc2Options([])), call)) ?? parseEc2Options([]);
     const batch = (index: number) => ({ id: '7c1f9a52-6f0a-4c8c-9d8e-0f6f3f1b2c3d', index, size: 2 });
@@ -508,10 +512,10 @@ describe('what passes by itself', () => {
     expect(countCalls('RunInstances')).toBe(1);
   });
 
-  test('twelve machines by one call are looked for at once, and Node warns of nothing', async () => {
+  test('does not cause a Node warning when one call creates twelve machines', async () => {
     const warnings: string[] = [];
-    const hear = (warning: Error): void => void warnings.push(warning.name);
-    process.on('warning', hear);
+    const recordWarning = (warning: Error): void => void warnings.push(warning.name);
+    process.on('warning', recordWarning);
     const call = recordingCall(folder.path);
     const options = (await ec2.cloud.resolveOptions(newTarget(parseEc2Options([])), call)) ?? parseEc2Options([]);
     const batch = (index: number) => ({ id: '1e1f9a52-6f0a-4c8c-9d8e-0f6f3f1b2c3d', index, size: 12 });
@@ -522,12 +526,12 @@ describe('what passes by itself', () => {
       call,
     );
     await sleep(0);
-    process.off('warning', hear);
+    process.off('warning', recordWarning);
     expect(liveInstances()).toHaveLength(12);
     expect(warnings).toEqual([]);
   });
 
-  test('an endpoint that takes a request and never answers is left after a while', async () => {
+  test('of an endpoint that never responds ends in a timeout', async () => {
     await using silent = await startSilentServer();
     vi.stubEnv('AWS_ENDPOINT_URL_EC2', silent.url);
     const start = performance.now();
@@ -538,7 +542,7 @@ describe('what passes by itself', () => {
     expect(performance.now() - start).toBeLessThan(25_000);
   }, 60_000);
 
-  test('an answer that is not of EC2 is named as such', async () => {
+  test('from a server other than EC2 says so', async () => {
     await using proxy = await startAnsweringServer(502, '<html><body>Bad gateway</title>');
     vi.stubEnv('AWS_ENDPOINT_URL_EC2', proxy.url);
     expect(await getCreateError(['--ec2-retries', '-1'])).toMatchObject({
@@ -546,7 +550,7 @@ describe('what passes by itself', () => {
     });
   });
 
-  test('Ctrl-C ends the wait at once', async () => {
+  test('stops being retried at once on Ctrl-C', async () => {
     await using silent = await startSilentServer();
     vi.stubEnv('AWS_ENDPOINT_URL_EC2', silent.url);
     const stop = new AbortController();
@@ -557,47 +561,47 @@ describe('what passes by itself', () => {
   });
 });
 
-describe('one of a batch whose bulk call was killed', () => {
-  const askedAgo = (seconds: number, what = 'instances') => ({
+describe('create of one machine after its bulk call was killed', () => {
+  const requestedAgo = (seconds: number, what = 'instances') => ({
     what,
     at: new Date(Date.now() - seconds * 1000).toISOString(),
   });
 
-  test('is waited for before another one is made for it alone', async () => {
+  test('waits for the instance of the bulk call before it creates another one', async () => {
     const call = recordingCall(folder.path);
-    const [one] = await createPair(call);
+    const [first] = await createPair(call);
     cloud.lateness = Date.now() - (cloud.instances[0]?.made ?? 0) + 1500;
-    await ec2.machines.create({ ...one, lastRequest: askedAgo(1) }, BOOT, call);
+    await ec2.machines.create({ ...first, lastRequest: requestedAgo(1) }, BOOT, call);
     expect(countCalls('RunInstances')).toBe(1);
     expect(countCalls('CreateSecurityGroup')).toBe(1);
     expect(call.notes.join()).toMatch(/late to show the requested instances; .+ for up to 5\d s/);
   });
 
   test.each([
-    ['long ago', askedAgo(61)],
-    ['for no more than a group', askedAgo(1, 'security group')],
-  ])('is made at once where EC2 was asked %s', async (_, lastRequest) => {
+    ['long ago', requestedAgo(61)],
+    ['only for a security group', requestedAgo(1, 'security group')],
+  ])('creates an instance at once when the request was %s', async (_, lastRequest) => {
     const call = recordingCall(folder.path);
-    const [one, two] = await createPair(call);
-    await removeInstance(one, call);
-    await removeInstance(two, call);
+    const [first, second] = await createPair(call);
+    await removeInstance(first, call);
+    await removeInstance(second, call);
     cloud.instances.splice(0);
-    await ec2.machines.create({ ...one, lastRequest }, BOOT, call);
+    await ec2.machines.create({ ...first, lastRequest }, BOOT, call);
     expect(countCalls('RunInstances')).toBe(2);
     expect(call.notes).toEqual([]);
   });
 
-  test('is made anew once EC2 shows that it has ended what the bulk call made', async () => {
+  test('creates another instance when EC2 shows that the first one has ended', async () => {
     const call = recordingCall(folder.path);
-    const [one] = await createPair(call);
-    await removeInstance(one, call);
-    await ec2.machines.create({ ...one, lastRequest: askedAgo(1) }, BOOT, call);
+    const [first] = await createPair(call);
+    await removeInstance(first, call);
+    await ec2.machines.create({ ...first, lastRequest: requestedAgo(1) }, BOOT, call);
     expect(countCalls('RunInstances')).toBe(2);
   });
 });
 
-describe('an instance that EC2 ends by itself', () => {
-  test("is told with EC2's reason, and the next try makes another one", async () => {
+describe('an instance that EC2 terminates', () => {
+  test("is reported with EC2's reason, and the next create creates another one", async () => {
     cloud.launchFailure = {
       code: 'Client.VolumeLimitExceeded',
       message: 'Client.VolumeLimitExceeded: Volume limit exceeded',
@@ -618,7 +622,7 @@ describe('an instance that EC2 ends by itself', () => {
     expect(liveInstances()).toHaveLength(1);
   });
 
-  test("by the user's will is simply gone", async () => {
+  test("at the user's request is missing, without an error", async () => {
     const call = recordingCall(folder.path);
     const target = await createTarget(newTarget(parseEc2Options([])), call);
     await waitUntil(async () => (await ec2.machines.inspect(target, call)).state === 'running');
@@ -628,17 +632,19 @@ describe('an instance that EC2 ends by itself', () => {
   });
 });
 
-describe('where the network differs from the usual', () => {
-  const runs = (): Readonly<Record<string, unknown>> =>
+describe('the network of an instance', () => {
+  const runInstancesParams = (): Readonly<Record<string, unknown>> =>
     cloud.calls.findLast(({ operation }) => operation === 'RunInstances')?.params ?? {};
 
-  test('default subnets that give no public address are told to give one', async () => {
+  test('requests a public address when default subnets do not assign one', async () => {
     cloud.assignsPublicAddresses = false;
     await createTarget(newTarget(parseEc2Options([])), recordingCall(folder.path));
-    expect(runs().NetworkInterface).toMatchObject([{ SubnetId: 'subnet-a', AssociatePublicIpAddress: 'true' }]);
+    expect(runInstancesParams().NetworkInterface).toMatchObject([
+      { SubnetId: 'subnet-a', AssociatePublicIpAddress: 'true' },
+    ]);
   });
 
-  test("a VPC of one's own is enough, and one of its subnets with IPv4 is taken", async () => {
+  test('is in a subnet with IPv4 of the VPC that the user names', async () => {
     cloud.hasDefaultVpc = false;
     const { options } = await createTarget(
       newTarget(parseEc2Options(['--ec2-vpc', OWN_VPC])),
@@ -647,14 +653,14 @@ describe('where the network differs from the usual', () => {
     expect(options).toMatchObject({ vpc: OWN_VPC, subnet: OWN_SUBNET, account: ACCOUNT });
   });
 
-  test('the default VPC in a zone is left to EC2, which knows where there is room', async () => {
+  test('is left to EC2 for a zone of the default VPC, since EC2 knows where capacity is', async () => {
     await createTarget(newTarget(parseEc2Options(['--ec2-zone', 'c'])), recordingCall(folder.path));
-    expect(runs()).toMatchObject({ Placement: { AvailabilityZone: 'eu-central-1c' } });
-    expect(runs().NetworkInterface).toBeUndefined();
+    expect(runInstancesParams()).toMatchObject({ Placement: { AvailabilityZone: 'eu-central-1c' } });
+    expect(runInstancesParams().NetworkInterface).toBeUndefined();
   });
 });
 
-test('a server without account numbers is no reason to stop', async () => {
+test('create works with a server that reports no account', async () => {
   cloud.account = '';
   const call = recordingCall(folder.path);
   const target = await createTarget(newTarget(parseEc2Options([])), call);
@@ -664,7 +670,7 @@ test('a server without account numbers is no reason to stop', async () => {
 });
 
 describe('with credentials of another account', () => {
-  test('rm says so and touches nothing', async () => {
+  test('remove reports the account and changes nothing', async () => {
     const call = recordingCall(folder.path);
     const target = await createTarget(newTarget(parseEc2Options([])), call);
     const before = mutatingCalls();
@@ -679,25 +685,27 @@ describe('with credentials of another account', () => {
   });
 
   test.each(['inspect', 'start', 'stop', 'create'] as const)(
-    '%s says so, and not that the machine is gone',
-    async (what) => {
+    '%s reports the account, and not that the machine is missing',
+    async (action) => {
       const call = recordingCall(folder.path);
       const target = await createTarget(newTarget(parseEc2Options([])), call);
       const before = mutatingCalls();
-      const asked = countCalls('DescribeSecurityGroups');
+      const callsBefore = countCalls('DescribeSecurityGroups');
       await ec2.machines.inspect(target, call);
       await ec2.machines.create(target, BOOT, call);
-      expect(countCalls('DescribeSecurityGroups'), 'calls about the account of what is there').toBe(asked);
+      expect(countCalls('DescribeSecurityGroups'), 'calls to look up the account of an existing instance').toBe(
+        callsBefore,
+      );
       for (const [name, value] of Object.entries(cloud.otherEnv)) vi.stubEnv(name, value);
-      // The other account shows nothing of this one's.
+      // The other account does not see this instance.
       cloud.instances.splice(0);
-      const doing = {
+      const actions = {
         inspect: async () => ec2.machines.inspect(target, call),
         start: async () => ec2.power?.start(target, call),
         stop: async () => ec2.power?.stop(target, { seconds: 1 }, call),
         create: async () => ec2.machines.create(target, BOOT, call),
       };
-      expect(await catchRejection(doing[what]())).toMatchObject({
+      expect(await catchRejection(actions[action]())).toMatchObject({
         code: 'CREDENTIALS',
         message: `Your AWS credentials belong to the account ${OTHER_ACCOUNT}, and this machine is in ${ACCOUNT}`,
       });
@@ -705,17 +713,17 @@ describe('with credentials of another account', () => {
     },
   );
 
-  test('whose account it is is asked once, however long an instance is waited for', async () => {
+  test('inspect looks up the account once, however often it is called', async () => {
     const call = recordingCall(folder.path);
     const target = await createTarget(newTarget(parseEc2Options([])), call);
     cloud.lateness = 60_000;
-    const asked = countCalls('DescribeSecurityGroups');
+    const callsBefore = countCalls('DescribeSecurityGroups');
     for (let times = 0; times < 3; times += 1)
       expect(await ec2.machines.inspect(target, call)).toEqual({ state: 'missing' });
-    expect(countCalls('DescribeSecurityGroups')).toBe(asked);
+    expect(countCalls('DescribeSecurityGroups')).toBe(callsBefore);
   });
 
-  test('rm of a machine whose VPC is gone ends quietly', async () => {
+  test('remove succeeds when the VPC no longer exists', async () => {
     const call = recordingCall(folder.path);
     const target = await createTarget(newTarget(parseEc2Options(['--ec2-vpc', OWN_VPC])), call);
     await removeInstance(target, call);
@@ -724,8 +732,8 @@ describe('with credentials of another account', () => {
   });
 });
 
-describe('disks', () => {
-  test('that the user wants kept by the image go with the machine all the same', async () => {
+describe('removing a machine', () => {
+  test('deletes disks that the image would keep', async () => {
     const call = recordingCall(folder.path);
     const target = await createTarget(newTarget(parseEc2Options([])), call);
     const [volume] = cloud.volumes;
@@ -736,46 +744,47 @@ describe('disks', () => {
     expect(cloud.listAlive()).toEqual([]);
   });
 
-  test('of machines of the same batch that go on stay with them', async () => {
+  test('keeps the disks of other machines of its batch', async () => {
     const call = recordingCall(folder.path);
-    const [one, two] = await createPair(call);
-    await removeInstance(one, call);
+    const [first, second] = await createPair(call);
+    await removeInstance(first, call);
     expect(cloud.listAlive().map(({ kind }) => kind)).toEqual(['instance', 'disk', 'network interface', 'firewall']);
-    await removeInstance(two, call);
+    await removeInstance(second, call);
     expect(cloud.listAlive()).toEqual([]);
   });
 
-  test('and interfaces that hang on none of them stay too, but for those that this one had', async () => {
+  test('deletes its own detached disks and interfaces, and keeps those of the batch', async () => {
     const call = recordingCall(folder.path);
-    const [one, two] = await createPair(call);
+    const [first, second] = await createPair(call);
     const [disk, nic] = [cloud.volumes[0], cloud.nics[0]];
-    if (!disk || !nic) throw new Error('a batch of two');
-    const loose = { instance: undefined, deleteOnTermination: false };
-    cloud.volumes.push({ ...disk, id: 'vol-own', deleteOnTermination: false }, { ...disk, id: 'vol-loose', ...loose });
-    cloud.nics.push({ ...nic, id: 'eni-own', deleteOnTermination: false }, { ...nic, id: 'eni-loose', ...loose });
-    cloud.volumes.push({ ...disk, id: 'vol-marked', ...loose, tags: { ...disk.tags, 'slipway-id': one.id } });
-    await removeInstance(one, call);
-    const kept = cloud.listAlive().map(({ id }) => id);
-    expect(kept).toEqual(expect.arrayContaining(['vol-loose', 'eni-loose']));
-    for (const gone of ['vol-own', 'eni-own', 'vol-marked']) expect(kept).not.toContain(gone);
-    await removeInstance(two, call);
+    if (!disk || !nic) throw new Error('the batch has no disk or interface');
+    const detached = { instance: undefined, deleteOnTermination: false };
+    cloud.volumes.push(
+      { ...disk, id: 'vol-own', deleteOnTermination: false },
+      { ...disk, id: 'vol-loose', ...detached },
+    );
+    cloud.nics.push({ ...nic, id: 'eni-own', deleteOnTermination: false }, { ...nic, id: 'eni-loose', ...detached });
+    cloud.volumes.push({ ...disk, id: 'vol-marked', ...detached, tags: { ...disk.tags, 'slipway-id': first.id } });
+    await removeInstance(first, call);
+    const remainingIds = cloud.listAlive().map(({ id }) => id);
+    expect(remainingIds).toEqual(expect.arrayContaining(['vol-loose', 'eni-loose']));
+    for (const deleted of ['vol-own', 'eni-own', 'vol-marked']) expect(remainingIds).not.toContain(deleted);
+    await removeInstance(second, call);
     expect(cloud.listAlive()).toEqual([]);
   });
-});
 
-describe('spot requests', () => {
-  test('of machines of the same batch that go on are not cancelled', async () => {
+  test('keeps the spot requests of other machines of its batch', async () => {
     const call = recordingCall(folder.path);
-    const [one, two] = await createPair(call, ['--ec2-spot']);
-    await removeInstance(one, call);
+    const [first, second] = await createPair(call, ['--ec2-spot']);
+    await removeInstance(first, call);
     expect(cloud.listAlive().map(({ kind }) => kind)).toContain('spot request');
-    await removeInstance(two, call);
+    await removeInstance(second, call);
     expect(cloud.listAlive()).toEqual([]);
   });
 });
 
 describe('gc', () => {
-  test('tells which regions are closed to the account, and lists the others', async () => {
+  test('reports regions that the account cannot use, and lists the others', async () => {
     const call = recordingCall(folder.path);
     await createTarget(newTarget(parseEc2Options([])), call);
     cloud.forbiddenRegions.add('us-east-1');
@@ -792,7 +801,7 @@ describe('gc', () => {
     ).toBe('CREDENTIALS');
   });
 
-  test('passes over an instance that is gone by now', async () => {
+  test('skips an instance that no longer exists', async () => {
     const call = recordingCall(folder.path);
     await createTarget(newTarget(parseEc2Options([])), call);
     const found = (await ec2.cloud.listResources({ options: parseEc2Options([]), home: undefined }, call)) ?? [];
@@ -811,17 +820,17 @@ function liveInstances(): readonly Resource[] {
   return cloud.listAlive().filter(({ kind }) => kind === 'instance');
 }
 
-/** What is there costs nothing. */
+/** Expects that only resources without a cost exist. */
 function expectNoCost(): void {
   expect(new Set(cloud.listAlive().map(({ kind }) => kind))).toEqual(new Set(['firewall']));
 }
 
-async function waitUntil(there: () => boolean | Promise<boolean>): Promise<void> {
+async function waitUntil(isDone: () => boolean | Promise<boolean>): Promise<void> {
   for (let tries = 0; tries < 200; tries += 1) {
-    if (await there()) return;
+    if (await isDone()) return;
     await sleep(20);
   }
-  throw new Error('it did not come to that');
+  throw new Error('the condition did not become true');
 }
 
 type RunningServer = AsyncDisposable & { readonly url: string };
@@ -838,7 +847,7 @@ async function startServer(server: Server): Promise<RunningServer> {
   };
 }
 
-/** Takes requests and keeps them. */
+/** Starts a server that accepts requests and never responds. */
 async function startSilentServer(): Promise<RunningServer> {
   return await startServer(createServer(() => {}));
 }

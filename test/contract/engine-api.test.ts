@@ -10,16 +10,27 @@ import { catchRejection } from '../fakes/catch-error.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 const versionBody = { Version: '28.2.2', ApiVersion: '1.50', Os: 'linux', Arch: 'amd64' };
-const answerVersion: RequestListener = (request, response) =>
+const respondWithVersion: RequestListener = (request, response) =>
   request.url === '/version' ? response.end(JSON.stringify(versionBody)) : response.writeHead(404).end();
 const validCertificates = await renewCertificates({}, { name: 'web', names: ['127.0.0.1'], now: new Date() });
 const strangerCertificates = await renewCertificates({}, { name: 'web', names: ['127.0.0.1'], now: new Date() });
 const otherAddressCertificates = await renewCertificates({}, { name: 'web', names: ['192.0.2.1'], now: new Date() });
 const callOptions = { signal: new AbortController().signal, seconds: 10 };
 
-async function startEngine(of: Certificates, more: ServerOptions = {}, listener: RequestListener = answerVersion) {
+async function startEngine(
+  certificates: Certificates,
+  more: ServerOptions = {},
+  listener: RequestListener = respondWithVersion,
+) {
   const server = createTlsServer(
-    { ca: of.ca, cert: of.server.cert, key: of.server.key, requestCert: true, rejectUnauthorized: true, ...more },
+    {
+      ca: certificates.ca,
+      cert: certificates.server.cert,
+      key: certificates.server.key,
+      requestCert: true,
+      rejectUnauthorized: true,
+      ...more,
+    },
     listener,
   );
   return startServer(server);
@@ -57,8 +68,8 @@ describe('verifyEngine', () => {
     }
   });
 
-  test("fails at once for another CA's certificate, or another address: waiting fixes neither", async () => {
-    for (const [other, why] of [
+  test("fails at once for another CA's certificate or another address, since waiting fixes neither", async () => {
+    for (const [other, message] of [
       [strangerCertificates, /certificate/],
       [otherAddressCertificates, /192\.0\.2\.1/],
     ] as const) {
@@ -69,7 +80,7 @@ describe('verifyEngine', () => {
         verifyEngine(web.endpoint, { ...clientCertificatesOf(validCertificates), ca }, { ...callOptions, seconds: 60 }),
       );
       expect(error?.code).toBe('ENGINE_UNREACHABLE');
-      expect(error?.message).toMatch(why);
+      expect(error?.message).toMatch(message);
       expect(performance.now() - started).toBeLessThan(20_000);
     }
   });
@@ -87,13 +98,13 @@ describe('verifyEngine', () => {
         requestCert: true,
         rejectUnauthorized: true,
       },
-      answerVersion,
+      respondWithVersion,
     );
     await using _web = await startServer(server, Number(endpoint.url.split(':').at(-1)));
     expect(await work).toEqual(versionBody);
   });
 
-  test('says after the timeout that no engine is there', async () => {
+  test('reports after the timeout that nothing listens', async () => {
     const server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
@@ -110,7 +121,7 @@ describe('verifyEngine', () => {
     });
   });
 
-  test('gives up in time on an engine that never answers', async () => {
+  test('times out on an engine that never answers', async () => {
     await using web = await startEngine(validCertificates, {}, () => {});
     const error = await catchRejection(
       verifyEngine(web.endpoint, clientCertificatesOf(validCertificates), { ...callOptions, seconds: 0.3 }),
@@ -118,7 +129,7 @@ describe('verifyEngine', () => {
     expect(error?.message).toContain('no answer');
   });
 
-  test('quotes the error that an engine answers with', async () => {
+  test('quotes the error of the engine', async () => {
     await using web = await startEngine(validCertificates, {}, (_request, response) =>
       response.writeHead(500).end('boom'),
     );
@@ -128,7 +139,7 @@ describe('verifyEngine', () => {
     expect(error?.message).toContain('it answered 500 boom');
   });
 
-  test('stops asking once the user cancels', async () => {
+  test('stops when the user cancels', async () => {
     const stop = new AbortController();
     await using web = await startEngine(validCertificates, {}, () => stop.abort());
     const work = verifyEngine(web.endpoint, clientCertificatesOf(validCertificates), {
@@ -141,7 +152,7 @@ describe('verifyEngine', () => {
   test('asks an engine on a Unix socket without TLS', async () => {
     await using folder = await createTemporaryFolder();
     const path = join(folder.path, 'docker.sock');
-    await using _web = await startServer(createHttpServer(answerVersion), path);
+    await using _web = await startServer(createHttpServer(respondWithVersion), path);
     const endpoint = { url: `unix://${path}`, tls: false };
     expect(await verifyEngine(endpoint, undefined, callOptions)).toEqual(versionBody);
     const gone = { url: `unix://${path}.gone`, tls: false };
@@ -151,7 +162,7 @@ describe('verifyEngine', () => {
   });
 
   test('asks an engine without TLS over plain HTTP', async () => {
-    await using web = await startServer(createHttpServer(answerVersion));
+    await using web = await startServer(createHttpServer(respondWithVersion));
     expect(await fetchEngineVersion({ ...web.endpoint, tls: false }, undefined, callOptions)).toEqual(versionBody);
   });
 });

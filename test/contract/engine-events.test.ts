@@ -12,23 +12,23 @@ import { worldIn } from '../fakes/test-world.ts';
 
 type EventsHandler = (request: URL, response: ServerResponse, count: number) => void;
 
-/** An engine that answers /events as it is told, and /_ping until it is dumb. */
-async function startEngine(answer: EventsHandler, port = 0) {
-  const state = { dumb: false, asked: [] as URL[] };
+/** Starts an engine that answers /events with `respond`, and answers /_ping until it is unresponsive. */
+async function startEngine(respond: EventsHandler, port = 0) {
+  const state = { unresponsive: false, requests: [] as URL[] };
   const server = createServer((request: IncomingMessage, response) => {
     const url = new URL(request.url ?? '', 'http://engine');
-    if (url.pathname === '/_ping') return state.dumb ? undefined : response.end('OK');
-    state.asked.push(url);
+    if (url.pathname === '/_ping') return state.unresponsive ? undefined : response.end('OK');
+    state.requests.push(url);
     response.flushHeaders();
-    return answer(url, response, state.asked.length);
+    return respond(url, response, state.requests.length);
   });
   await once(server.listen(port, '127.0.0.1'), 'listening');
-  const { port: taken } = server.address() as AddressInfo;
+  const { port: boundPort } = server.address() as AddressInfo;
   return {
     state,
     server,
-    port: taken,
-    endpoint: { url: `tcp://127.0.0.1:${taken}`, tls: false },
+    port: boundPort,
+    endpoint: { url: `tcp://127.0.0.1:${boundPort}`, tls: false },
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
@@ -42,13 +42,13 @@ const BASE_TIME = 1_700_000_000_123_456_789n;
 const noFilters = { filters: {} };
 const callOptions = { signal: new AbortController().signal, seconds: 5 };
 
-/** What is heard of a machine at this address, until so many events came or it ended by itself. */
+/** Follows the events of a machine at this address until `count` events arrived or the engine ended the stream. */
 async function listenUntil(url: string, count: number, query: { until?: string; since?: string } = {}) {
   await using folder = await createTemporaryFolder();
   const stop = new AbortController();
   const world = worldIn(folder.path, {
     connect: async () => {
-      throw new Error('nobody is met');
+      throw new Error('no SSH connection is expected');
     },
     signal: stop.signal,
   });
@@ -57,23 +57,23 @@ async function listenUntil(url: string, count: number, query: { until?: string; 
     readyMachine('web', { spec: specNamed('web', { driver: 'none', options }), endpoint: { url, tls: false } }),
   );
   const names: string[] = [];
-  const said: string[] = [];
+  const notices: string[] = [];
   const onEvent = async (machine: string, { text }: { readonly text: string }): Promise<void> => {
     names.push(`${machine}: ${(JSON.parse(text) as { Actor: { ID: string } }).Actor.ID}`);
     if (names.length === count) stop.abort();
   };
-  const left: FollowEndReason = await followEvents(
+  const reason: FollowEndReason = await followEvents(
     'web',
-    { query: { ...noFilters, ...query }, onEvent, onNotice: (line) => said.push(line) },
+    { query: { ...noFilters, ...query }, onEvent, onNotice: (line) => notices.push(line) },
     world,
   );
-  return { names, said, left };
+  return { names, notices, reason };
 }
 
 describe('openEventStream', () => {
   test('sends the query and ends with the engine', async () => {
     await using docker = await startEngine((_url, response) => {
-      // Two in one piece, and one in two.
+      // Two events in one chunk, and one event in two chunks.
       response.write(
         eventLine(BASE_TIME, 'a') + eventLine(BASE_TIME + 1n, 'b') + eventLine(BASE_TIME + 2n, 'c').slice(0, 20),
       );
@@ -84,7 +84,7 @@ describe('openEventStream', () => {
     const found: bigint[] = [];
     for await (const { nanoseconds } of events) found.push(nanoseconds);
     expect(found).toEqual([BASE_TIME, BASE_TIME + 1n, BASE_TIME + 2n]);
-    expect(Object.fromEntries(docker.state.asked[0]?.searchParams ?? [])).toEqual({
+    expect(Object.fromEntries(docker.state.requests[0]?.searchParams ?? [])).toEqual({
       since: '1.5',
       until: '2',
       filters: '{"type":["container"],"label":["a=b","c"]}',
@@ -108,25 +108,25 @@ describe('openEventStream', () => {
       (error: unknown) => String(error),
     );
     expect(await Promise.race([end, sleep(700, 'lasts')])).toBe('lasts');
-    docker.state.dumb = true;
+    docker.state.unresponsive = true;
     expect(await end).toContain('no answer within 0.3 s');
   });
 
-  test('reads no faster than the caller takes events', async () => {
+  test('reads no faster than the caller consumes events', async () => {
     const line = eventLine(BASE_TIME, 'x'.repeat(10_000));
     let written = 0;
     await using docker = await startEngine((_url, response) => {
-      const more = (): void => {
+      const writeMore = (): void => {
         while (response.write(line)) written += line.length;
-        response.once('drain', more);
+        response.once('drain', writeMore);
       };
-      more();
+      writeMore();
     });
     const { events } = await openEventStream(docker.endpoint, undefined, noFilters, callOptions);
     const iterator = events[Symbol.asyncIterator]();
     await iterator.next();
     let before = -1;
-    // Until all that is between us is full.
+    // Waits until all buffers in between are full.
     while (before !== written) {
       before = written;
       await sleep(200);
@@ -154,7 +154,7 @@ describe('openEventStream', () => {
 });
 
 describe("following a machine's events", () => {
-  test('continues after the last event when the connection is lost: none twice, none missed', async () => {
+  test('continues after the last event when the connection is lost, without duplicates or gaps', async () => {
     const history = [
       eventLine(BASE_TIME, 'a'),
       eventLine(BASE_TIME, 'b'),
@@ -168,26 +168,26 @@ describe("following a machine's events", () => {
         setTimeout(() => response.destroy(), 50);
         return;
       }
-      // As an engine does: from the instant on, with the instant itself.
+      // Like an engine: `since` includes events of that instant.
       for (const line of history) response.write(line);
     });
-    const { names, said, left } = await listenUntil(docker.endpoint.url, 4);
+    const { names, notices, reason } = await listenUntil(docker.endpoint.url, 4);
     expect(names).toEqual(['web: a', 'web: b', 'web: c', 'web: d']);
-    expect(docker.state.asked.map((url) => url.searchParams.get('since'))).toEqual([null, '1700000000.123456789']);
-    expect(said).toEqual([
+    expect(docker.state.requests.map((url) => url.searchParams.get('since'))).toEqual([null, '1700000000.123456789']);
+    expect(notices).toEqual([
       expect.stringMatching(/^The engine of machine "web" can't be reached: .*\. Trying again$/),
       'Machine "web" answers again',
     ]);
-    expect(left).toBe('stopped');
+    expect(reason).toBe('stopped');
   });
 
-  test('requests events since it began where it has received none', async () => {
+  test('requests events since its start when it has received none', async () => {
     await using docker = await startEngine((_url, response, count) => {
       if (count === 1) setTimeout(() => response.destroy(), 50);
       else response.write(eventLine(BASE_TIME, 'a'));
     });
     await listenUntil(docker.endpoint.url, 1);
-    const [first, second] = docker.state.asked.map((url) => url.searchParams.get('since'));
+    const [first, second] = docker.state.requests.map((url) => url.searchParams.get('since'));
     expect(first).toBeNull();
     expect(Math.abs(Number(second) - Date.now() / 1000)).toBeLessThan(60);
   });
@@ -199,9 +199,9 @@ describe("following a machine's events", () => {
     const work = listenUntil(endpoint.url, 1);
     await sleep(2500);
     await using _docker = await startEngine((_url, response) => response.write(eventLine(BASE_TIME, 'late')), port);
-    const { names, said } = await work;
+    const { names, notices } = await work;
     expect(names).toEqual(['web: late']);
-    expect(said).toEqual([
+    expect(notices).toEqual([
       'The engine of machine "web" can\'t be reached: nothing listens there. Trying again',
       'Machine "web" answers again',
     ]);
@@ -219,12 +219,12 @@ describe("following a machine's events", () => {
     const past = String(Date.now() / 1000 - 60);
     expect(await listenUntil(docker.endpoint.url, 9, { until: past })).toEqual({
       names: ['web: a'],
-      said: [],
-      left: 'finished',
+      notices: [],
+      reason: 'finished',
     });
     const future = String(Date.now() / 1000 + 3600);
     const stopped = listenUntil(docker.endpoint.url, 1, { until: future });
-    expect((await stopped).left).toBe('stopped');
+    expect((await stopped).reason).toBe('stopped');
     await using restarted = await startEngine((_url, response, count) =>
       count === 1 ? response.end() : response.write(eventLine(BASE_TIME, 'b')),
     );
@@ -233,8 +233,8 @@ describe("following a machine's events", () => {
     const unheard = await listenUntil(docker.endpoint.url, 1, { until: past });
     expect(unheard).toEqual({
       names: [],
-      said: ['The engine of machine "web" can\'t be reached: nothing listens there'],
-      left: 'unreachable',
+      notices: ['The engine of machine "web" can\'t be reached: nothing listens there'],
+      reason: 'unreachable',
     });
   });
 });

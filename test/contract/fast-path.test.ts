@@ -27,11 +27,12 @@ beforeAll(async () => {
 afterAll(() => home[Symbol.asyncDispose]());
 
 /**
- * Machines of every kind: finished, open, half made, with variables, broken in several ways, and folders that are none.
+ * Writes machines of every kind: ready, without TLS, incomplete, with variables and broken in several ways. Also writes
+ * folders that are not machines.
  */
-async function writeMachines(place: string): Promise<void> {
-  const store = openStore(place);
-  const machines = join(place, 'machines');
+async function writeMachines(slipwayHome: string): Promise<void> {
+  const store = openStore(slipwayHome);
+  const machines = join(slipwayHome, 'machines');
   for (const name of ['web', 'web-2', 'web-10', 'Web']) await store.write(readyMachine(name));
   await store.write(readyMachine('open', { endpoint: { url: 'tcp://192.0.2.10:2375', tls: false } }));
   const { engine } = specNamed('proxied');
@@ -45,10 +46,17 @@ async function writeMachines(place: string): Promise<void> {
   await mkdir(join(machines, 'folder', 'machine.json'), { recursive: true });
   await mkdir(join(machines, 'stopped-early'));
   await writeFile(join(machines, 'file'), '');
-  const context = join(place, '..', '.docker', 'contexts', 'meta', createHash('sha256').update('web').digest('hex'));
+  const context = join(
+    slipwayHome,
+    '..',
+    '.docker',
+    'contexts',
+    'meta',
+    createHash('sha256').update('web').digest('hex'),
+  );
   await mkdir(context, { recursive: true });
   await writeFile(join(context, 'meta.json'), '{"Metadata":{"slipway-id":"id-of-web"}}');
-  await writeFile(join(place, '..', '.docker', 'config.json'), '{"currentContext":"web"}');
+  await writeFile(join(slipwayHome, '..', '.docker', 'config.json'), '{"currentContext":"web"}');
 }
 
 type Variables = Readonly<Record<string, string>>;
@@ -62,7 +70,7 @@ function runBoth(words: readonly string[], user: string, more: Variables): Promi
   );
 }
 
-/** Calls that are answered quickly: nothing but the one file is read for them. */
+/** Calls that the fast path answers: Node loads only slipway.js for them. */
 const fastCalls = [
   'ip web',
   'ip web made open Web',
@@ -87,7 +95,7 @@ const fastCalls = [
   'active --json',
 ];
 
-/** Whatever is not certain: what is wrong, asks more than files, or is written in another way. */
+/** Calls that the fast path leaves to the full program: invalid, unusually spelled, or in need of more than files. */
 const fullCalls = [
   'ip',
   'ip nobody',
@@ -119,7 +127,7 @@ const fullCalls = [
   'ls -qw --interval 0',
   'ls -q --format {{.Name}}',
   'ls -q --filter driver=generic',
-  'ls -q --filter colour=red',
+  'ls -q --filter color=red',
   'ls --no-quiet --filter name=nobody',
   'version web',
   '--json ip web',
@@ -129,17 +137,20 @@ const fullCalls = [
   '',
 ];
 
-test.each([...fastCalls, ...fullCalls])('what it says is what it says in full: slipway %s', async (line) => {
-  const words = line === '' ? [] : line.split(' ');
-  const [short, long] = await runBoth(words, 'user', {});
-  expect(short).toEqual(long);
-});
+test.each([...fastCalls, ...fullCalls])(
+  'the fast path prints what the full program prints: slipway %s',
+  async (line) => {
+    const words = line === '' ? [] : line.split(' ');
+    const [fast, full] = await runBoth(words, 'user', {});
+    expect(fast).toEqual(full);
+  },
+);
 
-test.each(fastCalls)('one file answers: slipway %s', async (line) => {
+test.each(fastCalls)('slipway.js alone answers: slipway %s', async (line) => {
   const env = { PATH: process.env.PATH, HOME: join(home.path, 'user'), SHELL: '/bin/bash' };
-  const ran = await runProgram(process.execPath, [standaloneProgram, ...line.split(' ')], { env });
-  expect(ran).toMatchObject({ code: 0, stderr: '' });
-  expect(ran.stdout).not.toBe('');
+  const result = await runProgram(process.execPath, [standaloneProgram, ...line.split(' ')], { env });
+  expect(result).toMatchObject({ code: 0, stderr: '' });
+  expect(result.stdout).not.toBe('');
 });
 
 const environmentCases: readonly (readonly [string, string, Variables])[] = [
@@ -158,12 +169,15 @@ const environmentCases: readonly (readonly [string, string, Variables])[] = [
   ['ls -q', 'user', { SLIPWAY_HOME: '/proc/self/status' }],
 ];
 
-test.each(environmentCases)('so it is in other surroundings: slipway %s (%s, %o)', async (line, user, more) => {
-  const [short, long] = await runBoth(line.split(' '), user, more);
-  expect(short).toEqual(long);
-});
+test.each(environmentCases)(
+  'the fast path prints the same in another environment: slipway %s (%s, %o)',
+  async (line, user, more) => {
+    const [fast, full] = await runBoth(line.split(' '), user, more);
+    expect(fast).toEqual(full);
+  },
+);
 
-test('a quick answer leaves nothing behind', async () => {
+test('the fast path writes no files', async () => {
   const user = join(home.path, 'clean');
   await mkdir(user);
   for (const line of ['ls -q', 'ip web', 'env -u --shell bash'])
@@ -173,14 +187,14 @@ test('a quick answer leaves nothing behind', async () => {
   expect(await readdir(user)).toEqual([]);
 });
 
-test('a reader that goes away is no error, and one that is slow gets all', async () => {
-  const place = join(home.path, 'many');
+test('a closed pipe is no error, and a slow reader receives all output', async () => {
+  const slipwayHome = join(home.path, 'many');
   const folders = Array.from({ length: 3000 }, (_, index) => `m-${'x'.repeat(50)}-${index}`);
   for (const name of folders) {
-    await mkdir(join(place, 'machines', name), { recursive: true });
-    await writeFile(join(place, 'machines', name, 'machine.json'), '');
+    await mkdir(join(slipwayHome, 'machines', name), { recursive: true });
+    await writeFile(join(slipwayHome, 'machines', name, 'machine.json'), '');
   }
-  const env = { PATH: process.env.PATH, HOME: place, SLIPWAY_HOME: place };
+  const env = { PATH: process.env.PATH, HOME: slipwayHome, SLIPWAY_HOME: slipwayHome };
   const pipe = (reader: string): Promise<ProgramResult> =>
     runProgram(
       'bash',
@@ -193,7 +207,7 @@ test('a reader that goes away is no error, and one that is slow gets all', async
   expect(await pipe('{ sleep 1; wc -l; }')).toEqual({ code: 0, stdout: '3000\n0\n', stderr: '' });
 });
 
-test('no library is read for it, nor anything that writes', async () => {
+test('the fast path contains no library and no code that writes files', async () => {
   const text = await readFile(distPath('slipway.js'), 'utf8');
   expect(text.length).toBeLessThan(40_000);
   const found = text.match(/commander|ZodObject|ssh2|child_process|(writeFile|rename|rm|mkdir|unlink)Sync/g);

@@ -15,7 +15,7 @@ type FleetHome = AsyncDisposable & {
   runSlipway(...argv: readonly string[]): Promise<ProgramResult>;
 };
 
-/** A home that is also the current folder, with this text as machines.yaml. */
+/** Creates a home that is also the current folder, with this text as machines.yaml. */
 async function createFleetHome(text: string | Uint8Array): Promise<FleetHome> {
   const folder = await createTemporaryFolder();
   await writeFile(join(folder.path, 'machines.yaml'), text);
@@ -38,10 +38,10 @@ const TWO_MACHINES = `machines:
 const READY_MACHINE = readyMachine('web', { spec: specNamed('web') });
 
 describe('plan', () => {
-  test('shows what would be done and does none of it', async () => {
-    await using place = await createFleetHome(TWO_MACHINES.replace('192.0.2.10', '192.0.2.12'));
-    await place.store.write(READY_MACHINE);
-    expect(await place.runSlipway('plan')).toEqual({
+  test('shows planned changes and applies none of them', async () => {
+    await using fixture = await createFleetHome(TWO_MACHINES.replace('192.0.2.10', '192.0.2.12'));
+    await fixture.store.write(READY_MACHINE);
+    expect(await fixture.runSlipway('plan')).toEqual({
       code: 0,
       stderr: '',
       stdout: `machines.yaml: planned changes
@@ -50,17 +50,17 @@ describe('plan', () => {
   + create   db   generic
 `,
     });
-    expect(await readdir(join(place.home, '.slipway/machines'))).toEqual(['web']);
+    expect(await readdir(join(fixture.home, '.slipway/machines'))).toEqual(['web']);
   });
 
-  test('prints one document with --json, which names each field', async () => {
-    await using place = await createFleetHome(TWO_MACHINES.replace('10 }', '10, sshUser: ops }'));
-    await place.store.write(READY_MACHINE);
-    const { stdout, code } = await place.runSlipway('plan', '--json');
+  test('prints one JSON document that names each changed field', async () => {
+    await using fixture = await createFleetHome(TWO_MACHINES.replace('10 }', '10, sshUser: ops }'));
+    await fixture.store.write(READY_MACHINE);
+    const { stdout, code } = await fixture.runSlipway('plan', '--json');
     expect([JSON.parse(stdout), code]).toEqual([
       {
         file: 'machines.yaml',
-        fleet: join(place.home, 'machines.yaml'),
+        fleet: join(fixture.home, 'machines.yaml'),
         todo: 2,
         machines: [
           {
@@ -77,42 +77,42 @@ describe('plan', () => {
     ]);
   });
 
-  test('ends with 1 where scripts ask and something is to be done, and with 0 where nothing is', async () => {
-    await using place = await createFleetHome(TWO_MACHINES);
-    await place.store.write(READY_MACHINE);
-    expect((await place.runSlipway('plan', '--exit-code')).code).toBe(1);
-    expect(await place.runSlipway('plan', '--exit-code', 'web')).toEqual({
+  test('with --exit-code ends with 1 when changes are planned, and with 0 when none are', async () => {
+    await using fixture = await createFleetHome(TWO_MACHINES);
+    await fixture.store.write(READY_MACHINE);
+    expect((await fixture.runSlipway('plan', '--exit-code')).code).toBe(1);
+    expect(await fixture.runSlipway('plan', '--exit-code', 'web')).toEqual({
       code: 0,
       stderr: '',
       stdout: '1 machine matches machines.yaml\n',
     });
   });
 
-  test('prints the schema that is published', async () => {
-    await using place = await createFleetHome('');
+  test('prints the published schema with --schema', async () => {
+    await using fixture = await createFleetHome('');
     const published = await readFile(new URL('../../machines.schema.json', import.meta.url), 'utf8');
-    expect(JSON.parse((await place.runSlipway('plan', '--schema')).stdout)).toEqual(JSON.parse(published));
+    expect(JSON.parse((await fixture.runSlipway('plan', '--schema')).stdout)).toEqual(JSON.parse(published));
   });
 });
 
-describe("a call that can't be right", () => {
+describe('an invalid call', () => {
   const CALLS: readonly (readonly [string, readonly string[], RegExp])[] = [
-    ['names a file that is not there', ['plan', '-f', 'none.yaml'], /none.yaml does not exist\n→ Create it/],
+    ['names a file that does not exist', ['plan', '-f', 'none.yaml'], /none.yaml does not exist\n→ Create it/],
     ['names a folder', ['plan', '--file', '/tmp'], /\/tmp is a folder\n→ Name the file in it: -f \/tmp\/machines.yaml/],
     ['names a device', ['plan', '-f', '/dev/zero'], /\/dev\/zero is not a file/],
     ['misspells a machine', ['plan', 'wbe'], /defines no machine "wbe"\n→ Did you mean web\?/],
-    ['asks for no work at a time', ['apply', '--concurrency', '0'], /--concurrency must be at least 1, got 0/],
+    ['sets the concurrency to 0', ['apply', '--concurrency', '0'], /--concurrency must be at least 1, got 0/],
   ];
-  test.each(CALLS)('that %s ends with 2 and says why', async (_title, argv, says) => {
-    await using place = await createFleetHome(TWO_MACHINES);
-    const { code, stderr } = await place.runSlipway(...argv);
-    expect(stderr).toMatch(says);
+  test.each(CALLS)('that %s ends with 2 and says why', async (_title, argv, message) => {
+    await using fixture = await createFleetHome(TWO_MACHINES);
+    const { code, stderr } = await fixture.runSlipway(...argv);
+    expect(stderr).toMatch(message);
     expect(code).toBe(2);
   });
 
-  test('of a file with mistakes shows each by its place, with --json too', async () => {
-    await using place = await createFleetHome('machines:\n  web: { drivr: generic }\n  db: { driver: generic }\n');
-    const { code, stderr, stdout } = await place.runSlipway('apply', '--json');
+  test('with mistakes in the file shows the position of each, even with --json', async () => {
+    await using fixture = await createFleetHome('machines:\n  web: { drivr: generic }\n  db: { driver: generic }\n');
+    const { code, stderr, stdout } = await fixture.runSlipway('apply', '--json');
     expect([code, stderr.split('\n').slice(0, 3)]).toEqual([
       2,
       [
@@ -124,18 +124,18 @@ describe("a call that can't be right", () => {
     expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'USAGE', detail: expect.arrayContaining([]) } });
   });
 
-  test('of a file that is no text says so', async () => {
-    await using place = await createFleetHome(new Uint8Array([0x6d, 0xff, 0xfe, 0x00]));
-    expect((await place.runSlipway('plan')).stderr).toContain('machines.yaml is not UTF-8 text');
+  test('with a file that is not text says so', async () => {
+    await using fixture = await createFleetHome(new Uint8Array([0x6d, 0xff, 0xfe, 0x00]));
+    expect((await fixture.runSlipway('plan')).stderr).toContain('machines.yaml is not UTF-8 text');
   });
 });
 
-describe('apply where nobody can be asked', () => {
-  test('replaces and removes nothing without --yes, and says what it would have', async () => {
-    await using place = await createFleetHome('machines: {}');
-    const mark = join(place.home, 'machines.yaml');
-    await place.store.write({ ...READY_MACHINE, spec: { ...READY_MACHINE.spec, fleet: mark } });
-    const { code, stderr } = await place.runSlipway('apply', '--prune');
+describe('apply without a terminal', () => {
+  test('replaces and removes nothing without --yes, and shows the planned changes', async () => {
+    await using fixture = await createFleetHome('machines: {}');
+    const file = join(fixture.home, 'machines.yaml');
+    await fixture.store.write({ ...READY_MACHINE, spec: { ...READY_MACHINE.spec, fleet: file } });
+    const { code, stderr } = await fixture.runSlipway('apply', '--prune');
     expect([code, stderr.split('\n')]).toEqual([
       2,
       [
@@ -146,23 +146,26 @@ describe('apply where nobody can be asked', () => {
         '',
       ],
     ]);
-    expect(await place.store.listNames()).toEqual(['web']);
-    expect(await place.runSlipway('apply', '--prune', '--yes')).toMatchObject({ code: 0, stdout: 'web is removed\n' });
-    expect(await place.store.listNames()).toEqual([]);
+    expect(await fixture.store.listNames()).toEqual(['web']);
+    expect(await fixture.runSlipway('apply', '--prune', '--yes')).toMatchObject({
+      code: 0,
+      stdout: 'web is removed\n',
+    });
+    expect(await fixture.store.listNames()).toEqual([]);
   });
 
-  test("goes on past a machine that fails, and ends with the first one's status", async () => {
-    await using place = await createFleetHome(`machines:
+  test('continues after a machine that fails, and ends with the status of the first failure', async () => {
+    await using fixture = await createFleetHome(`machines:
   broken: { generic: { ipAddress: 192.0.2.1 } }
   nokey: { generic: { ipAddress: 192.0.2.1, sshKey: ./none } }
   web: { generic: { ipAddress: 192.0.2.10 } }
 `);
-    await place.store.write(readyMachine('broken'));
-    await place.store.write(READY_MACHINE);
-    await writeFile(place.store.paths('broken').record, '{');
-    const { code, stdout, stderr } = await place.runSlipway('apply', '--json');
+    await fixture.store.write(readyMachine('broken'));
+    await fixture.store.write(READY_MACHINE);
+    await writeFile(fixture.store.paths('broken').record, '{');
+    const { code, stdout, stderr } = await fixture.runSlipway('apply', '--json');
     expect(code).toBe(3);
-    expect(stderr).toContain(`nokey: ✗ The SSH key ${place.home}/none can't be read`);
+    expect(stderr).toContain(`nokey: ✗ The SSH key ${fixture.home}/none can't be read`);
     expect(JSON.parse(stdout)).toMatchObject({
       machines: [
         { name: 'broken', action: 'broken', done: false, error: { code: 'RECORD_BROKEN' } },
@@ -172,10 +175,10 @@ describe('apply where nobody can be asked', () => {
     });
   });
 
-  test('with --dry-run is plan', async () => {
-    await using place = await createFleetHome(TWO_MACHINES);
-    const [plan, dry] = await Promise.all([place.runSlipway('plan'), place.runSlipway('apply', '--dry-run')]);
+  test('prints the output of plan with --dry-run', async () => {
+    await using fixture = await createFleetHome(TWO_MACHINES);
+    const [plan, dry] = await Promise.all([fixture.runSlipway('plan'), fixture.runSlipway('apply', '--dry-run')]);
     expect(dry).toEqual(plan);
-    expect(await place.store.listNames()).toEqual([]);
+    expect(await fixture.store.listNames()).toEqual([]);
   });
 });

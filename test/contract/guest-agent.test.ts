@@ -12,12 +12,12 @@ import { runProgram } from '../fakes/run-program.ts';
 import { writeScript } from '../fakes/executable-scripts.ts';
 
 const templatePath = (name: string): string => fileURLToPath(new URL(`../../templates/${name}`, import.meta.url));
-/** The script as it stays in the guest. */
+/** The script as installed in the guest. */
 const { idle: idleScript } = await readLifetimeScripts(systemd, (name) => readFile(templatePath(name), 'utf8'));
 
 /**
- * A guest made of files: its channel is a pipe, and its clock, its terminal and its power button only record their
- * arguments.
+ * Starts a guest made of files: its channel is a pipe, and the programs for its clock, terminal and power only record
+ * their arguments.
  */
 async function startGuest() {
   const folder = await createTemporaryFolder();
@@ -64,14 +64,14 @@ async function startGuest() {
 }
 
 test('a guest that gets the time after a resume counts as active', async () => {
-  await using machine = await startGuest();
-  expect(await machine.powersOffAt(1000)).toBe(false);
-  expect(await machine.powersOffAt(1060)).toBe(false);
-  await expect.poll(machine.readCalls).toContain('stty raw -echo');
-  await machine.send(...formatGuestCommand({ do: 'clock' }, new Date(1_800_000_000_000)));
-  await expect.poll(machine.readCalls).toContain('date --set @1800000000.000');
-  expect(await machine.powersOffAt(1110), 'it has been idle for 50 seconds').toBe(false);
-  expect(await machine.powersOffAt(1170)).toBe(false);
-  expect(await readdir(machine.at('run'))).toContain('active');
-  expect(await machine.powersOffAt(1230), 'it has been idle for 120 seconds').toBe(true);
+  await using guest = await startGuest();
+  expect(await guest.powersOffAt(1000)).toBe(false);
+  expect(await guest.powersOffAt(1060)).toBe(false);
+  await expect.poll(guest.readCalls).toContain('stty raw -echo');
+  await guest.send(...formatGuestCommand({ do: 'clock' }, new Date(1_800_000_000_000)));
+  await expect.poll(guest.readCalls).toContain('date --set @1800000000.000');
+  expect(await guest.powersOffAt(1110), 'it has been idle for 50 seconds').toBe(false);
+  expect(await guest.powersOffAt(1170)).toBe(false);
+  expect(await readdir(guest.at('run'))).toContain('active');
+  expect(await guest.powersOffAt(1230), 'it has been idle for 120 seconds').toBe(true);
 });

@@ -15,8 +15,8 @@ async function createKey(kind: string, folder: string): Promise<string> {
   return (await readFile(`${file}.pub`, 'utf8')).split(' ').slice(0, 2).join(' ');
 }
 
-describe.skipIf(!hasProgram('ssh-keygen'))('as OpenSSH sees it,', () => {
-  test.each(KEY_TYPES)('the fingerprint of a key of kind %s is the same', async (kind) => {
+describe.skipIf(!hasProgram('ssh-keygen'))('as in OpenSSH,', () => {
+  test.each(KEY_TYPES)('the fingerprint of a key of type %s is the same', async (kind) => {
     await using folder = await createTemporaryFolder();
     const key = await createKey(kind, folder.path);
     const { stdout } = await runProgram('ssh-keygen', ['-lf', join(folder.path, `${kind}.pub`)]);
@@ -25,33 +25,33 @@ describe.skipIf(!hasProgram('ssh-keygen'))('as OpenSSH sees it,', () => {
 
   test('a host is known by name, by port, by pattern and by hashed entry, with all of its keys', async () => {
     await using home = await createTemporaryFolder();
-    const [one = '', two = ''] = await Promise.all(KEY_TYPES.map((kind) => createKey(kind, home.path)));
+    const [first = '', second = ''] = await Promise.all(KEY_TYPES.map((kind) => createKey(kind, home.path)));
     await mkdir(join(home.path, '.ssh'));
     const file = join(home.path, '.ssh', 'known_hosts');
     const plain = [
-      `web.slipway.test,10.255.0.1 ${one} a comment`,
-      `web.slipway.test ${two}`,
-      `[port.slipway.test]:2222 ${two}`,
-      `@revoked bad.slipway.test ${one}`,
-      `@cert-authority *.ca.slipway.test ${one}`,
+      `web.slipway.test,10.255.0.1 ${first} a comment`,
+      `web.slipway.test ${second}`,
+      `[port.slipway.test]:2222 ${second}`,
+      `@revoked bad.slipway.test ${first}`,
+      `@cert-authority *.ca.slipway.test ${first}`,
     ];
-    const all = async (): Promise<readonly (readonly string[])[]> =>
+    const findAll = async (): Promise<readonly (readonly string[])[]> =>
       Promise.all(
         [hop('web.slipway.test'), hop('10.255.0.1'), hop('port.slipway.test', 2222), hop('port.slipway.test')].map(
           async (at) => (await findKnownKeys(at, home.path)).known,
         ),
       );
-    await writeFile(file, `${plain.join('\n')}\n*.wild.slipway.test ${one}\n`);
-    expect(await all()).toEqual([[one, two], [one], [two], []]);
-    expect(await findKnownKeys(hop('a.wild.slipway.test'), home.path)).toEqual({ known: [one], revoked: [] });
-    expect(await findKnownKeys(hop('bad.slipway.test'), home.path)).toEqual({ known: [], revoked: [one] });
+    await writeFile(file, `${plain.join('\n')}\n*.wild.slipway.test ${first}\n`);
+    expect(await findAll()).toEqual([[first, second], [first], [second], []]);
+    expect(await findKnownKeys(hop('a.wild.slipway.test'), home.path)).toEqual({ known: [first], revoked: [] });
+    expect(await findKnownKeys(hop('bad.slipway.test'), home.path)).toEqual({ known: [], revoked: [first] });
     expect(await findKnownKeys(hop('x.ca.slipway.test'), home.path)).toEqual({ known: [], revoked: [] });
     await runProgram('ssh-keygen', ['-H', '-f', file]);
     expect(await readFile(file, 'utf8')).not.toContain('web.slipway.test');
-    expect(await all()).toEqual([[one, two], [one], [two], []]);
+    expect(await findAll()).toEqual([[first, second], [first], [second], []]);
   });
 
-  test('our own known_hosts lines are found again', async () => {
+  test("Slipway's own known_hosts lines are found", async () => {
     await using home = await createTemporaryFolder();
     await mkdir(join(home.path, '.ssh'));
     const hostKey = await createKey('ed25519', home.path);
@@ -62,7 +62,7 @@ describe.skipIf(!hasProgram('ssh-keygen'))('as OpenSSH sees it,', () => {
   });
 });
 
-test('a user without known_hosts knows no host', async () => {
+test('no host is known without a known_hosts file', async () => {
   await using home = await createTemporaryFolder();
   expect(await findKnownKeys(hop('none.slipway.test'), home.path)).toEqual({ known: [], revoked: [] });
 });

@@ -21,7 +21,7 @@ async function writeVmRecord(home: string, name: string, image: string): Promise
   await writeFile(join(home, 'vms', name, 'vm.json'), JSON.stringify({ name, image }));
 }
 
-test('image ls shows each image, who uses it, and what is wrong with one', async () => {
+test('image ls shows each image, which machines use it, and what is wrong with a broken one', async () => {
   await using home = await createTemporaryFolder();
   const images = openImageStore(home.path);
   const built = await addImage(images);
@@ -64,7 +64,7 @@ test('image ls shows each image, who uses it, and what is wrong with one', async
   );
 });
 
-test('image rm takes names and digests, a broken one too; one in use stops it before anything is gone', async () => {
+test('image rm accepts names and digests, removes broken images, and removes nothing when one image is in use', async () => {
   await using home = await createTemporaryFolder();
   const images = openImageStore(home.path);
   const used = await addImage(images);
@@ -73,9 +73,9 @@ test('image rm takes names and digests, a broken one too; one in use stops it be
   await rm(images.paths(torn).record);
   await writeVmRecord(home.path, 'dev', used.digest);
 
-  const refused = await runImageCommand(home.path, 'rm', 'mine', 'debian-13');
-  expect(refused).toMatchObject({ code: 3, stdout: '' });
-  expect(refused.stderr).toBe(
+  const refusal = await runImageCommand(home.path, 'rm', 'mine', 'debian-13');
+  expect(refusal).toMatchObject({ code: 3, stdout: '' });
+  expect(refusal.stderr).toBe(
     '✗ Image "debian-13" is in use by dev\n→ Their disks are based on it. Remove them first: slipway rm dev\n',
   );
   expect(await images.list()).toHaveLength(3);
@@ -93,7 +93,7 @@ test('image rm takes names and digests, a broken one too; one in use stops it be
   expect(await readdir(join(home.path, 'images'))).toEqual(['.locks']);
 });
 
-test('a broken image that a machine uses stays as well', async () => {
+test('image rm keeps a broken image that a machine uses', async () => {
   await using home = await createTemporaryFolder();
   const images = openImageStore(home.path);
   const torn = await addImage(images);
@@ -103,7 +103,7 @@ test('a broken image that a machine uses stays as well', async () => {
   expect(await images.list()).toHaveLength(1);
 });
 
-test('a name of several images asks for a digest', async () => {
+test('image rm asks for a digest when a name matches several images', async () => {
   await using home = await createTemporaryFolder();
   const images = openImageStore(home.path);
   const recent = await addImage(images, { made: '2026-03-01T00:00:00.000Z' }, 'recent');
@@ -117,19 +117,19 @@ test('a name of several images asks for a digest', async () => {
   expect((await images.list()).map(({ key }) => key.digest)).toEqual([recent.digest.slice(0, 19)]);
 });
 
-test('image warm asks for no port of this computer, whatever ports a machine is to have', async () => {
+test('image warm needs no port of this computer, even when ports for machines are set', async () => {
   await using home = await createTemporaryFolder();
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
-  // It goes no further than to what builds the image.
+  // The command stops at the missing program that builds the image.
   const env = { PATH: '/nowhere', HOME: '/', SLIPWAY_HOME: home.path, SLIPWAY_QEMU_SSH_PORT: String(port) };
   const { code, stderr } = await runProgram(process.execPath, [slipwayProgram, 'image', 'warm'], { env });
   server.close();
   expect([code, stderr]).toEqual([11, expect.stringContaining('Missing on this computer: mmdebstrap') as string]);
 });
 
-test('image build is done where the image is here already, and says how to make it anew', async () => {
+test('image build does nothing when the image exists, and says how to create it again', async () => {
   await using home = await createTemporaryFolder();
   const image = await addImage(openImageStore(home.path));
   expect(await runImageCommand(home.path, 'build', '--arch', 'amd64')).toEqual({

@@ -11,7 +11,8 @@ const readTemplate = (name: string): Promise<string> =>
   readFile(new URL(`../../templates/${name}`, import.meta.url), 'utf8');
 
 /**
- * A folder in which life.sh lays files, with a systemctl that notes what it is told, and fails when it is told `fails`.
+ * Creates a folder in which life.sh moves files into place, with a systemctl that records its arguments, and fails
+ * when they contain `fails`.
  */
 async function createScriptFolder({ fails = 'nothing', full = false } = {}) {
   const folder = await createTemporaryFolder();
@@ -21,13 +22,13 @@ async function createScriptFolder({ fails = 'nothing', full = false } = {}) {
     string,
     string,
   ];
-  for (const made of [bin, files, units]) await mkdir(made);
-  const told = join(folder.path, 'told');
-  const program = async (name: string, text: string): Promise<void> =>
+  for (const path of [bin, files, units]) await mkdir(path);
+  const callLog = join(folder.path, 'calls');
+  const writeProgram = async (name: string, text: string): Promise<void> =>
     writeFile(join(bin, name), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
-  await program('systemctl', `echo "$*" >>'${told}'; case "$*" in *'${fails}'*) exit 1 ;; esac`);
+  await writeProgram('systemctl', `echo "$*" >>'${callLog}'; case "$*" in *'${fails}'*) exit 1 ;; esac`);
   // The first file moves, the second does not.
-  if (full) await program('mv', `case "$*" in *idle*) exit 1 ;; esac; exec /bin/mv "$@"`);
+  if (full) await writeProgram('mv', `case "$*" in *idle*) exit 1 ;; esac; exec /bin/mv "$@"`);
   const deadline = join(units, 'slipway-deadline.timer');
   const idle = join(units, 'slipway-idle.timer');
   for (const path of [deadline, idle]) await writeFile(path, 'before');
@@ -35,15 +36,15 @@ async function createScriptFolder({ fails = 'nothing', full = false } = {}) {
   return {
     idle,
     deadline,
-    /** What it ended with, what systemd was told, and what stands in the folder. */
-    async runs(timers: string, manifest: readonly string[]) {
+    /** Runs life.sh. Returns its result, the calls of systemctl, the units, and whether it is marked as incomplete. */
+    async run(timers: string, manifest: readonly string[]) {
       const script =
         formatAssignments({ TIMERS: timers, MANIFEST: manifest.join('\n') }) +
         (await joinTemplates([systemd.scripts.services, 'life.sh'], readTemplate));
       const env = { PATH: `${bin}:${process.env.PATH}`, RUN: state };
       const { code, stderr } = await runProgram('sh', ['-c', script], { env, cwd: folder.path });
-      const asked = (await readFile(told, 'utf8').catch(() => '')).trim().split('\n').filter(Boolean);
-      return { code, stderr, asked, units: (await readdir(units)).toSorted(), pending: await readdir(state) };
+      const calls = (await readFile(callLog, 'utf8').catch(() => '')).trim().split('\n').filter(Boolean);
+      return { code, stderr, calls, units: (await readdir(units)).toSorted(), pending: await readdir(state) };
     },
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   };
@@ -55,24 +56,24 @@ const [DEADLINE, IDLE] = ['slipway-deadline.timer', 'slipway-idle.timer'] as con
 describe('life.sh', () => {
   test('moves files first, then stops removed timers, reloads, and starts the others again', async () => {
     await using host = await createScriptFolder();
-    const done = await host.runs(DEADLINE, [`644 0 ${host.deadline}`, `- 1 ${host.idle}`]);
-    expect(done).toEqual({
+    const result = await host.run(DEADLINE, [`644 0 ${host.deadline}`, `- 1 ${host.idle}`]);
+    expect(result).toEqual({
       code: 0,
       stderr: '',
-      asked: [`stop ${IDLE}`, RELOAD, `restart ${DEADLINE}`],
+      calls: [`stop ${IDLE}`, RELOAD, `restart ${DEADLINE}`],
       units: [DEADLINE],
       pending: [],
     });
     expect(await readFile(host.deadline, 'utf8')).toBe('after');
   });
 
-  test("leaves running timers alone where a file can't be moved, and marks itself as incomplete", async () => {
+  test("leaves running timers alone when a file can't be moved, and marks itself as incomplete", async () => {
     await using host = await createScriptFolder({ full: true });
-    const done = await host.runs(`${DEADLINE} ${IDLE}`, [`644 0 ${host.deadline}`, `644 1 ${host.idle}`]);
-    expect(done).toEqual({
+    const result = await host.run(`${DEADLINE} ${IDLE}`, [`644 0 ${host.deadline}`, `644 1 ${host.idle}`]);
+    expect(result).toEqual({
       code: 1,
       stderr: '!! the files could not be moved into place\n',
-      asked: [],
+      calls: [],
       units: [DEADLINE, IDLE],
       pending: ['life-pending'],
     });
@@ -81,9 +82,9 @@ describe('life.sh', () => {
   test.each([
     [RELOAD, 'the timers could not be loaded', [RELOAD]],
     [IDLE, `${IDLE} could not be started`, [RELOAD, `restart ${DEADLINE}`, `restart ${IDLE}`]],
-  ])('says that %s failed, and marks itself as incomplete', async (fails, why, asked) => {
+  ])('says that %s failed, and marks itself as incomplete', async (fails, reason, calls) => {
     await using host = await createScriptFolder({ fails });
-    const done = await host.runs(`${DEADLINE} ${IDLE}`, [`644 0 ${host.deadline}`, `644 1 ${host.idle}`]);
-    expect(done).toMatchObject({ code: 1, stderr: `!! ${why}\n`, asked, pending: ['life-pending'] });
+    const result = await host.run(`${DEADLINE} ${IDLE}`, [`644 0 ${host.deadline}`, `644 1 ${host.idle}`]);
+    expect(result).toMatchObject({ code: 1, stderr: `!! ${reason}\n`, calls, pending: ['life-pending'] });
   });
 });

@@ -18,7 +18,8 @@ const slipwayProgram = fileURLToPath(new URL('../../dist/slipway.js', import.met
 const certificates = await renewCertificates({}, { name: 'web', names: ['127.0.0.1'], now: new Date() });
 
 /**
- * Thirty machines: twenty engines that answer, five that take a call and say nothing, five that do not even take it.
+ * Thirty machines: twenty engines that answer, five that accept a connection and stay silent, and five that do not even
+ * accept one.
  */
 const fleet = Array.from({ length: 30 }, (_, index) => {
   const kind = index % 3 > 0 ? 'answers' : index % 6 === 0 ? 'silent' : 'full';
@@ -39,7 +40,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  for (const end of cleanups) end();
+  for (const cleanUp of cleanups) cleanUp();
   await home[Symbol.asyncDispose]();
 });
 
@@ -52,9 +53,9 @@ async function listenOnFreePort(server: Server): Promise<number> {
 async function startEngine(): Promise<number> {
   const { ca, server } = certificates;
   const tls = { ca, cert: server.cert, key: server.key, requestCert: true, rejectUnauthorized: true };
-  const answering = createTlsServer(tls, (_request, response) => response.end('{"Version":"28.2.2"}'));
-  cleanups.push(() => answering.closeAllConnections());
-  return listenOnFreePort(answering);
+  const engine = createTlsServer(tls, (_request, response) => response.end('{"Version":"28.2.2"}'));
+  cleanups.push(() => engine.closeAllConnections());
+  return listenOnFreePort(engine);
 }
 
 async function startSilentServer(): Promise<number> {
@@ -63,7 +64,7 @@ async function startSilentServer(): Promise<number> {
   return listenOnFreePort(createServer((socket) => sockets.push(socket.on('error', () => {}))));
 }
 
-/** A port whose queue of callers is full, as nobody takes any: the next caller's first packet is dropped. */
+/** Opens a port with a full backlog, since nothing accepts connections: the next client's first packet is dropped. */
 async function startFullServer(): Promise<number> {
   const script = `require('node:net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, function () {
     require('node:fs').writeSync(1, String(this.address().port));
@@ -71,8 +72,8 @@ async function startFullServer(): Promise<number> {
   })`;
   const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
   cleanups.push(() => child.kill('SIGKILL'));
-  const [said] = (await once(child.stdout, 'data')) as [Buffer];
-  const port = Number(said.toString());
+  const [output] = (await once(child.stdout, 'data')) as [Buffer];
+  const port = Number(output.toString());
   const callers = Array.from({ length: 4 }, () => connect(port, '127.0.0.1').on('error', () => {}));
   cleanups.push(() => callers.forEach((caller) => caller.destroy()));
   await once(callers[0] as Socket, 'connect');
@@ -104,20 +105,20 @@ async function writeRecord(name: string, port: number, kind: string): Promise<vo
   }
 }
 
-/** Writes a line wherever the program starts a process, by whichever function. */
+/** Logs a line for each process that the program starts, with any function. */
 const PROCESS_LOGGER = `
   import child from 'node:child_process';
   import { appendFileSync } from 'node:fs';
   import { syncBuiltinESMExports } from 'node:module';
-  const watched = (object, name) => {
+  const watch = (object, name) => {
     const real = object[name];
     object[name] = function (...args) {
       appendFileSync(process.env.STARTED, name + ' ' + (args[0].file ?? args[0]) + '\\n');
       return real.apply(this, args);
     };
   };
-  watched(child.ChildProcess.prototype, 'spawn');
-  for (const name of ['spawnSync', 'execSync', 'execFileSync']) watched(child, name);
+  watch(child.ChildProcess.prototype, 'spawn');
+  for (const name of ['spawnSync', 'execSync', 'execFileSync']) watch(child, name);
   syncBuiltinESMExports();
 `;
 
@@ -128,19 +129,19 @@ async function runSlipway(
   await writeFile(started, '');
   const env = { PATH: process.env.PATH, HOME: home.path, STARTED: started };
   const preload = `data:text/javascript,${encodeURIComponent(PROCESS_LOGGER)}`;
-  const begun = performance.now();
-  const ran = await runProgram(process.execPath, ['--import', preload, slipwayProgram, ...argv], { env });
-  return { ...ran, seconds: (performance.now() - begun) / 1000, started: await readFile(started, 'utf8') };
+  const startTime = performance.now();
+  const result = await runProgram(process.execPath, ['--import', preload, slipwayProgram, ...argv], { env });
+  return { ...result, seconds: (performance.now() - startTime) / 1000, started: await readFile(started, 'utf8') };
 }
 
-const namesIn = (text: string): readonly string[] => text.trim().split('\n');
+const linesOf = (text: string): readonly string[] => text.trim().split('\n');
 
-test('ten black holes among thirty take no longer than the timeout and two seconds, and no process', async () => {
+test('ls with ten unresponsive machines takes at most two seconds more than the timeout, and starts no process', async () => {
   const timeout = 5;
   const { code, stdout, stderr, seconds, started } = await runSlipway('ls', '--timeout', String(timeout));
   expect({ code, stderr, started }).toEqual({ code: 0, stderr: '', started: '' });
   expect(seconds).toBeLessThan(timeout + 2);
-  const [head, ...rows] = namesIn(stdout);
+  const [head, ...rows] = linesOf(stdout);
   expect(head).toMatch(/^NAME +CURRENT +DRIVER +STATE +URL +ENGINE +CERTS +TROUBLE$/);
   expect(rows.map((row) => row.split(' ', 1)[0])).toEqual(fleet.map(({ name }) => name));
   for (const { name, kind } of fleet) {
@@ -150,8 +151,8 @@ test('ten black holes among thirty take no longer than the timeout and two secon
   }
 });
 
-test('filters by what the records say ask nobody, and those by state ask whom the others let pass', async () => {
-  const quiet = await runSlipway(
+test('filters by record ask no engine, and filters by state ask only machines that match the other filters', async () => {
+  const byNameAndDriver = await runSlipway(
     'ls',
     '-q',
     '--filter',
@@ -161,15 +162,15 @@ test('filters by what the records say ask nobody, and those by state ask whom th
     '--filter',
     'driver=NONE',
   );
-  expect(namesIn(quiet.stdout)).toEqual(
+  expect(linesOf(byNameAndDriver.stdout)).toEqual(
     fleet.filter(({ name, kind }) => /^m-(1.|2)$/.test(name) && kind !== 'silent').map(({ name }) => name),
   );
   const tiers = await runSlipway('ls', '-q', '--filter', 'label=tier');
-  expect(namesIn(tiers.stdout)).toEqual(answeringMachines.map(({ name }) => name));
+  expect(linesOf(tiers.stdout)).toEqual(answeringMachines.map(({ name }) => name));
   const zone = await runSlipway('ls', '-q', '--filter', 'label=zone=b');
-  expect(namesIn(zone.stdout)).toEqual(unresponsiveMachines.map(({ name }) => name));
+  expect(linesOf(zone.stdout)).toEqual(unresponsiveMachines.map(({ name }) => name));
   const running = await runSlipway('ls', '-q', '--timeout', '4', '--filter', 'state=Running');
-  expect(namesIn(running.stdout)).toEqual(answeringMachines.map(({ name }) => name));
+  expect(linesOf(running.stdout)).toEqual(answeringMachines.map(({ name }) => name));
   const json = await runSlipway(
     'ls',
     '--json',
@@ -185,7 +186,7 @@ test('filters by what the records say ask nobody, and those by state ask whom th
   expect(none.stdout).toBe('No machines match. To list all: slipway ls\n');
 });
 
-test('a format prints rows, or a table with titles', async () => {
+test('a format prints rows, or a table with column titles', async () => {
   const few = ['--filter', 'name=^m-[23]$'];
   const rows = await runSlipway(
     'ls',
@@ -202,23 +203,23 @@ test('a format prints rows, or a table with titles', async () => {
   expect(nothing.stdout).toBe('');
 });
 
-test('inspect and status take formats too', async () => {
-  const one = await runSlipway(
+test('inspect and status accept formats', async () => {
+  const fields = await runSlipway(
     'inspect',
     'm-2',
     '--format',
     '{{.spec.engine.port}} {{json .spec.engine.label}} {{.no.such}}',
   );
-  expect(one.stdout).toBe('2376 ["zone=a","tier"] <no value>\n');
-  const two = await runSlipway('inspect', 'm-2', 'm-3', '-f', '{{.spec.name}}');
-  expect(two.stdout).toBe('m-2\nm-3\n');
+  expect(fields.stdout).toBe('2376 ["zone=a","tier"] <no value>\n');
+  const names = await runSlipway('inspect', 'm-2', 'm-3', '-f', '{{.spec.name}}');
+  expect(names.stdout).toBe('m-2\nm-3\n');
   const [single, several] = [await runSlipway('inspect', 'm-2'), await runSlipway('inspect', 'm-2', 'm-3')];
   expect(JSON.parse(several.stdout)).toMatchObject([JSON.parse(single.stdout), { spec: { name: 'm-3' } }]);
   const status = await runSlipway('status', 'm-2', '-f', '{{.state}} {{.engine}} {{len .unasked}}');
   expect(status).toMatchObject({ code: 0, stdout: 'running 28.2.2 1\n' });
 });
 
-test("what can't be meant is said in one sentence", async () => {
+test('invalid filters and formats are reported with a hint', async () => {
   const calls: readonly (readonly string[])[] = [
     ['ls', '--filter', 'web'],
     ['ls', '--filter', 'drvier=ec2'],
@@ -235,15 +236,15 @@ test("what can't be meant is said in one sentence", async () => {
     ['status', 'm-2', '--format', '{{.State}}'],
     ['status', 'm-2', '--format', '{{.state}}', '--json'],
   ];
-  const told = [];
+  const reports = [];
   for (const call of calls) {
     const { code, stdout, stderr } = await runSlipway(...call);
     expect(call.includes('--json') ? JSON.parse(stdout) : stdout).toEqual(
       call.includes('--json') ? expect.anything() : '',
     );
-    told.push(`$ slipway ${call.join(' ')}\n${stderr}(${code})`);
+    reports.push(`$ slipway ${call.join(' ')}\n${stderr}(${code})`);
   }
-  expect(told.join('\n\n')).toMatchInlineSnapshot(`
+  expect(reports.join('\n\n')).toMatchInlineSnapshot(`
     "$ slipway ls --filter web
     ✗ Invalid --filter "web": expected KEY=VALUE
     → For example: slipway ls --filter driver=ec2. Keys: name, driver, state and label

@@ -9,7 +9,7 @@ import { hasProgram, runProgram } from '../fakes/run-program.ts';
 const repository = fileURLToPath(new URL('../..', import.meta.url));
 const pages = ['man/slipway.1', 'man/docker-machine.1'];
 
-test('the package brings the man pages, and npm is told of them', async () => {
+test('the package contains the man pages, and package.json lists them', async () => {
   const { files, man } = JSON.parse(await readFile(`${repository}/package.json`, 'utf8'));
   expect(man).toEqual(pages);
   expect(files).toContain('man');
@@ -17,7 +17,7 @@ test('the package brings the man pages, and npm is told of them', async () => {
 
 describe.skipIf(!hasProgram('groff'))('groff', () => {
   test.each(pages.flatMap((page) => ['utf8', 'ascii'].map((device) => [page, device] as const)))(
-    'sets %s for a terminal of %s without a warning',
+    'renders %s for the device %s without a warning',
     async (page, device) => {
       const { code, stderr } = await runProgram('groff', ['-man', `-T${device}`, '-ww', '-z', page], {
         cwd: repository,
@@ -28,7 +28,7 @@ describe.skipIf(!hasProgram('groff'))('groff', () => {
 });
 
 describe.skipIf(!hasProgram('man'))('man', () => {
-  const shown = async (page: string): Promise<string> => {
+  const renderPage = async (page: string): Promise<string> => {
     const env = { ...process.env, LC_ALL: 'C.UTF-8', MANPAGER: 'cat', MANWIDTH: '200' };
     const { code, stdout, stderr } = await runProgram('man', ['--warnings', '-l', page], { cwd: repository, env });
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
@@ -38,24 +38,26 @@ describe.skipIf(!hasProgram('man'))('man', () => {
   test.each([
     ['man/slipway.1', [/^ +-d, --driver name$/m, /^ +--qemu-memory mb$/m, /, HOST_KEY\.$/m, /engine's +certificate/]],
     ['man/docker-machine.1', [/^ +--storage-path, -s value$/m, /^ +Run 'docker-machine create --driver name --help'/m]],
-  ] as const)('shows %s with all that is typed as it is typed', async (page, lines) => {
-    const text = await shown(page);
+  ] as const)('shows %s with flags and placeholders unchanged', async (page, lines) => {
+    const text = await renderPage(page);
     for (const line of lines) expect(text).toMatch(line);
     for (const title of ['NAME', 'SYNOPSIS', 'COMMANDS', 'ENVIRONMENT', 'FILES', 'EXIT STATUS', 'SEE ALSO'])
       expect(text).toMatch(new RegExp(`^${title}$`, 'm'));
   });
 
   test.each([
-    '.de begins no macro',
+    '.de is no macro',
     "'tis no request",
     String.raw`C:\n and \fB stay \(em as they are`,
     '`bold` words and a lone ` one',
     'the “engine’s” $(echo "x") ~/.docker ^ --flag – 日',
-  ])('shows %j as it stands', async (text) => {
+  ])('shows %j unchanged', async (text) => {
     await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'nasty.1');
     await writeFile(file, manPage('nasty', 'words', [paragraph(text), codeBlock([text])]));
     const plain = text.replaceAll(/`(bold)`/g, '$1');
-    expect((await shown(file)).split('\n').map((line) => line.trim())).toEqual(expect.arrayContaining([plain, text]));
+    expect((await renderPage(file)).split('\n').map((line) => line.trim())).toEqual(
+      expect.arrayContaining([plain, text]),
+    );
   });
 });

@@ -16,7 +16,7 @@ const oddRoute: SshRoute = {
   knownHosts: `${ODD_PATH}.known`,
 };
 
-/** What the real ssh understood of our options, by `ssh -G`. */
+/** Returns the options as the real ssh understood them, by `ssh -G`. */
 async function readSshConfig(argv: readonly string[]): Promise<ReadonlyMap<string, string>> {
   const { code, stdout, stderr } = await runProgram('ssh', ['-G', ...argv]);
   expect([code, stderr]).toEqual([0, '']);
@@ -34,16 +34,16 @@ const expectedConfig = {
   user: 'deploy',
   stricthostkeychecking: 'true',
   globalknownhostsfile: 'none',
-  // Shown before its expansion, in which two percent signs stand for one; the next one after it.
+  // ssh prints this path before it expands two percent signs to one, and the next path after.
   identityfile: ODD_PATH.replace('%', '%%'),
   userknownhostsfile: `${ODD_PATH}.known`,
 };
 
-test('ssh reads from -o what was meant, whatever a path is called', async () => {
+test('ssh reads -o options with special characters in paths', async () => {
   expect(Object.fromEntries(await readSshConfig(sshArgv(oddRoute, [])))).toMatchObject(expectedConfig);
 });
 
-test('ssh reads flags behind the address, with a command or without', async () => {
+test('ssh reads flags after the address, with and without a command', async () => {
   for (const command of [
     ['-C', '-L', '1:b:2'],
     ['-C', '-L', '1:b:2', 'uptime', '-p'],
@@ -54,7 +54,7 @@ test('ssh reads flags behind the address, with a command or without', async () =
   }
 });
 
-test("ssh reads from our file what was meant, by the machine's name as it is written", async () => {
+test("ssh reads Slipway's configuration file by the exact name of the machine", async () => {
   await using folder = await createTemporaryFolder();
   const config = join(folder.path, 'config');
   const other: SshRoute = { target: { address: '192.0.2.1', port: 22, user: 'root' }, knownHosts: '/known' };
@@ -63,7 +63,7 @@ test("ssh reads from our file what was meant, by the machine's name as it is wri
   expect((await readSshConfig(['-F', config, 'other'])).get('userknownhostsfile')).toBe('/known');
 });
 
-test("ssh finds in the user's settings what the profile wrote, whatever the folder is called", async () => {
+test("ssh reads what the profile wrote into the user's configuration, with special characters in the folder", async () => {
   await using folder = await createTemporaryFolder();
   const clientPaths = clientPlacesIn(join(folder.path, '" %'));
   const host = { address: oddRoute.target.address, ssh: { ...oddRoute.target, hostKey: 'ssh-ed25519 AAAA' } };
@@ -83,7 +83,7 @@ test("ssh finds in the user's settings what the profile wrote, whatever the fold
     serveraliveinterval: '15',
     controlmaster: 'auto',
     controlpersist: '60',
-    // What ours leaves open is the user's to say.
+    // The user's configuration decides about options that Slipway does not set.
     forwardagent: 'yes',
   });
   expect(seen.get('controlpath')).toContain(join(clientPaths.ssh, 'slipway'));

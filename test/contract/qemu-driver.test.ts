@@ -51,9 +51,9 @@ vi.mock('../../src/images/hashing.ts', async (original) => {
   const real = await original<typeof import('../../src/images/hashing.ts')>();
   return {
     ...real,
-    hashFile: async (...given: Parameters<typeof real.hashFile>) => {
+    hashFile: async (...args: Parameters<typeof real.hashFile>) => {
       if (mockState.unreadable) throw new Error('EIO: i/o error, read');
-      return await real.hashFile(...given);
+      return await real.hashFile(...args);
     },
   };
 });
@@ -72,8 +72,8 @@ const IMAGE_METADATA = {
 
 type Options = Target<ReturnType<typeof qemuManifest.options.parse>>['options'];
 
-/** Creates a computer in a folder, with an image of 3 GiB and these programs, and what the driver's calls get there. */
-async function createBench(folder: string, emulator: string, given: Partial<Options> = {}) {
+/** Creates a computer in a folder, with a 3 GiB image and fake programs, and the arguments of the driver's calls. */
+async function createFixture(folder: string, emulator: string, options: Partial<Options> = {}) {
   const computer = computerWithPrograms(folder);
   const image = join(computer.home, 'images', 'one');
   await mkdir(image, { recursive: true });
@@ -93,7 +93,7 @@ async function createBench(folder: string, emulator: string, given: Partial<Opti
   const target = (more: Partial<Options> = {}): Target<Options> => ({
     id: ID,
     name: 'web',
-    options: qemuManifest.options.parse({ accelerator: 'tcg', ...given, ...more }),
+    options: qemuManifest.options.parse({ accelerator: 'tcg', ...options, ...more }),
   });
   return { computer, call, target, notes, vms: vmFolder(computer, ID) };
 }
@@ -123,19 +123,19 @@ const findPort = async (folder: string, id: string): Promise<number> =>
 describe('validate', () => {
   test('refuses more memory than this computer has, and says how much that is', async () => {
     await using folder = await createTemporaryFolder();
-    const { call, target } = await createBench(folder.path, 'exit 1');
-    const most = Math.floor(totalmem() / 1024 ** 2);
-    expect(await catchRejection(qemu.validate(target({ memory: most }), call))).toBeUndefined();
-    const error = await catchRejection(qemu.validate(target({ memory: most + 1 }), call));
+    const { call, target } = await createFixture(folder.path, 'exit 1');
+    const available = Math.floor(totalmem() / 1024 ** 2);
+    expect(await catchRejection(qemu.validate(target({ memory: available }), call))).toBeUndefined();
+    const error = await catchRejection(qemu.validate(target({ memory: available + 1 }), call));
     expect(`${error?.code}: ${error?.message}`).toBe(
-      `USAGE: Machine "web" would have ${most + 1} MB of memory, but this computer has ${most} MB`,
+      `USAGE: Machine "web" would have ${available + 1} MB of memory, but this computer has ${available} MB`,
     );
     expect(error?.hint).toMatch(/^Use less memory, such as: --qemu-memory \d+$/);
   });
 
   test('refuses the same port for SSH and for the engine', async () => {
     await using folder = await createTemporaryFolder();
-    const { call, target } = await createBench(folder.path, 'exit 1');
+    const { call, target } = await createFixture(folder.path, 'exit 1');
     expect(await catchRejection(qemu.validate(target({ sshPort: 2222, enginePort: 2222 }), call))).toMatchObject({
       code: 'USAGE',
       message: '--qemu-ssh-port and --qemu-engine-port are both 2222',
@@ -145,7 +145,7 @@ describe('validate', () => {
 
   test('refuses a folder whose path is too long for a socket', async () => {
     await using folder = await createTemporaryFolder();
-    const { call, target } = await createBench(folder.path, 'exit 1');
+    const { call, target } = await createFixture(folder.path, 'exit 1');
     const computer = { ...call.computer, home: join(folder.path, 'x'.repeat(60)) };
     expect(await catchRejection(qemu.validate(target(), { ...call, computer }))).toMatchObject({
       code: 'USAGE',
@@ -155,9 +155,9 @@ describe('validate', () => {
 });
 
 describe('create', () => {
-  test('fails with the last lines of a QEMU that exits at once, and what it left can be removed', async () => {
+  test('fails with the last lines of a QEMU that exits at once, and remove cleans up', async () => {
     await using folder = await createTemporaryFolder();
-    const { call, target, vms } = await createBench(
+    const { call, target, vms } = await createFixture(
       folder.path,
       'echo first; echo "qemu: no such machine" >&2; exit 7',
     );
@@ -172,7 +172,7 @@ describe('create', () => {
   test('fails with the last lines of a QEMU that accepts a connection to its monitor and then exits', async () => {
     await using folder = await createTemporaryFolder();
     const server = 'require("net").createServer(() => { console.error("qemu: no room"); process.exit(7); })';
-    const { call, target } = await createBench(
+    const { call, target } = await createFixture(
       folder.path,
       `exec '${process.execPath}' -e '${server}.listen("monitor.sock")'`,
     );
@@ -184,7 +184,7 @@ describe('create', () => {
 
   test('writes disk, seed and record, readable by the user alone, before it starts QEMU', async () => {
     await using folder = await createTemporaryFolder();
-    const { call, target, vms } = await createBench(folder.path, 'ls > started; exit 1');
+    const { call, target, vms } = await createFixture(folder.path, 'ls > started; exit 1');
     await catchRejection(qemu.create(target({ disk: 5 }), bootConfig(), call));
     const started = (await readFile(join(vms, 'started'), 'utf8')).split('\n');
     expect(started).toEqual(expect.arrayContaining(['disk.qcow2', 'seed.tar', 'vm.json']));
@@ -201,7 +201,7 @@ describe('create', () => {
 
   test('refuses a disk that is smaller than its image, with the least size', async () => {
     await using folder = await createTemporaryFolder();
-    const { call, target } = await createBench(folder.path, 'exit 1');
+    const { call, target } = await createFixture(folder.path, 'exit 1');
     expect(await catchRejection(qemu.create(target({ disk: 2 }), bootConfig(), call))).toMatchObject({
       code: 'USAGE',
       message: '--qemu-disk must be at least 3 for the image debian-13, got 2',
@@ -213,7 +213,7 @@ describe('create', () => {
 
   test('refuses a port that is in use, and continues with another one', async () => {
     await using folder = await createTemporaryFolder();
-    const { call, target, vms } = await createBench(folder.path, 'touch started; exit 1');
+    const { call, target, vms } = await createFixture(folder.path, 'touch started; exit 1');
     const port = await findPort(folder.path, 'a port that is taken');
     await using _taken = await occupyPort(port);
     const error = await catchRejection(qemu.create(target({ enginePort: port }), bootConfig(), call));
@@ -229,9 +229,9 @@ describe('create', () => {
     expect((await readVm(vms))?.ports.engine).toBe(other);
   });
 
-  test('chooses no port that the user fixed for another use', async () => {
+  test('chooses no port that the user chose for another use', async () => {
     await using folder = await createTemporaryFolder();
-    const { call, target, vms } = await createBench(folder.path, 'exit 1');
+    const { call, target, vms } = await createFixture(folder.path, 'exit 1');
     const [first = 0, second = 0] = await findFreePorts(ID, 2, [], call.computer);
     await catchRejection(qemu.create(target({ sshPort: second }), bootConfig(), call));
     expect((await readVm(vms))?.ports).toMatchObject({ ssh: second });
@@ -249,7 +249,7 @@ describe('create', () => {
 describe('a machine that does not exist', () => {
   test('is missing for inspect, removed without an error, and refused by start, stop and kill with a hint', async () => {
     await using folder = await createTemporaryFolder();
-    const { call, target, notes } = await createBench(folder.path, 'exit 1');
+    const { call, target, notes } = await createFixture(folder.path, 'exit 1');
     expect(await qemu.inspect(target(), call)).toEqual({ state: 'missing' });
     await qemu.remove(target(), call);
     await qemu.remove(target(), call);
@@ -266,10 +266,10 @@ describe('a machine that does not exist', () => {
   });
 
   test.each(['{', 'null', '{}', '{"version":2,"ports":{}}'])(
-    'is refused with RECORD_BROKEN where its vm.json says %j, and can be removed',
+    'is refused with RECORD_BROKEN when its vm.json contains %j, and can be removed',
     async (text) => {
       await using folder = await createTemporaryFolder();
-      const { call, target, vms } = await createBench(folder.path, 'exit 1');
+      const { call, target, vms } = await createFixture(folder.path, 'exit 1');
       await mkdir(vms, { recursive: true });
       await writeFile(join(vms, 'vm.json'), text);
       expect((await catchRejection(qemu.inspect(target(), call)))?.code).toBe('RECORD_BROKEN');
@@ -326,10 +326,10 @@ if (!hasQemu) {
 }
 
 describe.runIf(hasQemu)('a VM', () => {
-  /** Creates a bench whose VMs are empty. Its disposal removes the VM that a test leaves running. */
-  async function emptyVmBench(console = 'Linux\\nslipway: ready\\n', given: Partial<Options> = {}) {
+  /** Creates a fixture whose VMs have an empty machine. Its disposal removes the VM that a test leaves running. */
+  async function createEmptyVm(console = 'Linux\\nslipway: ready\\n', options: Partial<Options> = {}) {
     const folder = await createTemporaryFolder();
-    const all = await createBench(folder.path, emptyVmScript(console), given);
+    const all = await createFixture(folder.path, emptyVmScript(console), options);
     const pid = async (): Promise<number> => Number(await readFile(join(all.vms, 'qemu.pid'), 'utf8').catch(() => '0'));
     const starts = async (): Promise<readonly string[]> =>
       (await readFile(join(all.vms, 'arguments'), 'utf8')).trim().split('\n');
@@ -345,7 +345,7 @@ describe.runIf(hasQemu)('a VM', () => {
   }
 
   test('is created, applies its seed once, is killed, starts again and is removed', async () => {
-    await using vm = await emptyVmBench();
+    await using vm = await createEmptyVm();
     const { call, target, vms } = vm;
     await qemu.create(target(), bootConfig(), call);
     await qemu.waitUntilBooted(target(), call);
@@ -378,7 +378,7 @@ describe.runIf(hasQemu)('a VM', () => {
   });
 
   test('is not started twice by a second create, but started again with another identity', async () => {
-    await using vm = await emptyVmBench();
+    await using vm = await createEmptyVm();
     const { call, target, vms } = vm;
     await qemu.create(target(), bootConfig(), call);
     const first = await vm.pid();
@@ -392,7 +392,7 @@ describe.runIf(hasQemu)('a VM', () => {
   });
 
   test('keeps its seed until its guest has reported that it is ready', async () => {
-    await using vm = await emptyVmBench('nothing yet\\n');
+    await using vm = await createEmptyVm('nothing yet\\n');
     const { call, target, vms } = vm;
     await qemu.create(target(), bootConfig(), call);
     await qemu.kill(target(), call);
@@ -402,15 +402,15 @@ describe.runIf(hasQemu)('a VM', () => {
   });
 
   test('fails with the reason that its guest reports', async () => {
-    await using vm = await emptyVmBench('Linux\\nslipway: failed: no root disk\\n');
+    await using vm = await createEmptyVm('Linux\\nslipway: failed: no root disk\\n');
     await qemu.create(vm.target(), bootConfig(), vm.call);
     const error = await catchRejection(qemu.waitUntilBooted(vm.target(), vm.call));
     expect(`${error?.code}: ${error?.message}`).toBe('BOOT_FAILED: Machine "web" did not start: no root disk');
     expect(error?.detail).toEqual(['Linux', 'slipway: failed: no root disk']);
   });
 
-  test('fails with the end of its console where it exits while it starts', async () => {
-    await using vm = await emptyVmBench('Kernel panic\\n');
+  test('fails with the end of its console when it exits during its start', async () => {
+    await using vm = await createEmptyVm('Kernel panic\\n');
     await qemu.create(vm.target(), bootConfig(), vm.call);
     const boot = catchRejection(qemu.waitUntilBooted(vm.target(), vm.call));
     process.kill(await vm.pid(), 'SIGKILL');
@@ -421,8 +421,8 @@ describe.runIf(hasQemu)('a VM', () => {
     });
   });
 
-  test('is left as it is where Ctrl-C ends the wait', async () => {
-    await using vm = await emptyVmBench('nothing yet\\n');
+  test('keeps running when Ctrl-C ends the wait', async () => {
+    await using vm = await createEmptyVm('nothing yet\\n');
     await qemu.create(vm.target(), bootConfig(), vm.call);
     const stop = new AbortController();
     const boot = catchRejection(qemu.waitUntilBooted(vm.target(), { ...vm.call, signal: stop.signal }));
@@ -431,16 +431,16 @@ describe.runIf(hasQemu)('a VM', () => {
     expect(await isProcessAlive(await vm.pid())).toBe(true);
   });
 
-  test('is killed with a note where it does not shut down within the timeout', async () => {
-    await using vm = await emptyVmBench();
+  test('is killed with a note when it does not shut down within the timeout', async () => {
+    await using vm = await createEmptyVm();
     await qemu.create(vm.target(), bootConfig(), vm.call);
     await qemu.stop(vm.target(), { seconds: 0.2 }, vm.call);
     expect(vm.notes).toEqual(['Machine "web" did not shut down within 0.2 seconds, so it was killed']);
     expect(await qemu.inspect(vm.target(), vm.call)).toEqual({ state: 'stopped' });
   });
 
-  test('gets another port, with a note, where a program took its own while it was stopped', async () => {
-    await using vm = await emptyVmBench();
+  test('gets another port, with a note, when a program took its port while it was stopped', async () => {
+    await using vm = await createEmptyVm();
     const { call, target, vms } = vm;
     await qemu.create(target(), bootConfig(), call);
     await qemu.waitUntilBooted(target(), call);
@@ -457,15 +457,15 @@ describe.runIf(hasQemu)('a VM', () => {
     expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running', host: { enginePort: now.engine } });
   });
 
-  test('is started once more where a program takes its port at the last moment', async () => {
+  test('is started again when a program takes its port at the last moment', async () => {
     await using folder = await createTemporaryFolder();
-    const loses = `
+    const failOnceScript = `
 if [ ! -e lost ]; then
   touch lost
   echo "qemu: -netdev user: Could not set up host forwarding rule 'tcp:127.0.0.1:20022-:22'" >&2
   exit 1
 fi`;
-    const { call, target } = await createBench(folder.path, loses + emptyVmScript(''));
+    const { call, target } = await createFixture(folder.path, failOnceScript + emptyVmScript(''));
     try {
       await qemu.create(target(), bootConfig(), call);
       expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
@@ -474,9 +474,9 @@ fi`;
     }
   });
 
-  test('is not started where the port that the user fixed is in use', async () => {
+  test('is not started when the port that the user chose is in use', async () => {
     const port = await findPort('/nowhere', 'chosen by the user');
-    await using vm = await emptyVmBench(undefined, { sshPort: port });
+    await using vm = await createEmptyVm(undefined, { sshPort: port });
     await qemu.create(vm.target(), bootConfig(), vm.call);
     await qemu.waitUntilBooted(vm.target(), vm.call);
     await qemu.kill(vm.target(), vm.call);
@@ -487,8 +487,8 @@ fi`;
     });
   });
 
-  test('is removed with its process where its vm.json is broken', async () => {
-    await using vm = await emptyVmBench();
+  test('is removed with its process when its vm.json is broken', async () => {
+    await using vm = await createEmptyVm();
     await qemu.create(vm.target(), bootConfig(), vm.call);
     const pid = await vm.pid();
     await writeFile(join(vm.vms, 'vm.json'), '{');
@@ -497,8 +497,8 @@ fi`;
     expect(await qemu.inspect(vm.target(), vm.call)).toEqual({ state: 'missing' });
   });
 
-  test('is not started where its disk or its image is missing', async () => {
-    await using vm = await emptyVmBench();
+  test('is not started when its disk or its image is missing', async () => {
+    await using vm = await createEmptyVm();
     await qemu.create(vm.target(), bootConfig(), vm.call);
     await qemu.kill(vm.target(), vm.call);
     await rm(join(vm.vms, 'disk.qcow2'));
@@ -510,8 +510,8 @@ fi`;
   });
 
   describe('suspended', () => {
-    const suspendedBench = async (given: Partial<Options> = {}) => {
-      const vm = await emptyVmBench(undefined, given);
+    const createSuspendedVm = async (options: Partial<Options> = {}) => {
+      const vm = await createEmptyVm(undefined, options);
       try {
         await qemu.create(vm.target(), bootConfig(), vm.call);
         await qemu.waitUntilBooted(vm.target(), vm.call);
@@ -525,7 +525,7 @@ fi`;
     const readCommands = async (folder: string): Promise<string> => readFile(join(folder, 'commands'), 'utf8');
 
     test('has no process, and resumes once with its memory, which only the user may read', async () => {
-      await using vm = await suspendedBench();
+      await using vm = await createSuspendedVm();
       const { call, target, vms } = vm;
       expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped', suspended: true });
       expect((await stat(join(vms, 'memory'))).mode & 0o777).toBe(0o600);
@@ -542,7 +542,7 @@ fi`;
     });
 
     test('is stopped once killed, so that its next start is a boot', async () => {
-      await using vm = await suspendedBench();
+      await using vm = await createSuspendedVm();
       const { call, target, vms } = vm;
       await qemu.kill(target(), call);
       expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped' });
@@ -554,7 +554,7 @@ fi`;
 
     test.each<[string, (folder: string) => Promise<void>, Partial<Options>, RegExp]>([
       [
-        'its memory is cut off',
+        'its memory is truncated',
         (folder) => writeFile(join(folder, 'memory'), 'short'),
         {},
         /its memory is damaged \(5 of \d+ bytes\)/,
@@ -578,81 +578,82 @@ fi`;
         { accelerator: 'kvm' },
         /now specify the accelerator kvm/,
       ],
-    ])('starts from its disk where %s, and says why', async (_what, spoil, more, why) => {
-      await using vm = await suspendedBench();
+    ])('starts from its disk when %s, and says why', async (_what, damage, more, reason) => {
+      await using vm = await createSuspendedVm();
       const { call, target, vms } = vm;
-      await spoil(vms);
+      await damage(vms);
       await qemu.start(target({ disk: 2, ...more }), call);
       await qemu.waitUntilBooted(target(), call);
       expect(vm.notes).toEqual([
         expect.stringMatching(/^Machine "web" could not be resumed, so it starts from its disk: /),
       ]);
-      expect(vm.notes[0]).toMatch(why);
+      expect(vm.notes[0]).toMatch(reason);
       expect((await vm.starts()).at(-1)).not.toContain('-incoming');
       expect(await readdir(vms)).not.toContain('memory');
     });
 
-    type Bench = Awaited<ReturnType<typeof suspendedBench>>;
-    const bin = ({ computer }: Bench, name: string): string => join(computer.home, '..', 'bin', name);
+    type VmFixture = Awaited<ReturnType<typeof createSuspendedVm>>;
+    const bin = ({ computer }: VmFixture, name: string): string => join(computer.home, '..', 'bin', name);
     const QEMU_MESSAGE = "cannot set up guest memory 'pc.ram': Cannot allocate memory";
-    /** Each makes a resume fail, and returns what repairs it. */
-    const TEMPORARY_FAILURES: readonly [string, (vm: Bench) => Promise<() => unknown>, Partial<Options>, RegExp][] = [
+    /** Each function makes a resume fail, and returns a function that repairs it. */
+    const TEMPORARY_FAILURES: readonly [string, (vm: VmFixture) => Promise<() => unknown>, Partial<Options>, RegExp][] =
       [
-        'QEMU can not allocate its memory',
-        async ({ vms }) => {
-          await writeFile(join(vms, 'refused'), QEMU_MESSAGE);
-          return () => rm(join(vms, 'refused'));
-        },
-        {},
-        /QEMU could not start/,
-      ],
-      [
-        "its memory can't be read",
-        async () => {
-          mockState.unreadable = true;
-          return () => (mockState.unreadable = false);
-        },
-        {},
-        /its memory could not be read: EIO/,
-      ],
-      [
-        "its memory can't be decompressed",
-        async (vm) => {
-          await writeScript(bin(vm, 'zstd'), 'exit 1');
-          return () => rm(bin(vm, 'zstd'));
-        },
-        {},
-        /QEMU could not (read its memory|start)/,
-      ],
-      [
-        'zstd is not installed any more',
-        async (vm) => {
-          const { env } = vm.computer;
-          const { PATH } = env;
-          Object.assign(env, { PATH: bin(vm, '.') });
-          return () => Object.assign(env, { PATH });
-        },
-        {},
-        /compressed with zstd, which is not installed/,
-      ],
-      [
-        'access to its accelerator is denied',
-        async ({ vms }) => {
-          const before = (await readVm(vms)) as Vm;
-          await writeVm(vms, { ...before, accelerator: 'kvm' });
-          return () => writeVm(vms, before);
-        },
-        { accelerator: 'auto' },
-        /it ran with kvm, which does not work now/,
-      ],
-    ];
+        [
+          'QEMU can not allocate its memory',
+          async ({ vms }) => {
+            await writeFile(join(vms, 'refused'), QEMU_MESSAGE);
+            return () => rm(join(vms, 'refused'));
+          },
+          {},
+          /QEMU could not start/,
+        ],
+        [
+          "its memory can't be read",
+          async () => {
+            mockState.unreadable = true;
+            return () => (mockState.unreadable = false);
+          },
+          {},
+          /its memory could not be read: EIO/,
+        ],
+        [
+          "its memory can't be decompressed",
+          async (vm) => {
+            await writeScript(bin(vm, 'zstd'), 'exit 1');
+            return () => rm(bin(vm, 'zstd'));
+          },
+          {},
+          /QEMU could not (read its memory|start)/,
+        ],
+        [
+          'zstd is no longer installed',
+          async (vm) => {
+            const { env } = vm.computer;
+            const { PATH } = env;
+            Object.assign(env, { PATH: bin(vm, '.') });
+            return () => Object.assign(env, { PATH });
+          },
+          {},
+          /compressed with zstd, which is not installed/,
+        ],
+        [
+          'access to its accelerator is denied',
+          async ({ vms }) => {
+            const before = (await readVm(vms)) as Vm;
+            await writeVm(vms, { ...before, accelerator: 'kvm' });
+            return () => writeVm(vms, before);
+          },
+          { accelerator: 'auto' },
+          /it ran with kvm, which does not work now/,
+        ],
+      ];
 
     test.each(TEMPORARY_FAILURES)(
-      'keeps its memory where %s, and resumes at the next try',
-      async (_what, spoil, more, why) => {
-        await using vm = await suspendedBench();
+      'keeps its memory when %s, and resumes at the next try',
+      async (_what, damage, more, reason) => {
+        await using vm = await createSuspendedVm();
         const { call, target, vms } = vm;
-        const repair = await spoil(vm);
+        const repair = await damage(vm);
         const error = await catchRejection(qemu.start(target(more), call));
         await repair();
         expect(error).toMatchObject({
@@ -660,7 +661,7 @@ fi`;
           message: expect.stringMatching(/^Machine "web" could not be resumed: /) as string,
           hint: 'Fix that, then run the same command again. To discard its memory: slipway kill web',
         });
-        expect(error?.message).toMatch(why);
+        expect(error?.message).toMatch(reason);
         expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped', suspended: true });
         await qemu.start(target(), call);
         await qemu.waitUntilBooted(target(), call);
@@ -671,8 +672,8 @@ fi`;
       },
     );
 
-    test("reports QEMU's error where it can't resume, and boots once killed", async () => {
-      await using vm = await suspendedBench();
+    test("reports QEMU's error when it can't resume, and boots once killed", async () => {
+      await using vm = await createSuspendedVm();
       const { call, target, vms } = vm;
       await writeFile(join(vms, 'refused'), QEMU_MESSAGE);
       expect((await catchRejection(qemu.start(target(), call)))?.detail).toContain(QEMU_MESSAGE);
@@ -682,8 +683,8 @@ fi`;
       expect((await vm.starts()).at(-1)).not.toContain('-incoming');
     });
 
-    test('resumes with software emulation also where a faster accelerator works now', async () => {
-      await using vm = await suspendedBench();
+    test('resumes with software emulation even when a faster accelerator works now', async () => {
+      await using vm = await createSuspendedVm();
       mockState.works = 'kvm';
       await qemu.start(vm.target({ accelerator: 'auto' }), vm.call);
       mockState.works = 'tcg';
@@ -691,8 +692,8 @@ fi`;
       expect((await readVm(vm.vms))?.accelerator).toBe('tcg');
     });
 
-    test('resumes also with a QEMU that is silent for longer than a monitor waits', async () => {
-      await using vm = await suspendedBench();
+    test('resumes even when QEMU is silent for longer than the monitor waits', async () => {
+      await using vm = await createSuspendedVm();
       const { call, target } = vm;
       await writeScript(
         bin(vm, 'zstd'),
@@ -711,8 +712,8 @@ fi`;
       expect(vm.notes).toEqual([]);
     });
 
-    /** Leaves what an interrupted suspend leaves while QEMU writes, which takes so many seconds. */
-    const interruptSuspend = async ({ vms, target, call }: Bench, seconds: number): Promise<void> => {
+    /** Leaves the state of a suspend that was interrupted while QEMU writes the memory for this many seconds. */
+    const interruptSuspend = async ({ vms, target, call }: VmFixture, seconds: number): Promise<void> => {
       await qemu.create(target(), bootConfig(), call);
       await qemu.waitUntilBooted(target(), call);
       await using monitor = await openVmMonitor(vms, (await readVm(vms)) as Vm);
@@ -721,8 +722,8 @@ fi`;
       await monitor?.execute('migrate', { uri });
     };
 
-    test('resumes and is not paused again where suspend was interrupted while QEMU wrote its memory', async () => {
-      await using vm = await emptyVmBench();
+    test('resumes and is not paused again when suspend was interrupted while QEMU wrote its memory', async () => {
+      await using vm = await createEmptyVm();
       const { call, target, vms } = vm;
       await interruptSuspend(vm, 1);
       expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'paused' });
@@ -734,8 +735,8 @@ fi`;
       expect(await vm.starts()).toHaveLength(1);
     });
 
-    test('resumes without its memory file where suspend was interrupted and QEMU finished it', async () => {
-      await using vm = await emptyVmBench();
+    test('resumes without its memory file when suspend was interrupted and QEMU finished it', async () => {
+      await using vm = await createEmptyVm();
       const { call, target, vms } = vm;
       await interruptSuspend(vm, 0);
       await expect.poll(() => readdir(vms), { timeout: 5000 }).toContain('memory');
@@ -744,8 +745,8 @@ fi`;
       expect((await readdir(vms)).filter((file) => file.startsWith('memory'))).toEqual([]);
     });
 
-    test('has no process after a second suspend where the first was interrupted before it ended that', async () => {
-      await using vm = await suspendedBench();
+    test('has no process after a second suspend when the first was interrupted before it ended the process', async () => {
+      await using vm = await createSuspendedVm();
       const { call, target, vms } = vm;
       const before = (await readVm(vms)) as Vm;
       const memory = await readFile(join(vms, 'memory'));
@@ -764,28 +765,28 @@ fi`;
     test.each([
       ['fails at the end', 'cat >/dev/null; exit 1', 'the disk may be full'],
       ['leaves a file that can not be synced', 'cat >/dev/null; rm memory.part; ln -s /dev/full memory.part', 'EINVAL'],
-    ])('runs on where the program that compresses its memory %s', async (_what, body, why) => {
-      await using vm = await emptyVmBench();
+    ])('keeps running when the program that compresses its memory %s', async (_what, body, reason) => {
+      await using vm = await createEmptyVm();
       const { call, target, vms } = vm;
       await qemu.create(target(), bootConfig(), call);
       await qemu.waitUntilBooted(target(), call);
       await writeScript(bin(vm, 'zstd'), body);
       const error = await catchRejection(qemu.suspend(target(), call));
       expect(error?.message).toMatch(/^Could not write the memory of "web": /);
-      expect(error?.message).toContain(why);
+      expect(error?.message).toContain(reason);
       expect(error?.hint).toMatch(/^It is still running. /);
       expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
       expect((await readdir(vms)).filter((file) => file.startsWith('memory'))).toEqual([]);
       expect(await readVm(vms)).not.toHaveProperty('snapshot');
     });
 
-    test("runs on where its record can't be written", async () => {
-      await using vm = await emptyVmBench();
+    test("keeps running when its record can't be written", async () => {
+      await using vm = await createEmptyVm();
       const { call, target, vms } = vm;
       await qemu.create(target(), bootConfig(), call);
       await qemu.waitUntilBooted(target(), call);
       const record = await readFile(join(vms, 'vm.json'));
-      // A folder that is not empty is in the record's place.
+      // A folder that is not empty takes the place of the record.
       await writeScript(bin(vm, 'zstd'), 'cat; rm vm.json; mkdir -p vm.json/x');
       await expect(qemu.suspend(target(), call)).rejects.toThrow();
       await rm(join(vms, 'vm.json'), { recursive: true });
@@ -795,7 +796,7 @@ fi`;
     });
 
     test('is refused while options wait for a restart', async () => {
-      await using vm = await emptyVmBench();
+      await using vm = await createEmptyVm();
       await qemu.create(vm.target(), bootConfig(), vm.call);
       await qemu.waitUntilBooted(vm.target(), vm.call);
       expect(await catchRejection(qemu.suspend(vm.target({ memory: 3000 }), vm.call))).toMatchObject({
@@ -805,18 +806,18 @@ fi`;
       expect(await qemu.inspect(vm.target(), vm.call)).toMatchObject({ state: 'running' });
     });
 
-    test('resumes also where an earlier resume was killed in the middle', async () => {
-      await using vm = await suspendedBench();
+    test('resumes even when an earlier resume was killed in the middle', async () => {
+      await using vm = await createSuspendedVm();
       const { call, target, vms } = vm;
       const memory = await readFile(join(vms, 'memory'));
       const before = (await readVm(vms)) as Vm;
       await qemu.start(target(), call);
-      // As a kill leaves it before the first command to the guest: its memory is used, and commands are pending.
+      // The state after a kill before the first command to the guest: the memory is used, and commands are pending.
       await writeVm(vms, { ...((await readVm(vms)) as Vm), pendingCommands: [] });
       await qemu.start(target(), call);
       await qemu.waitUntilBooted(target(), call);
       expect(await readVm(vms)).not.toHaveProperty('pendingCommands');
-      // As a kill leaves it before the record says that the memory is used: that is read again.
+      // The state after a kill before the record says that the memory is used: the memory is read again.
       await writeFile(join(vms, 'memory'), memory, { mode: 0o600 });
       await qemu.kill(target(), call);
       await writeFile(join(vms, 'memory'), memory, { mode: 0o600 });
@@ -827,22 +828,22 @@ fi`;
   });
 
   describe('spare', () => {
-    const spareBench = async () => {
-      const vm = await emptyVmBench();
+    const createVmWithSpare = async () => {
+      const vm = await createEmptyVm();
       const spare = { ...vm.target(), id: '11111111-1111-4111-8111-111111111111', name: 'spare-1' };
       await qemu.warmPool.make(spare, bootConfig(), 'the keys', vm.call);
       return vm;
     };
 
     test('is taken by one create, which gives it its name', async () => {
-      await using vm = await spareBench();
+      await using vm = await createVmWithSpare();
       const { call, target, vms, computer } = vm;
       expect(await qemu.warmPool.list(computer)).toMatchObject([
         { image: 'sha256:1', cpus: 2, memory: 2048, disk: 20 },
       ]);
       expect(await qemu.warmPool.countReady(target(), call)).toBe(1);
       expect(await qemu.warmPool.take(target(), call)).toBe('the keys');
-      // A create that was killed takes it again.
+      // A create that was killed takes the same spare again.
       expect(await qemu.warmPool.take(target(), call)).toBe('the keys');
       expect(await qemu.warmPool.list(computer)).toEqual([]);
       expect(await qemu.create(target(), bootConfig(), call)).toEqual({ bootApplied: true, resumed: true });
@@ -855,8 +856,8 @@ fi`;
       expect(vm.notes).toEqual([]);
     });
 
-    test('is taken by one of two creates, and the other one says that it starts cold', async () => {
-      await using vm = await spareBench();
+    test('is taken by one of two creates, and the other one notes its cold start', async () => {
+      await using vm = await createVmWithSpare();
       const { call, target } = vm;
       const other = { ...target(), id: '22222222-2222-4222-8222-222222222222', name: 'other' };
       const taken = await Promise.all([qemu.warmPool.take(target(), call), qemu.warmPool.take(other, call)]);
@@ -865,8 +866,8 @@ fi`;
       await qemu.remove(other, call);
     });
 
-    test('reports its boot as not applied where a program was started with another file', async () => {
-      await using vm = await spareBench();
+    test('reports its boot as not applied when it was started with other files', async () => {
+      await using vm = await createVmWithSpare();
       await qemu.warmPool.take(vm.target(), vm.call);
       const files = [{ path: '/etc/docker/daemon.json', mode: '644', content: '{}\n' }];
       expect(await qemu.create(vm.target(), bootConfig({ files }), vm.call)).toEqual({
@@ -875,8 +876,8 @@ fi`;
       });
     });
 
-    test('is replaced by a cold start where it is damaged, and says why', async () => {
-      await using vm = await spareBench();
+    test('is replaced by a cold start when it is damaged, and says why', async () => {
+      await using vm = await createVmWithSpare();
       const { call, target, vms } = vm;
       await qemu.warmPool.take(target(), call);
       await flipByte(join(vms, 'memory'));
@@ -889,8 +890,8 @@ fi`;
       expect((await vm.starts()).at(-1)).toContain('slipway.seed=');
     });
 
-    test('is replaced by a cold start where QEMU can not allocate its memory', async () => {
-      await using vm = await spareBench();
+    test('is replaced by a cold start when QEMU can not allocate its memory', async () => {
+      await using vm = await createVmWithSpare();
       const { call, target, vms } = vm;
       await qemu.warmPool.take(target(), call);
       await writeFile(join(vms, 'refused'), 'no room');
@@ -900,19 +901,19 @@ fi`;
       ]);
     });
 
-    test('is removed and not used where another QEMU wrote it', async () => {
-      await using vm = await spareBench();
+    test('is removed and not used when another QEMU wrote it', async () => {
+      await using vm = await createVmWithSpare();
       const { call, target, computer } = vm;
       const folder = join(computer.home, 'spares', '11111111-1111-4111-8111-111111111111');
-      const about = await readFile(join(folder, 'spare.json'), 'utf8');
-      await writeFile(join(folder, 'spare.json'), about.replace(/"mtimeMs": [\d.]+/, '"mtimeMs": 1'));
+      const record = await readFile(join(folder, 'spare.json'), 'utf8');
+      await writeFile(join(folder, 'spare.json'), record.replace(/"mtimeMs": [\d.]+/, '"mtimeMs": 1'));
       expect(await qemu.warmPool.take(target(), call)).toBeUndefined();
       expect(vm.notes[0]).toMatch(/^Removed a spare that can't be resumed: another QEMU wrote its memory \(\d/);
       expect(await readdir(join(computer.home, 'spares'))).toEqual([]);
     });
 
-    test('is not taken by a create that wants none', async () => {
-      await using vm = await spareBench();
+    test('is not taken by a create without warm start', async () => {
+      await using vm = await createVmWithSpare();
       expect(await qemu.warmPool.take(vm.target({ warm: false }), vm.call)).toBeUndefined();
       expect(await qemu.warmPool.countReady(vm.target(), vm.call)).toBe(1);
       expect(await qemu.warmPool.isWanted(vm.target({ warm: false }), vm.call)).toBe(false);
@@ -920,7 +921,7 @@ fi`;
     });
 
     test('is removed with its image, and so is a build with its process', async () => {
-      await using vm = await spareBench();
+      await using vm = await createVmWithSpare();
       const { call, computer } = vm;
       const pool = join(computer.home, 'spares');
       expect(await qemu.warmPool.prune('sha256:2', call)).toEqual([]);
@@ -944,19 +945,19 @@ fi`;
     test.each<[string, Partial<Options>, string]>([
       ['another user', { sshUser: 'alice' }, 'its options now specify the user alice'],
       ['another image', { image: 'debian-12' }, 'its options now specify the image debian-12 (2)'],
-    ])('is replaced by a cold start where it was taken for a machine with %s', async (_what, more, why) => {
-      await using vm = await spareBench();
+    ])('is replaced by a cold start when it was taken for a machine with %s', async (_what, more, reason) => {
+      await using vm = await createVmWithSpare();
       const { call, target, vms } = vm;
       await qemu.warmPool.take(target(), call);
       expect(await qemu.create(target(more), bootConfig(), call)).toEqual({ bootApplied: true });
-      expect(vm.notes).toEqual([`The spare for "web" can't be used, so it starts cold: ${why}`]);
+      expect(vm.notes).toEqual([`The spare for "web" can't be used, so it starts cold: ${reason}`]);
       expect(await readVm(vms)).toMatchObject(
         more.sshUser === undefined ? { imageDigest: 'sha256:2' } : { imageDigest: 'sha256:1', user: 'alice' },
       );
     });
 
-    test('is not taken where VMs are on another disk, and none is built then', async () => {
-      await using vm = await spareBench();
+    test('is neither taken nor built when VMs are on another disk', async () => {
+      await using vm = await createVmWithSpare();
       const { call, target, computer } = vm;
       await using other = await createTemporaryFolder('/dev/shm');
       await rm(join(computer.home, 'vms'), { recursive: true, force: true });
@@ -967,20 +968,20 @@ fi`;
     });
 
     test('is removed by the next builder, whatever its kind, once its QEMU has changed', async () => {
-      await using vm = await spareBench();
+      await using vm = await createVmWithSpare();
       const { call, computer } = vm;
       const pool = join(computer.home, 'spares');
       const [id = ''] = await readdir(pool);
-      const about = await readFile(join(pool, id, 'spare.json'), 'utf8');
+      const record = await readFile(join(pool, id, 'spare.json'), 'utf8');
       await (await qemu.warmPool.lock(call))[Symbol.asyncDispose]();
       expect(await qemu.warmPool.list(computer)).toHaveLength(1);
-      await writeFile(join(pool, id, 'spare.json'), about.replace(/"mtimeMs": [\d.]+/, '"mtimeMs": 1'));
+      await writeFile(join(pool, id, 'spare.json'), record.replace(/"mtimeMs": [\d.]+/, '"mtimeMs": 1'));
       await (await qemu.warmPool.lock(call))[Symbol.asyncDispose]();
       expect(await readdir(pool)).toEqual(['.maker']);
     });
 
-    test.each([0, 20, 40, 80, 160])('leaves no process where it is pruned %d ms after its build began', async (ms) => {
-      await using vm = await emptyVmBench();
+    test.each([0, 20, 40, 80, 160])('leaves no process when it is pruned %d ms after its build began', async (ms) => {
+      await using vm = await createEmptyVm();
       const { call, computer } = vm;
       await writeScript(join(computer.home, '..', 'bin', 'qemu-system-x86_64'), emptyVmScript('nothing yet\\n'));
       const pool = join(computer.home, 'spares');

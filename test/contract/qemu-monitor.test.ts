@@ -40,7 +40,7 @@ const fakeCall = (): DriverCall & { readonly lines: readonly string[] } => {
 };
 
 describe('openMonitor', () => {
-  test('answers commands in their order, whatever events come in between', async () => {
+  test('answers commands in order, even with events in between', async () => {
     await using server = await startFakeMonitor(EVENT + GREETING, (command) =>
       command === 'qmp_capabilities'
         ? EVENT + EMPTY_RETURN
@@ -65,8 +65,8 @@ describe('openMonitor', () => {
   test.concurrent.each([
     ['does not greet', '', () => EMPTY_RETURN],
     ['greets and then stays silent', GREETING, () => ''],
-  ])('rejects after five seconds where a program %s', async (_what, greeting, answers) => {
-    await using server = await startFakeMonitor(greeting, answers);
+  ])('rejects after five seconds when a program %s', async (_what, greeting, respond) => {
+    await using server = await startFakeMonitor(greeting, respond);
     const begin = performance.now();
     await expect(openMonitor(server.connectOptions)).rejects.toThrow('QEMU has not answered for 5 seconds');
     expect(performance.now() - begin).toBeGreaterThan(4900);
@@ -76,12 +76,12 @@ describe('openMonitor', () => {
     ['closes the connection', (): string | undefined => undefined, /QEMU exited/],
     ['speaks another protocol', () => 'HTTP/1.1 400 Bad Request\r\n\r\n', /is not QEMU/],
     ['answers with null', () => 'null\n', /is not QEMU/],
-  ])('rejects where a program %s', async (_what, answers, message) => {
-    await using server = await startFakeMonitor(GREETING, answers);
+  ])('rejects when a program %s', async (_what, respond, message) => {
+    await using server = await startFakeMonitor(GREETING, respond);
     await expect(openMonitor(server.connectOptions)).rejects.toThrow(message);
   });
 
-  test('rejects a command where the connection closes before the answer', async () => {
+  test('rejects a command when the connection closes before the answer', async () => {
     await using server = await startFakeMonitor(GREETING, (command, socket) => {
       if (command === 'qmp_capabilities') return EMPTY_RETURN;
       socket.resetAndDestroy();
@@ -92,13 +92,13 @@ describe('openMonitor', () => {
     expect(await monitor?.waitForExit(5)).toBe(true);
   });
 
-  test('reports that a QEMU that runs on has not exited', async () => {
+  test('reports that a running QEMU has not exited', async () => {
     await using server = await startFakeMonitor(GREETING, () => EMPTY_RETURN);
     await using monitor = await openMonitor(server.connectOptions);
     expect(await monitor?.waitForExit(0.05)).toBe(false);
   });
 
-  test('returns undefined where nothing listens', async () => {
+  test('returns undefined when nothing listens', async () => {
     await using folder = await createTemporaryFolder();
     expect(await openMonitor(monitorAddress(folder.path, {}))).toBeUndefined();
     await writeFile(join(folder.path, 'monitor.sock'), '');
@@ -109,19 +109,19 @@ describe('openMonitor', () => {
     expect(await openMonitor(connectOptions)).toBeUndefined();
   });
 
-  test('connects to a socket in the folder, or to a port on systems without those', () => {
+  test('connects to a socket in the folder, or to a port on systems without such sockets', () => {
     expect(monitorAddress('/vms/x', {})).toEqual({ path: '/vms/x/monitor.sock' });
     expect(monitorAddress('/vms/x', { monitorPort: 25_001 })).toEqual({ host: '127.0.0.1', port: 25_001 });
   });
 
-  test('requires a folder whose path fits into the address of a socket', () => {
+  test('requires a folder whose path fits into a socket address', () => {
     const folder = (bytes: number): string => `/${'x'.repeat(bytes - '/'.length - '/monitor.sock'.length)}`;
     expect(catchError(() => requireShortSocketPath(folder(103)))).toBeUndefined();
     expect(catchError(() => requireShortSocketPath(folder(104)))).toMatchObject({
       code: 'USAGE',
       hint: 'Set SLIPWAY_HOME to a shorter path',
     });
-    // Bytes count, and each of these letters has two.
+    // The limit counts bytes, and each of these letters has two.
     expect(catchError(() => requireShortSocketPath(`/${'é'.repeat(50)}`))?.code).toBe('USAGE');
   });
 });
@@ -138,7 +138,7 @@ if (!hasQemu) {
 }
 
 describe.runIf(hasQemu)('a QEMU process', () => {
-  test('answers one client after the other, and reports when QEMU exits', async () => {
+  test('answers one client after another, and reports when QEMU exits', async () => {
     await using folder = await createTemporaryFolder();
     await using qemu = await startQemu(folder.path, ID);
     for (let client = 0; client < 3; client += 1) {
@@ -164,7 +164,7 @@ describe.runIf(hasQemu)('a QEMU process', () => {
     expect(await monitor?.execute('query-uuid')).toEqual({ UUID: ID });
   });
 
-  test('is that of a VM only with the id of that VM', async () => {
+  test('belongs to a VM only with the ID of that VM', async () => {
     await using folder = await createTemporaryFolder();
     await using qemu = await startQemu(folder.path, ID);
     const stranger = vmWithId(OTHER_ID);
@@ -176,7 +176,7 @@ describe.runIf(hasQemu)('a QEMU process', () => {
     expect(monitor).toBeDefined();
   });
 
-  test('is running, then paused, and none once it was killed', async () => {
+  test('is running, then paused, and none after it was killed', async () => {
     await using folder = await createTemporaryFolder();
     expect(await getRunState(folder.path, VM, fakeCall())).toBe('none');
     await using qemu = await startQemu(folder.path, ID);
@@ -194,7 +194,7 @@ describe.runIf(hasQemu)('a QEMU process', () => {
     await killProcess(folder.path, VM, fakeCall());
   });
 
-  test('is paused where it waits to be resumed', async () => {
+  test('is paused when it waits to be resumed', async () => {
     await using folder = await createTemporaryFolder();
     await using _qemu = await startQemu(folder.path, ID, '-S');
     expect(await getRunState(folder.path, VM, fakeCall())).toBe('paused');
@@ -206,24 +206,24 @@ describe.runIf(hasQemu)('a QEMU process', () => {
     await killProcess(folder.path, VM, fakeCall());
     expect(await isProcessAlive(qemu.process.pid ?? 0)).toBe(false);
     await qemu.ended;
-    // Through the monitor, so that QEMU could write what it had to.
+    // QEMU exited through the monitor, so it could flush its data.
     expect([qemu.process.exitCode, qemu.process.signalCode]).toEqual([0, null]);
   });
 
-  test('is silent where it stops answering, and is killed all the same', async () => {
+  test('is silent when it stops answering, and is still killed', async () => {
     await using folder = await createTemporaryFolder();
     await using qemu = await startQemu(folder.path, ID);
     qemu.process.kill('SIGSTOP');
-    const asked = fakeCall();
-    expect(await getRunState(folder.path, VM, asked)).toBe('silent');
-    expect(asked.lines.join('\n')).toContain('QEMU has not answered for 5 seconds');
+    const call = fakeCall();
+    expect(await getRunState(folder.path, VM, call)).toBe('silent');
+    expect(call.lines.join('\n')).toContain('QEMU has not answered for 5 seconds');
     expect(await getRunState(folder.path, VM, fakeCall())).toBe('silent');
     await killProcess(folder.path, VM, fakeCall());
     await qemu.ended;
     expect(qemu.process.signalCode).toBe('SIGKILL');
   });
 
-  test('is silent where its socket was removed, and is found by its pid', async () => {
+  test('is silent when its socket was removed, and is found by its pid', async () => {
     await using folder = await createTemporaryFolder();
     await using qemu = await startQemu(folder.path, ID);
     await rm(join(folder.path, 'monitor.sock'));
@@ -237,10 +237,10 @@ describe.runIf(hasQemu)('a QEMU process', () => {
 describe('a process of another program', () => {
   test.each([
     ['is not QEMU', ['60']],
-    // For example one that shows the log of this VM.
+    // For example, a program that shows the log of this VM.
     ['has the id of the VM in its arguments', ['60', `/vms/${ID}/qemu.log`]],
     ['is a VM with another id', ['60', '-uuid', OTHER_ID, 'qemu']],
-  ])('that %s is not killed although the pid file has its number', async (_what, argv) => {
+  ])('that %s is not killed, even when the pid file contains its number', async (_what, argv) => {
     await using folder = await createTemporaryFolder();
     const other = spawn('sh', ['-c', 'sleep "$1"', 'sh', ...argv], { stdio: 'ignore' });
     const ended = once(other, 'exit');
@@ -257,7 +257,7 @@ describe('a process of another program', () => {
   });
 
   test.each(['', 'x', '0', '1', '-1', '99999999', '12 34'])(
-    'is not searched for where the pid file says %j',
+    'is not searched for when the pid file contains %j',
     async (text) => {
       await using folder = await createTemporaryFolder();
       await writeFile(join(folder.path, 'qemu.pid'), text);
@@ -266,7 +266,7 @@ describe('a process of another program', () => {
     },
   );
 
-  test('is not this VM although it answers on its monitor', async () => {
+  test('is not treated as this VM when it answers on its monitor', async () => {
     await using folder = await createTemporaryFolder();
     const server = createServer((socket) => socket.end('220 mail.example ESMTP\r\n'));
     await once(server.listen(join(folder.path, 'monitor.sock')), 'listening');

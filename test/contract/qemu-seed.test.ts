@@ -18,7 +18,7 @@ test.each(archivers)('%s unpacks a seed to its files, each with its mode', async
   const root = join(folder.path, 'root');
   await writeFile(file, padToDisk(seedOf(identity).bytes));
   await mkdir(join(root, 'etc'), { recursive: true });
-  // A file of the image is overwritten.
+  // The archive overwrites a file of the image.
   await writeFile(join(root, 'etc', 'hostname'), 'a longer name than the new one\n');
   const command = archiver === 'tar' ? ['tar'] : ['busybox', 'tar'];
   const [program = '', ...argv] = [...command, '-xpf', file, '-C', root];
@@ -41,9 +41,9 @@ test.runIf(hasProgram('tar'))('tar shows root as the owner of every file', async
   await using folder = await createTemporaryFolder();
   const file = join(folder.path, 'seed.tar');
   await writeFile(file, padToDisk(seedOf(fakeIdentity()).bytes));
-  const shown = await runProgram('tar', ['--numeric-owner', '-tvf', file]);
-  expect(shown.stderr).toBe('');
-  const lines = shown.stdout.trim().split('\n');
+  const listing = await runProgram('tar', ['--numeric-owner', '-tvf', file]);
+  expect(listing.stderr).toBe('');
+  const lines = listing.stdout.trim().split('\n');
   expect(lines).toHaveLength(9);
   for (const line of lines) expect(line).toMatch(/^-r\S+ +0\/0 /);
   expect(lines.filter((line) => line.startsWith('-rw------- '))).toHaveLength(2);

@@ -5,7 +5,7 @@ import { hasProgram, runProgram } from '../fakes/run-program.ts';
 
 const VALUES = ['plain', "it's", 'a "b" \\ $HOME `id` $(id)', '!!', '%PATH%', 'é ’ü‘ 日本', '', '~', '*', 'a\\'];
 
-/** How each shell takes up a text, and prints variables one a line. */
+/** How each shell evaluates a text, and prints one variable per line. */
 const SHELLS: readonly (readonly [ShellName, readonly string[], string])[] = [
   ['sh', ['-c'], 'eval "$TEXT"; printf "%s\\n"'],
   ['bash', ['--norc', '-c'], 'eval "$TEXT"; printf "%s\\n"'],
@@ -13,12 +13,12 @@ const SHELLS: readonly (readonly [ShellName, readonly string[], string])[] = [
   ['fish', ['--no-config', '-c'], 'printf "%s\\n" $TEXT | source; printf "%s\\n"'],
 ];
 
-describe.each(SHELLS)('%s', (shell, argv, take) => {
+describe.each(SHELLS)('%s', (shell, argv, evaluate) => {
   test.skipIf(!hasProgram(shell))('reads every value literally, and unsets variables without a value', async () => {
     const settings = VALUES.map((value, index): EnvSetting => [`V${index}`, value]);
     const text = formatShellEnv(shell, [...settings, ['GONE', undefined]], `slipway env web --shell ${shell}`);
     const names = VALUES.map((_, index) => `"$V${index}"`).join(' ');
-    const { stdout, stderr } = await runProgram(shell, [...argv, `${take} "$GONE" ${names}`], {
+    const { stdout, stderr } = await runProgram(shell, [...argv, `${evaluate} "$GONE" ${names}`], {
       env: { PATH: process.env.PATH, HOME: '/', LANG: 'C.UTF-8', TEXT: text, GONE: 'still here' },
     });
     expect(stderr).toBe('');
@@ -36,14 +36,14 @@ describe('tcsh', () => {
   });
 });
 
-/** The drop-in's settings are the old tool's, in double quotes. */
+/** The drop-in quotes values as Docker Machine does, with double quotes. */
 describe.each([
   ['bash', ['--norc', '-c']],
   ['zsh', ['-f', '-c']],
   ['fish', ['--no-config', '-c']],
   ['tcsh', ['-f', '-c']],
 ] as const)('the drop-in in %s', (shell, argv) => {
-  test.skipIf(!hasProgram(shell)).each(VALUES)('%j stays what it is', async (value) => {
+  test.skipIf(!hasProgram(shell)).each(VALUES)('reads %j literally', async (value) => {
     const { stdout, stderr } = await runProgram(
       shell,
       [...argv, `${envSyntaxFor(shell).set('V', value)}\nprintenv V`],

@@ -47,11 +47,11 @@ const clientSide = (more: Partial<SshClientOptions> = {}): SshClientOptions => (
 const openSession = (
   server: SshServer,
   more: Partial<SshTarget> = {},
-  by: Partial<SshClientOptions> = {},
-): Promise<SshSession> => connectSsh(targetOn(server, more), clientSide(by), () => {});
+  clientOptions: Partial<SshClientOptions> = {},
+): Promise<SshSession> => connectSsh(targetOn(server, more), clientSide(clientOptions), () => {});
 
 describe('a connection', () => {
-  test('is one, whatever is run over it', async () => {
+  test('is shared by all commands', async () => {
     await using server = await startSshServer({ authorized: [userKeys] });
     {
       await using session = await openSession(server);
@@ -67,18 +67,18 @@ describe('a connection', () => {
     ]);
   });
 
-  test('holds no message back until the one before is acknowledged', async () => {
+  test('sends messages without waiting for acknowledgments', async () => {
     await using server = await startSshServer({ authorized: [userKeys] });
-    const told = vi.spyOn(Socket.prototype, 'setNoDelay');
+    const setNoDelay = vi.spyOn(Socket.prototype, 'setNoDelay');
     try {
       await using _session = await openSession(server);
-      expect(told.mock.calls).toEqual([[true]]);
+      expect(setNoDelay.mock.calls).toEqual([[true]]);
     } finally {
-      told.mockRestore();
+      setNoDelay.mockRestore();
     }
   });
 
-  test('hands out the key that was shown, before a user is named to the host', async () => {
+  test('reports the host key before it sends a user name to the host', async () => {
     await using server = await startSshServer({ authorized: [userKeys] });
     const seen: [string, HostKeyVerdict, readonly string[]][] = [];
     await using session = await connectSsh(targetOn(server), clientSide(), (_hop, key, verdict) =>
@@ -88,7 +88,7 @@ describe('a connection', () => {
     expect([session.hostKey, session.jumpHostKey]).toEqual([server.hostKeys[0], undefined]);
   });
 
-  test('to a host with another key than the pinned, the given or the known one ends before any login', async () => {
+  test('ends before any login when the host key is not the pinned, given or known one', async () => {
     await using server = await startSshServer({ authorized: [userKeys] });
     await using other = await startSshServer({ authorized: [] });
     const [theirs = ''] = other.hostKeys;
@@ -103,7 +103,7 @@ describe('a connection', () => {
     expect(server.events.filter((event) => event.startsWith('auth'))).toEqual([]);
   });
 
-  test('asks a host that has several keys for the kind that is pinned', async () => {
+  test('asks a host with several keys for the pinned type', async () => {
     await using server = await startSshServer({ keys: [generateKeys(), generateKeys('rsa')], authorized: [userKeys] });
     for (const key of server.hostKeys) {
       await using session = await openSession(server, { hostKey: key });
@@ -111,7 +111,7 @@ describe('a connection', () => {
     }
   });
 
-  test("takes the agent's silence and the usual files where no key is named", async () => {
+  test('uses the default key files when no key is named and no agent runs', async () => {
     await using server = await startSshServer({ authorized: [userKeys] });
     await mkdir(join(home.path, '.ssh'));
     await writeFile(join(home.path, '.ssh', 'id_ed25519'), userKeys.private);
@@ -122,33 +122,35 @@ describe('a connection', () => {
 });
 
 describe('a refusal', () => {
-  const told = async (work: Promise<unknown>): Promise<string> => {
+  const describeFailure = async (work: Promise<unknown>): Promise<string> => {
     const error = await catchRejection(work);
     return `${error?.code}: ${error?.message} → ${error?.hint}`
       .replaceAll(home.path, 'HOME')
       .replaceAll(/(:|-p )\d{4,5}\b/g, '$1PORT');
   };
 
-  test('of our key names user, host and the keys that were offered', async () => {
+  test('of the key names the user, the host and the keys that were offered', async () => {
     await using server = await startSshServer({ authorized: [generateKeys()] });
-    expect(await told(openSession(server))).toMatchInlineSnapshot(
+    expect(await describeFailure(openSession(server))).toMatchInlineSnapshot(
       `"SSH_REFUSED: ops@127.0.0.1:PORT accepted none of the keys offered (HOME/key) → Specify the right key with --generic-ssh-key and the right user with --generic-ssh-user, or install your key on the host: ssh-copy-id -p PORT ops@127.0.0.1"`,
     );
   });
 
-  test('where our only key is locked says how to unlock it', async () => {
+  test('with only an encrypted key says how to unlock it', async () => {
     await using server = await startSshServer({ authorized: [generateKeys()] });
     await writeFile(keyFile, generateEncryptedKeys('secret').private);
-    expect(await told(openSession(server))).toMatchInlineSnapshot(
+    expect(await describeFailure(openSession(server))).toMatchInlineSnapshot(
       `"SSH_REFUSED: ops@127.0.0.1:PORT accepted none of the keys offered (none; HOME/key has a passphrase) → Add the key to the SSH agent: ssh-add HOME/key"`,
     );
   });
 
-  test('of a file that is no key, or is not there, comes before any connection', async () => {
+  test('of a file that is not a key, or does not exist, comes before any connection', async () => {
     await using server = await startSshServer({ authorized: [userKeys] });
     await writeFile(keyFile, 'hello');
-    expect(await told(openSession(server))).toMatch(/^USAGE: HOME\/key is not a private key that SSH can use: /);
-    expect(await told(openSession(server, { keyFile: join(home.path, 'none') }))).toMatch(
+    expect(await describeFailure(openSession(server))).toMatch(
+      /^USAGE: HOME\/key is not a private key that SSH can use: /,
+    );
+    expect(await describeFailure(openSession(server, { keyFile: join(home.path, 'none') }))).toMatch(
       /^USAGE: The SSH key HOME\/none can't be read: the file does not exist/,
     );
     expect(server.events).toEqual([]);
@@ -159,12 +161,12 @@ describe('a refusal', () => {
       await server[Symbol.asyncDispose]();
       return server;
     });
-    expect(await told(connectSsh(targetOn({ port }), clientSide(), () => {}))).toMatchInlineSnapshot(
+    expect(await describeFailure(connectSsh(targetOn({ port }), clientSide(), () => {}))).toMatchInlineSnapshot(
       `"SSH_UNREACHABLE: Can't connect to 127.0.0.1:PORT over SSH: nothing listens there → Check the address and the port, that the host is running, and that no firewall blocks the port: ssh -p PORT ops@127.0.0.1"`,
     );
   });
 
-  test('by something that is no SSH server is told as what it said', async () => {
+  test('by a server that is not an SSH server is reported as unreachable', async () => {
     const web = createServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')).listen(0, '127.0.0.1');
     await once(web, 'listening');
     const { port } = web.address() as AddressInfo;
@@ -200,7 +202,7 @@ describe('a command', () => {
     });
   };
 
-  test('gives back its exit status as an answer, not as an error', async () => {
+  test('returns its exit status, and does not throw it', async () => {
     await using server = await startSshServer({ authorized: [userKeys], onExec: shell });
     await using session = await openSession(server);
     expect(await session.exec(sh`exit 0`, { label: 'x' })).toEqual({ code: 0, stdout: '', stderr: 'why\n' });
@@ -208,7 +210,7 @@ describe('a command', () => {
     expect(await session.exec(sh`killed`, { label: 'x' })).toMatchObject({ code: 255 });
   });
 
-  test('gets its input whole, also a megabyte', async () => {
+  test('receives its complete input, even a megabyte', async () => {
     await using server = await startSshServer({ authorized: [userKeys], onExec: shell });
     await using session = await openSession(server);
     const stdin = Buffer.alloc(1024 * 1024, 'slipway');
@@ -217,7 +219,7 @@ describe('a command', () => {
     expect((await session.exec(sh`cat`, { label: 'cat' })).stdout).toMatch(/^0 /);
   });
 
-  test('hands on whole lines as they come, of redrawn ones the last state', async () => {
+  test('passes on complete lines as they arrive, and only the last state of redrawn ones', async () => {
     await using server = await startSshServer({ authorized: [userKeys], onExec: shell });
     await using session = await openSession(server);
     const lines: string[] = [];
@@ -227,7 +229,7 @@ describe('a command', () => {
     expect([stdout, stderr]).toEqual(['first\nsecond\r\n10%\r90%\r100%\n\nü', 'warning\n']);
   });
 
-  test('is shown with --debug: the command, its time and exit status, never its input', async () => {
+  test('is logged with --debug: the command, its time and exit status, but never its input', async () => {
     await using server = await startSshServer({ authorized: [userKeys], onExec: shell });
     const lines: string[] = [];
     await using session = await openSession(server, {}, { debug: (line) => lines.push(line) });
@@ -237,8 +239,8 @@ describe('a command', () => {
   });
 });
 
-describe('a connection that breaks', () => {
-  test('in the middle of a command says which one, and to run it again', async () => {
+describe('a lost connection', () => {
+  test('names the command that was running, and says to run it again', async () => {
     await using server = await startSshServer({
       authorized: [userKeys],
       onExec: (_command, _channel, connection) => connection.end(),
@@ -254,7 +256,7 @@ describe('a connection that breaks', () => {
     expect((await catchRejection(session.exec(sh`true`, { label: 'next' })))?.code).toBe('SSH_LOST');
   });
 
-  test('without a word is noticed by its silence', async () => {
+  test('is noticed by its silence', async () => {
     await using server = await startSshServer({ authorized: [userKeys], onExec: () => {} });
     const pipes: Socket[] = [];
     const wire = createServer((client) => {
@@ -269,7 +271,7 @@ describe('a connection that breaks', () => {
       const { port } = wire.address() as AddressInfo;
       await using session = await connectSsh(targetOn({ port }), clientSide(), () => {});
       const work = catchRejection(session.exec(sh`sleep 1000`, { label: 'long' }));
-      // The line is cut where neither end can see it.
+      // The connection is cut where neither end notices it.
       for (const socket of pipes) socket.pause().unpipe();
       vi.advanceTimersByTime(25_000);
       expect((await work)?.code).toBe('SSH_LOST');
@@ -281,8 +283,8 @@ describe('a connection that breaks', () => {
   });
 });
 
-describe('stopping', () => {
-  test('in the middle of a command closes the connection at once', async () => {
+describe('cancellation', () => {
+  test('during a command closes the connection at once', async () => {
     const stop = new AbortController();
     await using server = await startSshServer({ authorized: [userKeys], onExec: () => stop.abort() });
     const session = await openSession(server, {}, { signal: stop.signal });
@@ -292,18 +294,18 @@ describe('stopping', () => {
     expect((await catchRejection(session.exec(sh`true`, { label: 'x' })))?.code).toBe('CANCELED');
   });
 
-  test('in the middle of connecting closes it too', async () => {
+  test('during connecting closes the connection', async () => {
     const stop = new AbortController();
-    const mute = createServer(() => stop.abort()).listen(0, '127.0.0.1');
-    await once(mute, 'listening');
-    const { port } = mute.address() as AddressInfo;
+    const silentServer = createServer(() => stop.abort()).listen(0, '127.0.0.1');
+    await once(silentServer, 'listening');
+    const { port } = silentServer.address() as AddressInfo;
     const work = connectSsh(targetOn({ port }), clientSide({ signal: stop.signal }), () => {});
     expect((await catchRejection(work))?.code).toBe('CANCELED');
-    mute.close();
-    await once(mute, 'close');
+    silentServer.close();
+    await once(silentServer, 'close');
   });
 
-  test('before it began makes no connection', async () => {
+  test('before the start opens no connection', async () => {
     await using server = await startSshServer({ authorized: [userKeys] });
     expect((await catchRejection(openSession(server, {}, { signal: AbortSignal.abort() })))?.code).toBe('CANCELED');
     expect(server.events.filter((event) => event.startsWith('auth'))).toEqual([]);
@@ -311,39 +313,39 @@ describe('stopping', () => {
 });
 
 describe('a jump host', () => {
-  test('is gone through, and both keys are handed out', async () => {
-    await using gate = await startSshServer({ authorized: [userKeys] });
+  test('forwards the connection, and both host keys are reported', async () => {
+    await using jumpServer = await startSshServer({ authorized: [userKeys] });
     await using server = await startSshServer({ authorized: [userKeys] });
-    const jump = { address: '127.0.0.1', port: gate.port, user: 'guard' };
+    const jump = { address: '127.0.0.1', port: jumpServer.port, user: 'guard' };
     const keys: string[] = [];
     {
       await using session = await connectSsh(targetOn(server, { jump }), clientSide(), (hop, key) =>
         keys.push(`${hop.user} ${key}`),
       );
-      expect(keys).toEqual([`guard ${gate.hostKeys[0]}`, `ops ${server.hostKeys[0]}`]);
-      expect([session.hostKey, session.jumpHostKey]).toEqual([server.hostKeys[0], gate.hostKeys[0]]);
+      expect(keys).toEqual([`guard ${jumpServer.hostKeys[0]}`, `ops ${server.hostKeys[0]}`]);
+      expect([session.hostKey, session.jumpHostKey]).toEqual([server.hostKeys[0], jumpServer.hostKeys[0]]);
       expect(await session.exec(sh`true`, { label: 'x' })).toMatchObject({ code: 0 });
     }
-    await Promise.all([gate.waitUntilIdle(), server.waitUntilIdle()]);
-    expect(gate.events).toContain(`forward 127.0.0.1:${server.port}`);
-    expect(gate.events.filter((event) => event.startsWith('exec'))).toEqual([]);
+    await Promise.all([jumpServer.waitUntilIdle(), server.waitUntilIdle()]);
+    expect(jumpServer.events).toContain(`forward 127.0.0.1:${server.port}`);
+    expect(jumpServer.events.filter((event) => event.startsWith('exec'))).toEqual([]);
   });
 
-  test('with a wrong key is not gone through', async () => {
-    await using gate = await startSshServer({ authorized: [userKeys] });
+  test('with a wrong host key forwards nothing', async () => {
+    await using jumpServer = await startSshServer({ authorized: [userKeys] });
     await using server = await startSshServer({ authorized: [userKeys] });
-    const jump = { address: '127.0.0.1', port: gate.port, user: 'guard', hostKey: server.hostKeys[0] ?? '' };
+    const jump = { address: '127.0.0.1', port: jumpServer.port, user: 'guard', hostKey: server.hostKeys[0] ?? '' };
     expect((await catchRejection(openSession(server, { jump })))?.code).toBe('HOST_KEY');
     expect(server.events).toEqual([]);
   });
 
-  test('does not hide a wrong key behind it, and is let go then', async () => {
-    await using gate = await startSshServer({ authorized: [userKeys] });
+  test('does not hide a wrong host key behind it, and is disconnected then', async () => {
+    await using jumpServer = await startSshServer({ authorized: [userKeys] });
     await using server = await startSshServer({ authorized: [userKeys] });
-    const jump = { address: '127.0.0.1', port: gate.port, user: 'guard' };
-    expect((await catchRejection(openSession(server, { jump, hostKey: gate.hostKeys[0] ?? '' })))?.code).toBe(
+    const jump = { address: '127.0.0.1', port: jumpServer.port, user: 'guard' };
+    expect((await catchRejection(openSession(server, { jump, hostKey: jumpServer.hostKeys[0] ?? '' })))?.code).toBe(
       'HOST_KEY',
     );
-    await gate.waitUntilIdle();
+    await jumpServer.waitUntilIdle();
   });
 });

@@ -16,7 +16,7 @@ import { fakeSession } from '../fakes/fake-ssh-session.ts';
 const readTemplate = (name: string): Promise<string> =>
   readFile(new URL(`../../templates/${name}`, import.meta.url), 'utf8');
 
-/** A session whose host is this computer: commands go to its own sh, as sshd would give them. */
+/** Runs commands on this computer: each goes to its own sh, as with sshd. */
 const localSession: SshSession = {
   hostKey: '',
   jumpHostKey: undefined,
@@ -31,8 +31,8 @@ const localSession: SshSession = {
   async [Symbol.asyncDispose]() {},
 };
 
-describe('the script of facts', () => {
-  test('prints lines of a key and a value', async () => {
+describe('the facts script', () => {
+  test('prints one key and value per line', async () => {
     const { stdout, code } = await runProgram('sh', ['-s'], { stdin: await readFactsScript(readTemplate) });
     expect(code).toBe(0);
     const lines = stdout.split('\n').slice(0, -1);
@@ -43,8 +43,8 @@ describe('the script of facts', () => {
   test("gathers the facts of this computer, or says why it can't", async () => {
     const host = { user: 'me', address: 'localhost', sudoPassword: undefined };
     const work = gatherFacts(localSession, await readFactsScript(readTemplate), host);
-    const refused = await catchRejection(work);
-    if (refused) return expect(refused.code).toBe('SUDO');
+    const refusal = await catchRejection(work);
+    if (refusal) return expect(refusal.code).toBe('SUDO');
     const facts = await work;
     const { stdout: arch } = await runProgram('uname', ['-m']);
     expect(facts.arch).toBe(arch.trim());
@@ -55,7 +55,7 @@ describe('the script of facts', () => {
     expect(facts.os.id).toBe(/^ID="?([^"\n]*)"?$/m.exec(release)?.[1] ?? '');
   });
 
-  test('does not print a password, whatever characters it has', async () => {
+  test('does not print a password with special characters', async () => {
     const password = `a'b"$(id)\\ !`;
     const work = localSession.exec('sh -s' as never, {
       label: 'facts.sh',
@@ -79,12 +79,12 @@ describe('vitals.sh', () => {
       expect(free).toBeGreaterThan(0);
       expect(free).toBeLessThanOrEqual(total);
     }
-    expect([load.length, load.every((one) => one >= 0)]).toEqual([3, true]);
+    expect([load.length, load.every((average) => average >= 0)]).toEqual([3, true]);
     expect(cpus).toBeGreaterThan(0);
     expect(uptime).toBe(Math.floor(uptime));
   });
 
-  test('fails with a sentence where its figures are missing', async () => {
+  test('fails with a message when its metrics are missing', async () => {
     const error = await catchRejection(gatherVitals(localSession, 'echo disk x y /; exit 3', 'web'));
     expect(error?.message).toBe('The metrics of web could not be read (exit status 3)');
   });
@@ -103,7 +103,7 @@ const step: Step = {
 };
 
 describe('the archive of a step', () => {
-  test('unpacks with tar to the script with its variables, and a folder of files', async () => {
+  test('contains the script with its variables and a folder of files', async () => {
     await using folder = await createTemporaryFolder();
     const session = fakeSession({ 'configure.sh': {} });
     await applyStep(step, {
@@ -131,25 +131,28 @@ describe('the archive of a step', () => {
   test('is unpacked by bootstrap.sh into a folder that only root can open, run there, and removed', async () => {
     await using folder = await createTemporaryFolder();
     await mkdir(join(folder.path, 'run'));
-    const inside = (await readTemplate('bootstrap.sh')).replace('/run/slipway', join(folder.path, 'run', 'slipway'));
+    const bootstrapScript = (await readTemplate('bootstrap.sh')).replace(
+      '/run/slipway',
+      join(folder.path, 'run', 'slipway'),
+    );
     const lines: string[] = [];
-    const work = (script: string) =>
+    const runStep = (script: string) =>
       applyStep(step, {
         session: {
           ...localSession,
-          exec: async (command, how) => {
-            const exit = await localSession.exec(command, how);
+          exec: async (command, options) => {
+            const exit = await localSession.exec(command, options);
             lines.push(...exit.stdout.split('\n'));
             return exit;
           },
         },
-        template: async (name) => (name === 'bootstrap.sh' ? inside : script),
+        template: async (name) => (name === 'bootstrap.sh' ? bootstrapScript : script),
         become: 'root',
         sudoPassword: undefined,
         address: 'web',
         log: () => {},
       });
-    await work('stat -c "%a %n" . script files files/0; umask; cat files/0\n');
+    await runStep('stat -c "%a %n" . script files files/0; umask; cat files/0\n');
     expect(lines).toMatchInlineSnapshot(`
       [
         "700 .",
@@ -162,17 +165,20 @@ describe('the archive of a step', () => {
       ]
     `);
     expect(await readdir(join(folder.path, 'run'))).toEqual([]);
-    expect(await catchRejection(work('echo "!! it could not be" >&2; exit 3\n'))).toMatchObject({
+    expect(await catchRejection(runStep('echo "!! it could not be" >&2; exit 3\n'))).toMatchObject({
       code: 'REMOTE_COMMAND',
       message: '"X" failed on web: it could not be',
     });
     expect(await readdir(join(folder.path, 'run'))).toEqual([]);
   });
 
-  test('runs nothing where it is truncated', async () => {
+  test('runs nothing when it is truncated', async () => {
     await using folder = await createTemporaryFolder();
     await mkdir(join(folder.path, 'run'));
-    const inside = (await readTemplate('bootstrap.sh')).replace('/run/slipway', join(folder.path, 'run', 'slipway'));
+    const bootstrapScript = (await readTemplate('bootstrap.sh')).replace(
+      '/run/slipway',
+      join(folder.path, 'run', 'slipway'),
+    );
     const session = fakeSession({ 'configure.sh': {} });
     const template = async (name: string) => (name === 'bootstrap.sh' ? 'true' : 'echo ran\n');
     await applyStep(
@@ -181,10 +187,10 @@ describe('the archive of a step', () => {
     );
     const archive = session.calls[0]?.stdin ?? Buffer.alloc(0);
     for (const length of [0, 100, 700, 2500, 5000]) {
-      const { stdout, code } = await runProgram('sh', ['-c', inside], { stdin: archive.subarray(0, length) });
+      const { stdout, code } = await runProgram('sh', ['-c', bootstrapScript], { stdin: archive.subarray(0, length) });
       expect([length, stdout, code === 0]).toEqual([length, '', false]);
     }
-    expect((await runProgram('sh', ['-c', inside], { stdin: archive })).stdout).toBe('ran\n');
+    expect((await runProgram('sh', ['-c', bootstrapScript], { stdin: archive })).stdout).toBe('ran\n');
     expect(await readdir(join(folder.path, 'run'))).toEqual([]);
   });
 });

@@ -256,6 +256,16 @@ test("a cloud's SDK is imported by one file, which is loaded only for machines o
   expect(sdkFileImports.filter(({ kind }) => kind === 'value').map(formatEdge)).toEqual([]);
 });
 
+test("a driver's manifest and options load none of the driver's code, because every command loads them", () => {
+  for (const declaration of files.filter((file) => /^drivers\/[^/]+\/(manifest|options)\.ts$/.test(file))) {
+    const code = [...loadedWith(declaration)].filter((to) => {
+      const isPackage = !sources.has(to) && !to.startsWith('node:');
+      return /^drivers\/[^/]+\/(driver|client|sdk)\.ts$/.test(to) || (isPackage && to !== 'zod');
+    });
+    expect(code, declaration).toEqual([]);
+  }
+});
+
 const HEAVY_PACKAGES = ['ssh2', 'inquirer', 'listr2', 'yaml', '@peculiar/x509', 'reflect-metadata'];
 
 test('start-up loads no package that only some commands need', () => {

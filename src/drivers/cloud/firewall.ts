@@ -17,7 +17,7 @@ export type AllowRule = { readonly ports: readonly FirewallPort[]; readonly cidr
 export type DesiredFirewall = {
   /** SSH and the engine, for the callers alone. */
   readonly callers: AllowRule;
-  /** Ports that the user opened to the whole internet; undefined where there are none. */
+  /** Ports that the user opened to the whole internet; undefined if there are none. */
   readonly everyone: AllowRule | undefined;
 };
 

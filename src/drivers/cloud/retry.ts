@@ -3,7 +3,7 @@ import type { DriverCall } from '../contract.ts';
 import { canceledError } from '../../errors.ts';
 
 export type RetryOptions = {
-  /** Returns why another attempt may succeed, in words for the user; undefined where it would not. */
+  /** Returns why another attempt may succeed, in words for the user; undefined if it would not. */
   readonly transientReason: (error: unknown) => string | undefined;
   /** No attempt starts later than this after the first. */
   readonly seconds: number;

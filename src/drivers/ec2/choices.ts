@@ -18,7 +18,7 @@ function connectionOptionsFrom(answers: OptionAnswers): Ec2Options {
   return optionsFromAnswers(optionsSchema, ['profile', 'region', 'endpoint', 'insecureTransport'], answers);
 }
 
-/** Returns the profiles of the AWS settings; an empty list where there are fewer than two to choose from. */
+/** Returns the profiles of the AWS settings; an empty list if there are fewer than two to choose from. */
 export async function listProfiles(
   _answers: OptionAnswers,
   { computer }: DriverCall,

@@ -125,7 +125,7 @@ function endpointConfig({ endpoint, insecureTransport }: Partial<Ec2Options>): {
   return { endpoint: endpoint.includes('://') ? endpoint : `${scheme}://${endpoint}` };
 }
 
-/** Returns the region of the options or settings; undefined where there is none, or the settings can't be read. */
+/** Returns the region of the options or settings; undefined if there is none, or the settings can't be read. */
 export async function findConfiguredRegion({ client }: Ec2Connection): Promise<string | undefined> {
   return await client.config.region().catch(() => undefined);
 }

@@ -70,7 +70,7 @@ async function listImagesByName(
   return Images;
 }
 
-/** Returns a distribution's account in the AWS partition of the region; undefined where none is known. */
+/** Returns a distribution's account in the AWS partition of the region; undefined if none is known. */
 export function imageOwnerOf(image: Ec2Options['image'], region: string): string | undefined {
   const { aws, china, gov }: { readonly aws: string; readonly china?: string; readonly gov?: string } =
     imageCatalog[image].owners;

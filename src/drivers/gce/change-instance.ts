@@ -48,7 +48,7 @@ async function requireOwnFirewallRule(gce: GceConnection, target: Target<GceOpti
   );
 }
 
-/** Returns the id in the name of the instance's firewall rule: its batch's, or its own where it was created alone. */
+/** Returns the id in the name of the instance's firewall rule: its batch's, or its own if it was created alone. */
 function ruleOwnerIdOf(instance: GceInstance | undefined, target: Target<GceOptions>): string {
   // The labels of an existing instance belong to its owner.
   return (target.options.useExisting ? undefined : instance?.labels?.['slipway-id']) ?? ownerIdOf(target);

@@ -50,7 +50,7 @@ export function httpStatusOf(error: unknown): number | undefined {
   return cause instanceof GoogleApiError ? cause.status : undefined;
 }
 
-/** Returns why another attempt may succeed, in words for the user; undefined where it would not. */
+/** Returns why another attempt may succeed, in words for the user; undefined if it would not. */
 export function transientReasonOf(error: unknown): string | undefined {
   const cause = causeOf(error);
   if (cause instanceof GoogleApiError) {
