@@ -126,6 +126,8 @@ export async function openStage({ columns, rows }) {
       const names = (await stage.runSlipway('ls', '-q')).stdout.split('\n').filter((name) => name !== '');
       if (hosts.length > 0) await run('docker', [...DOCKER_HOST_FLAGS, 'rm', '-fv', ...hosts]);
       else if (names.length > 0) await stage.runSlipway('rm', ...names);
+      // create may still be building a spare in the background.
+      if (hosts.length === 0) await stage.runSlipway('image', 'prune');
       await rm(home, { recursive: true, force: true });
     },
   };
