@@ -10,6 +10,14 @@ export type CloudProvider = {
   start(behind: 'hosts' | 'nothing'): Promise<Cloud>;
   /** The fault with which it throttles a caller. */
   readonly throttlingFault: Fault;
+  /** Flags that select another region or zone than the double's first, which stays fixed after the creation. */
+  readonly otherPlace: readonly string[];
+  /** The operations that create instances, and any resource except firewall rules. */
+  readonly createOperation: RegExp;
+  /** The driver's option for tags, and the operation that changes them. */
+  readonly tags: { readonly option: string; readonly operation: RegExp };
+  /** Variables of the double whose values Slipway must neither print nor store. */
+  readonly secretVariables: readonly string[];
 };
 
 /** Creates a user whose environment leads to this cloud. */
@@ -91,8 +99,13 @@ export async function traceCreate(
 }
 
 /** Expects no credential of this cloud in the output, nor in any file that Slipway stores for the user. */
-export async function expectNoCredential(user: User, cloud: Cloud, outcomes: readonly Outcome[]): Promise<void> {
-  const secrets = [cloud.env.AWS_SECRET_ACCESS_KEY, cloud.env.AWS_SESSION_TOKEN].filter((text) => text !== undefined);
+export async function expectNoCredential(
+  user: User,
+  cloud: Cloud,
+  { secretVariables }: CloudProvider,
+  outcomes: readonly Outcome[],
+): Promise<void> {
+  const secrets = secretVariables.map((name) => cloud.env[name]).filter((text) => text !== undefined);
   const output = outcomes.map(({ stdout, stderr }) => stdout + stderr).join('\n');
   for (const secret of secrets) {
     expect(output).not.toContain(secret);
