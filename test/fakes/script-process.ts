@@ -6,48 +6,49 @@ import { build } from 'esbuild';
 
 const sourceFolder = fileURLToPath(new URL('../../src/', import.meta.url));
 
-/** Bundles a module of src/ into a file in this folder that Node runs as it is. */
+/** Bundles a module of src/ and its imports into one file in `folder`, and returns its path, for scripts to import. */
 export async function bundleModule(module: string, folder: string): Promise<string> {
   const outfile = join(folder, module.replace(/\.ts$/, '.mjs'));
   await build({ entryPoints: [join(sourceFolder, module)], outfile, bundle: true, format: 'esm', platform: 'node' });
   return outfile;
 }
 
-export type Child = {
+/** A script that runs in a separate Node process. */
+export type ScriptProcess = {
   readonly process: ChildProcess;
-  /** Exit status, or the signal's name. */
+  /** Resolves with the exit status, or with the signal that ended the process. */
   readonly ended: Promise<number | NodeJS.Signals | null>;
-  /** Resolves with the child's next complete line, or undefined after its last one. */
+  /** Resolves with the next complete line of stdout, or undefined after the last one. */
   readLine(): Promise<string | undefined>;
 };
 
-/** Starts this script in a separate process. */
-export async function startChild(script: string, folder: string, ...argv: readonly string[]): Promise<Child> {
-  const file = join(folder, `child-${Math.random().toString(36).slice(2)}.mjs`);
+/** Writes a script to a file in `folder`, and starts it in a separate Node process. */
+export async function startScript(script: string, folder: string, ...argv: readonly string[]): Promise<ScriptProcess> {
+  const file = join(folder, `script-${Math.random().toString(36).slice(2)}.mjs`);
   await writeFile(file, script);
-  const process_ = spawn(process.execPath, [file, ...argv], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [file, ...argv], { stdio: ['ignore', 'pipe', 'inherit'] });
   const lines: string[] = [];
-  let rest = '';
-  const state = { over: false };
+  let incompleteLine = '';
+  let hasEnded = false;
   let wake = (): void => {};
-  process_.stdout.setEncoding('utf8').on('data', (text: string) => {
-    const parts = (rest + text).split('\n');
-    rest = parts.pop() ?? '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    const parts = (incompleteLine + text).split('\n');
+    incompleteLine = parts.pop() ?? '';
     lines.push(...parts);
     wake();
   });
   const ended = new Promise<number | NodeJS.Signals | null>((resolve) => {
-    process_.once('close', (code, signal) => {
-      state.over = true;
+    child.once('close', (code, signal) => {
+      hasEnded = true;
       wake();
       resolve(code ?? signal);
     });
   });
   return {
-    process: process_,
+    process: child,
     ended,
     async readLine() {
-      while (lines.length === 0 && !state.over) {
+      while (lines.length === 0 && !hasEnded) {
         await new Promise<void>((resolve) => {
           wake = resolve;
         });
