@@ -27,19 +27,18 @@ export async function startScript(script: string, folder: string, ...argv: reado
   const file = join(folder, `script-${Math.random().toString(36).slice(2)}.mjs`);
   await writeFile(file, script);
   const child = spawn(process.execPath, [file, ...argv], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const lines: string[] = [];
+  const output = { lines: [] as string[], hasEnded: false };
   let incompleteLine = '';
-  let hasEnded = false;
   let wake = (): void => {};
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     const parts = (incompleteLine + text).split('\n');
     incompleteLine = parts.pop() ?? '';
-    lines.push(...parts);
+    output.lines.push(...parts);
     wake();
   });
   const ended = new Promise<number | NodeJS.Signals | null>((resolve) => {
     child.once('close', (code, signal) => {
-      hasEnded = true;
+      output.hasEnded = true;
       wake();
       resolve(code ?? signal);
     });
@@ -48,12 +47,12 @@ export async function startScript(script: string, folder: string, ...argv: reado
     process: child,
     ended,
     async readLine() {
-      while (lines.length === 0 && !hasEnded) {
+      while (output.lines.length === 0 && !output.hasEnded) {
         await new Promise<void>((resolve) => {
           wake = resolve;
         });
       }
-      return lines.shift();
+      return output.lines.shift();
     },
   };
 }
