@@ -19,7 +19,7 @@ export function describeCloudLifecycle(provider: CloudProvider): void {
       return outcome;
     };
     beforeAll(async () => {
-      cloud = await start('hosts');
+      cloud = await start('with hosts');
       user = await createCloudUser(cloud);
     });
     afterAll(async () => {

@@ -5,7 +5,7 @@ import type { CloudProvider } from './cloud-provider.ts';
 
 export const ec2: CloudProvider = {
   driver: 'ec2',
-  start: (behind) => startEc2({ guests: behind === 'hosts' ? containerGuests() : noGuests() }),
+  start: (instances) => startEc2({ guests: instances === 'with hosts' ? containerGuests() : noGuests() }),
   throttlingFault: { kind: 'refuse', status: 503, code: 'RequestLimitExceeded', message: 'Request limit exceeded.' },
   otherPlace: ['--ec2-region', 'us-east-1'],
   createOperation: /RunInstances$/,
@@ -15,7 +15,7 @@ export const ec2: CloudProvider = {
 
 export const gce: CloudProvider = {
   driver: 'gce',
-  start: (behind) => startGce({ guests: behind === 'hosts' ? containerGuests() : noGuests() }),
+  start: (instances) => startGce({ guests: instances === 'with hosts' ? containerGuests() : noGuests() }),
   throttlingFault: { kind: 'refuse', status: 429, code: 'rateLimitExceeded', message: 'Rate Limit Exceeded' },
   otherPlace: ['--gce-zone', 'europe-west3-b'],
   createOperation: /(?<!firewalls\.)(insert|bulkInsert)$/,

@@ -220,7 +220,7 @@ const PACKAGE_IMPORTERS: Readonly<Record<string, readonly string[]>> = {
   'jsonc-parser': ['provision/daemon-json.ts'],
   'ssh-config': ['ssh/openssh-files.ts'],
   // A seed is a tar that a guest unpacks; a guest returns a baked image as a tar.
-  nanotar: ['provision/run-step.ts', 'drivers/qemu/seed.ts', 'drivers/qemu/bake-image.ts'],
+  nanotar: ['provision/apply-step.ts', 'drivers/qemu/seed.ts', 'drivers/qemu/bake-image.ts'],
   picocolors: ['terminal/text-output.ts', 'terminal/progress/live.ts'],
   // It keeps lines and columns for messages about machines.yaml.
   yaml: ['fleet/yaml.ts'],

@@ -5,7 +5,7 @@ import { getOrMakeImage, type ImageMakeRequest, type MakeImage } from '../../src
 import { openImageStore } from '../../src/images/image-store.ts';
 import { findImageUsers } from '../../src/images/image-users.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
-import { bundleModule, startChild } from '../fakes/child-process.ts';
+import { bundleModule, startScript } from '../fakes/script-process.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { imageMetadata, addImage, fillStage, sha256 } from '../fakes/fake-images.ts';
 import { recordingProgress } from '../fakes/test-world.ts';
@@ -275,7 +275,7 @@ async function runUntilKilled(
     const images = openImageStore(${JSON.stringify(home)});
     const about = ${JSON.stringify(imageMetadata())};
     ${work}`;
-  return (await (await startChild(script, scripts)).ended) === 'SIGKILL';
+  return (await (await startScript(script, scripts)).ended) === 'SIGKILL';
 }
 
 const ADD_IMAGE_SCRIPT = `
