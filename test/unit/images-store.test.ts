@@ -217,24 +217,24 @@ test('of two commands that need the same image, one makes it, and the other wait
   const computer = { platform: 'linux', arch: 'x64', env: {}, templates: '/nowhere', home: home.path } as const;
   const call = { computer, images, progress, signal: quietCall.signal };
   const first = getOrMakeImage(request, { force: false, make }, call);
-  while (count.made === 0) await new Promise(setImmediate);
+  while (count.isNew === 0) await new Promise(setImmediate);
   const second = getOrMakeImage(request, { force: false, make }, call);
   while (progress.notes.length === 0) await new Promise(setImmediate);
   finish();
-  expect([(await first).made, (await second).made, count.made]).toEqual([true, false, 1]);
+  expect([(await first).isNew, (await second).isNew, count.isNew]).toEqual([true, false, 1]);
   expect((await second).image).toEqual((await first).image);
   expect(progress.notes).toEqual([
     `Image "debian-13" is in use by another command (PID ${process.pid}): waiting for it to end`,
   ]);
 
   await getOrMakeImage(request, { force: true, make }, call);
-  expect(count.made).toBe(2);
+  expect(count.isNew).toBe(2);
   const source = { url: 'https://x.example/d', digest: `sha512:${'ab'.repeat(64)}` };
   const baked: MakeImage = () => addImage(images, { source: { kind: 'baked', ...source } }, 'baked');
-  expect((await getOrMakeImage({ ...request, how: 'pull', source }, { force: false, make: baked }, call)).made).toBe(
+  expect((await getOrMakeImage({ ...request, how: 'pull', source }, { force: false, make: baked }, call)).isNew).toBe(
     true,
   );
-  expect((await getOrMakeImage({ ...request, how: 'pull', source }, { force: false, make: baked }, call)).made).toBe(
+  expect((await getOrMakeImage({ ...request, how: 'pull', source }, { force: false, make: baked }, call)).isNew).toBe(
     false,
   );
 });

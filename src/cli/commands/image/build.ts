@@ -40,15 +40,15 @@ export function imageBuildContext({ world, images }: Cli): Parameters<typeof get
 }
 
 export function imageResult(
-  { image, made }: Awaited<ReturnType<typeof getOrMakeImage>>,
+  { image, isNew }: Awaited<ReturnType<typeof getOrMakeImage>>,
   how: string,
   { images }: Cli,
 ): CommandResult {
   const { name, arch, digest } = image;
   const { folder } = images.paths(image);
-  const hints = made ? [] : [`To create it again: slipway image ${how} ${name} --force`];
+  const hints = isNew ? [] : [`To create it again: slipway image ${how} ${name} --force`];
   return {
-    json: { name, arch, digest, folder, made },
-    text: [`${name} (${arch}) is ${made ? 'ready' : 'already here'}: ${digest}`, ...hints].join('\n'),
+    json: { name, arch, digest, folder, made: isNew },
+    text: [`${name} (${arch}) is ${isNew ? 'ready' : 'already here'}: ${digest}`, ...hints].join('\n'),
   };
 }
