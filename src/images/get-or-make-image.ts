@@ -30,7 +30,7 @@ export type ImageMakeContext = {
 /** Creates an image and adds it to the store. The caller holds the lock of its name. */
 export type MakeImage = (request: ImageMakeRequest, call: ImageMakeContext) => Promise<Image>;
 
-/** Returns the machines whose disks are overlays over an image. The digest may be abbreviated. */
+/** Returns the names of the machines whose disks are overlays over an image. The digest may be abbreviated. */
 export type FindImageUsers = (image: Pick<Image, 'digest'>) => Promise<readonly string[]>;
 
 /**

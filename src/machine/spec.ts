@@ -98,8 +98,8 @@ export function withoutUnusedInstallUrl(engine: EngineSpec): EngineSpec {
 }
 
 /**
- * For every command that works on a host: the program passes the value to the command's world. It has a variable but no
- * flag, since every process can read an argv.
+ * For every command that works on a host. It has a variable but no flag, since every process can read an argv. Commands
+ * only declare it: `main.ts` passes its value on in the `World`.
  */
 export const sudoPasswordOption = z.string().optional().meta({
   description: 'Password for sudo on the host, if sudo asks for one',

@@ -18,7 +18,7 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
       return outcome;
     };
     beforeAll(async () => {
-      cloud = await start('hosts');
+      cloud = await start('with hosts');
       user = await createCloudUser(cloud);
     });
     afterAll(async () => {

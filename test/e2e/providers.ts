@@ -5,12 +5,12 @@ import type { CloudProvider } from './cloud-provider.ts';
 
 export const ec2: CloudProvider = {
   driver: 'ec2',
-  start: (behind) => startEc2({ guests: behind === 'hosts' ? containerGuests() : noGuests() }),
+  start: (instances) => startEc2({ guests: instances === 'with hosts' ? containerGuests() : noGuests() }),
   throttlingFault: { kind: 'refuse', status: 503, code: 'RequestLimitExceeded', message: 'Request limit exceeded.' },
 };
 
 export const gce: CloudProvider = {
   driver: 'gce',
-  start: (behind) => startGce({ guests: behind === 'hosts' ? containerGuests() : noGuests() }),
+  start: (instances) => startGce({ guests: instances === 'with hosts' ? containerGuests() : noGuests() }),
   throttlingFault: { kind: 'refuse', status: 429, code: 'rateLimitExceeded', message: 'Rate Limit Exceeded' },
 };

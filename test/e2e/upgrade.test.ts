@@ -40,7 +40,7 @@ describeOnBed('upgrade', () => {
       await expectSuccess(
         user.slipway('create', 'web', ...hostFlags(host, 'deploy'), '--engine-opt', 'live-restore=true'),
       );
-      await expectNothingUpgraded(user, host, `web: engine ${version} is the newest version of its source`);
+      await expectNothingUpgraded(user, host, `web: engine ${version} is the newest version in its package repository`);
 
       await loadToolsImage(user, 'web');
       await expectSuccess(
@@ -82,7 +82,7 @@ describeOnBed('upgrade', () => {
       await expectEngineAnswer(user, 'web');
       expect(await readRecord(user, 'web')).toMatchObject({ phase: 'ready', endpoint: { tls: true } });
 
-      await expectNothingUpgraded(user, host, 'web: engine 99.0.1 is the newest version of its source');
+      await expectNothingUpgraded(user, host, 'web: engine 99.0.1 is the newest version in its package repository');
       const planAfterUpgrade = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--json'));
       expect(JSON.parse(planAfterUpgrade.stdout)).toEqual({ name: 'web', steps: [] });
 
@@ -160,7 +160,7 @@ describeOnBed('upgrade', () => {
       await expectNothingUpgraded(
         user,
         host,
-        'web: engine 26.1.4 is the newest 26.1 version of its source',
+        'web: engine 26.1.4 is the newest 26.1 version in its package repository',
         '--engine-version',
         '26.1',
       );
@@ -181,7 +181,7 @@ describeOnBed('upgrade', () => {
       expect(await countEngineStarts(host)).toBe(starts + 1);
       expect((await readRecord(user, 'web')).spec.engine.version).toBeUndefined();
       await expectEngineAnswer(user, 'web');
-      await expectNothingUpgraded(user, host, 'web: engine 27.3.1 is the newest version of its source');
+      await expectNothingUpgraded(user, host, 'web: engine 27.3.1 is the newest version in its package repository');
 
       // A downgrade, which provision does, too.
       expect((await expectSuccess(user.slipway('upgrade', 'web', '--engine-version', '26'))).stdout).toBe(

@@ -220,7 +220,7 @@ const PACKAGE_IMPORTERS: Readonly<Record<string, readonly string[]>> = {
   'jsonc-parser': ['provision/daemon-json.ts'],
   'ssh-config': ['ssh/openssh-files.ts'],
   // A seed is a tar that a guest unpacks; a guest returns a baked image as a tar.
-  nanotar: ['provision/run-step.ts', 'drivers/qemu/seed.ts', 'drivers/qemu/bake-image.ts'],
+  nanotar: ['provision/apply-step.ts', 'drivers/qemu/seed.ts', 'drivers/qemu/bake-image.ts'],
   picocolors: ['terminal/text-output.ts', 'terminal/progress/live.ts'],
   // Only sdk.ts imports calls, so that the bundle contains no others. The other files import types.
   '@aws-sdk/client-ec2': files.filter((file) => file.startsWith('drivers/ec2/')),
