@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { defaultImageName, requireKnownImage, knownImages } from '../../../images/catalog.ts';
 import { archOf } from '../../../images/image.ts';
-import { getOrMakeImage } from '../../../images/get-or-make-image.ts';
+import { getOrMakeImage, type ImageMakeContext } from '../../../images/get-or-make-image.ts';
 import { defineCommand, type Cli, type Command, type CommandResult } from '../../command.ts';
 
 const args = z.object({
@@ -35,7 +35,7 @@ export const imageBuild: Command<typeof args> = defineCommand({
   },
 });
 
-export function imageBuildContext({ world, images }: Cli): Parameters<typeof getOrMakeImage>[2] {
+export function imageBuildContext({ world, images }: Cli): ImageMakeContext {
   return { computer: world.computer, images, progress: world.progress, signal: world.signal };
 }
 
