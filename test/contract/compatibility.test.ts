@@ -8,8 +8,8 @@
 // Messages of `slipway` may be reworded, so only their presence is compared. Messages of `docker-machine` may not.
 //
 // Outputs that list what exists (drivers, commands, flags, error codes, schemas, completion, help) must still list
-// everything that the stored output lists, unchanged and in the same order. A new driver, option, flag, command or error
-// code is an addition, which passes without new outputs. All other outputs must be equal.
+// everything that the stored output lists, unchanged and in the same order. A new driver, option, flag, command or
+// error code is an addition, which passes without new outputs. All other outputs must be equal.
 //
 // When you change an output on purpose, edit its file in compatibility/outputs in the same commit and say why. To
 // regenerate all of them, use the build of the commit before your change, because your own build would only be
