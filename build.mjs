@@ -1,12 +1,17 @@
-// Bundles both programs into dist/. Code is split into chunks, so a command reads only the code that it uses.
+// Builds the programs `slipway` and `docker-machine` into dist/:
+//
+// - NAME.js is the entry file, which Node starts. It answers shell completion, and some quick commands of `slipway`
+//   (the fast path, src/bin/fast-path.ts), and imports the full program for anything else.
+// - NAME-main.mjs is the full program. Its code is in chunks, so that a command reads only the code that it uses.
+// - completion/NAME.json is the completion spec, from which the entry file answers.
 import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { build, transform } from 'esbuild';
 
 /**
- * Removes services and messages that the GCE driver's calls can't reach from Compute Engine's protos: these describe a
- * hundred services in 12 MB, and a client hashes and reads all of it before its first call.
+ * Reduces the protos of Compute Engine to the services and messages that the GCE driver uses. The protos describe a
+ * hundred services in 12 MB, and a client reads and hashes all of them before its first request.
  */
 const trimProtosPlugin = {
   name: 'trim protos',
@@ -15,7 +20,7 @@ const trimProtosPlugin = {
       const protos = JSON.parse(await readFile(path, 'utf8'));
       const { compute } = protos.nested.google.nested.cloud.nested;
       compute.nested = {
-        v1: { ...compute.nested.v1, nested: keepReachable(compute.nested.v1.nested, await loadGceCalls()) },
+        v1: { ...compute.nested.v1, nested: keepReachable(compute.nested.v1.nested, await loadGceApiMethods()) },
       };
       return { contents: JSON.stringify(protos), loader: 'json' };
     });
@@ -36,21 +41,25 @@ const zodNamespacePlugin = {
   },
 };
 
-async function loadGceCalls() {
+/** Loads the names of the API methods that the GCE driver calls. Node can't import TypeScript: esbuild converts it. */
+async function loadGceApiMethods() {
   const { code } = await transform(await readFile('src/drivers/gce/api-methods.ts', 'utf8'), {
     loader: 'ts',
     format: 'esm',
   });
-  const { CALLS } = await import(`data:text/javascript,${encodeURIComponent(code)}`);
-  return CALLS;
+  const { API_METHODS } = await import(`data:text/javascript,${encodeURIComponent(code)}`);
+  return API_METHODS;
 }
 
-/** Returns these calls' services without other methods, and the messages that the calls send and return. */
-function keepReachable(protos, calls) {
+/**
+ * Returns the services that have these API methods, without their other methods, and all messages that the methods send
+ * or return.
+ */
+function keepReachable(protos, apiMethods) {
   const reached = {};
-  for (const [client, callNames] of Object.entries(calls)) {
+  for (const [client, methodNames] of Object.entries(apiMethods)) {
     const service = client.replace(/Client$/, '');
-    const methods = callNames.map((name) => name.slice(0, 1).toUpperCase() + name.slice(1));
+    const methods = methodNames.map((name) => name.slice(0, 1).toUpperCase() + name.slice(1));
     reached[service] = {
       ...protos[service],
       methods: Object.fromEntries(methods.map((name) => [name, protos[service].methods[name]])),
@@ -71,9 +80,9 @@ function keepReachable(protos, calls) {
 }
 
 /**
- * Bundles the fast path from the same command files as the full program, but fit for a quick start: dynamic imports
- * throw, files are read synchronously (which starts no threads) and never written, and other Node modules load on their
- * first call. Where something throws, the program runs the command in full.
+ * Builds the entry file from the same source files as the full program, but for a quick start: dynamic imports throw,
+ * files are read synchronously (which starts no threads) and never written, and most Node modules load when one of
+ * their functions is first called. If anything throws, the entry file imports the full program, which runs the command.
  */
 const fastPathPlugin = {
   name: 'fast path',
@@ -85,6 +94,7 @@ const fastPathPlugin = {
     onLoad({ filter: /./, namespace: 'dynamic import' }, () => ({
       contents: "throw new Error('not on the fast path')",
     }));
+    // Node itself has loaded these modules when it starts, except `os`, which every answer needs.
     onResolve({ filter: /^node:/ }, ({ path, namespace }) =>
       namespace === 'lazy' || ['fs', 'os', 'path', 'url', 'util'].includes(path.slice(5))
         ? { path, external: true, sideEffects: false }
@@ -93,29 +103,30 @@ const fastPathPlugin = {
     onLoad({ filter: /./, namespace: 'lazy' }, async ({ path }) => ({
       contents: Object.keys(await import(path))
         .filter((name) => name !== 'default')
-        .map((name) => `export const ${name} = ${callSource(path, name)};`)
+        .map((name) => `export const ${name} = ${functionSource(path, name)};`)
         .join('\n'),
     }));
   },
 };
 
-function callSource(path, name) {
-  return path === 'node:fs/promises' ? syncCallSource(name) : lazyCallSource(path, name);
+/** Returns the source of the function that replaces a function of a Node module in the entry file. */
+function functionSource(path, name) {
+  return path === 'node:fs/promises' ? syncFunctionSource(name) : lazyFunctionSource(path, name);
 }
 
-/** Returns the source of a function that loads its module when it is called. */
-function lazyCallSource(path, name) {
+/** Returns the source of a function that loads the module when it is called. */
+function lazyFunctionSource(path, name) {
   return `(...args) => require('${path}').${name}(...args)`;
 }
 
 /** Returns the source of a function of `node:fs/promises` that reads synchronously, or throws if it would write. */
-function syncCallSource(name) {
+function syncFunctionSource(name) {
   return ['readFile', 'readdir', 'stat'].includes(name)
     ? `async (...args) => require('node:fs').${name}Sync(...args)`
     : `async () => { throw new Error('${name} is not on the fast path'); }`;
 }
 
-/** The folder of each program's command line. The file that Node starts is in `src/bin/`. */
+/** The source folder of each full program. The source of the entry files is in `src/bin/`. */
 const programFolders = { slipway: 'src/cli', 'docker-machine': 'src/docker-machine' };
 const programNames = Object.keys(programFolders);
 const nodeBuildOptions = { bundle: true, platform: 'node', target: 'node20.19', logLevel: 'warning' };
@@ -147,12 +158,13 @@ await build({
   minifyWhitespace: true,
   legalComments: 'linked',
 });
+// Without this file, Node would read the entry files as ES modules, as the package's own package.json says.
 await writeFile('dist/package.json', '{ "type": "commonjs" }\n');
 for (const name of programNames) await buildEntry(name);
 await mkdir('dist/completion');
-for (const name of programNames) await writeDeclarations(name);
+for (const name of programNames) await writeCompletionSpec(name);
 
-/** Builds the file that Node starts. It is CommonJS: the first ES module adds a fifth to Node's own start-up time. */
+/** Builds a program's entry file. It is CommonJS: the first ES module adds a fifth to Node's own start-up time. */
 async function buildEntry(name) {
   const outfile = `dist/${name}.js`;
   await build({
@@ -168,7 +180,7 @@ async function buildEntry(name) {
   await chmod(outfile, 0o755);
 }
 
-/** Leaves the full program in its own file, which the entry file imports when the fast path can't answer. */
+/** Leaves the full program out of the entry file, which imports it only if it can't answer itself. */
 function externalMainPlugin(name) {
   return {
     name: 'external main',
@@ -177,8 +189,8 @@ function externalMainPlugin(name) {
   };
 }
 
-/** Writes a program's declarations as JSON: completion can't wait for the libraries that declare them. */
-async function writeDeclarations(name) {
+/** Writes a program's completion spec as JSON: loading the libraries that declare its options would take too long. */
+async function writeCompletionSpec(name) {
   const outfile = `dist/completion/${name}.mjs`;
   await build({
     ...nodeBuildOptions,

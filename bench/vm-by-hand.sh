@@ -13,7 +13,7 @@ case $(uname -m) in
 esac
 [[ $program-$cpu != qemu-system-aarch64-max ]] || cpu=max,pauth-impdef=on
 id=$(</proc/sys/kernel/random/uuid)
-ssh=$((20000 + RANDOM % 6000 * 2)) engine=$((ssh + 1))
+ssh_port=$((20000 + RANDOM % 6000 * 2)) engine_port=$((ssh_port + 1))
 
 stage=$(mktemp -d)
 qemu=''
@@ -50,14 +50,14 @@ kernel_arguments="root=/dev/vda console=$console net.ifnames=0 loglevel=4 panic=
   -device virtio-blk-pci,drive=root,serial=slipway-root \
   -drive "file=$stage/seed.tar,format=raw,if=none,id=seed,readonly=on" \
   -device virtio-blk-pci,drive=seed,serial=slipway-seed \
-  -netdev "user,id=net,hostfwd=tcp:127.0.0.1:$ssh-:22,hostfwd=tcp:127.0.0.1:$engine-:2376" \
+  -netdev "user,id=net,hostfwd=tcp:127.0.0.1:$ssh_port-:22,hostfwd=tcp:127.0.0.1:$engine_port-:2376" \
   -device virtio-net-pci,netdev=net -device virtio-rng-pci \
   -chardev "file,id=console,path=$stage/console.log" -serial chardev:console &
 qemu=$!
 
 # Without a time limit, a request sent before the guest's network is up would wait for minutes.
 until curl -sf --max-time 10 --cacert "$work/ca.pem" --cert "$work/cert.pem" --key "$work/key.pem" \
-  "https://127.0.0.1:$engine/version" >/dev/null; do
+  "https://127.0.0.1:$engine_port/version" >/dev/null; do
   kill -0 "$qemu" || { qemu='' && exit 1; }
   sleep 0.5
 done

@@ -9,7 +9,7 @@ const [command, ...words] = process.argv.slice(2);
 
 if (command === COMPLETE_COMMAND) {
   const paths = {
-    declarations: join(__dirname, 'completion', 'docker-machine.json'),
+    specFile: join(__dirname, 'completion', 'docker-machine.json'),
     records: process.env.MACHINE_STORAGE_PATH || join(homedir(), '.docker', 'machine'),
     home: resolveSlipwayHome(process.env, homedir()),
   };

@@ -12,7 +12,7 @@ const argv = process.argv.slice(2);
 
 if (argv[0] === COMPLETE_COMMAND) {
   const home = resolveSlipwayHome(process.env, homedir());
-  const paths = { declarations: join(__dirname, 'completion', 'slipway.json'), records: home, home };
+  const paths = { specFile: join(__dirname, 'completion', 'slipway.json'), records: home, home };
   printSync(runCompletion(argv.slice(1), paths));
 } else void start();
 

@@ -24,7 +24,7 @@ export type Cli = {
   readonly world: World;
   readonly images: ImageStore;
   readonly makeImage: MakeImage;
-  readonly listImageUsers: FindImageUsers;
+  readonly findImageUsers: FindImageUsers;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly nodeVersion: string;
   /** Path of Slipway's package.json. */

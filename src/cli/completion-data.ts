@@ -10,7 +10,7 @@ import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 
 const HELP: CompletionOption = { names: ['--help', '-h'], about: 'Show help' };
 
-/** Generates the data for shell completion of `slipway` from the declarations that the program itself uses. */
+/** Generates the completion spec of `slipway` from the declarations of its commands and options. */
 export async function generateCompletionSpec(): Promise<CompletionSpec> {
   const loaded = await Promise.all(allCommands.map(async ({ load }) => load()));
   return {

@@ -166,7 +166,7 @@ async function createCli(sudoPasswordValue: unknown): Promise<Cli> {
     world,
     images: openImageStore(home),
     makeImage: async (...call) => (await import('../drivers/registry.ts')).makeImage(...call),
-    listImageUsers: async (image) => (await import('../images/image-users.ts')).findImageUsers(home, image),
+    findImageUsers: async (image) => (await import('../images/image-users.ts')).findImageUsers(home, image),
     env: process.env,
     nodeVersion: process.version,
     packageFile,

@@ -8,8 +8,8 @@ import { complete, formatCompletion, type CompletionSpec, type CompletionSources
 export const COMPLETE_COMMAND = '__complete';
 
 type CompletionPaths = {
-  /** The file with the program's declarations, written by the build. */
-  readonly declarations: string;
+  /** The file with the program's completion spec, written by build.mjs. */
+  readonly specFile: string;
   /** The folder that contains `machines`. */
   readonly records: string;
   /** The folder that contains `images`. */
@@ -20,12 +20,12 @@ type CompletionPaths = {
  * Answers `__complete [--new] -- WORDS`. The last word is the one at the cursor; `--new` stands for an empty one, which
  * some shells can't pass. On any failure the answer offers nothing, since completion can't show an error.
  */
-export function runCompletion(argv: readonly string[], { declarations, records, home }: CompletionPaths): string {
+export function runCompletion(argv: readonly string[], { specFile, records, home }: CompletionPaths): string {
   const isNew = argv[0] === '--new';
   const args = isNew ? argv.slice(1) : argv;
   const words = [...(args[0] === '--' ? args.slice(1) : args), ...(isNew ? [''] : [])];
   try {
-    const spec = JSON.parse(readFileSync(declarations, 'utf8')) as CompletionSpec;
+    const spec = JSON.parse(readFileSync(specFile, 'utf8')) as CompletionSpec;
     return formatCompletion(complete(spec, words, completionSourcesIn(records, home)));
   } catch {
     return formatCompletion({ candidates: [] });

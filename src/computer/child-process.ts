@@ -45,16 +45,15 @@ export type ChildGroup = {
   kill(signal: 'SIGTERM' | 'SIGKILL'): void;
 };
 
+/** The options of a child process. `env` adds variables to those that every program gets. */
+type ChildOptions = {
+  readonly computer: Computer;
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  readonly cwd?: string | undefined;
+};
+
 /** Starts a program with closed input and piped output. If it can't be started, `child` emits `error`. */
-export function startChildGroup(
-  file: string,
-  argv: readonly string[],
-  how: {
-    readonly computer: Computer;
-    readonly env?: Readonly<Record<string, string>> | undefined;
-    readonly cwd?: string | undefined;
-  },
-): ChildGroup {
+export function startChildGroup(file: string, argv: readonly string[], how: ChildOptions): ChildGroup {
   // Windows has no process groups to signal.
   const hasGroup = how.computer.platform !== 'win32';
   const child = spawn(file, argv, {
@@ -85,7 +84,7 @@ export function startChildGroup(
 export function runChild(
   file: string,
   argv: readonly string[],
-  how: Parameters<typeof startChildGroup>[2] & {
+  how: ChildOptions & {
     readonly log: (line: string) => void;
     readonly signal: AbortSignal;
   },

@@ -11,16 +11,16 @@ import { dockerMachineDriverName } from './config-json/driver-mappings.ts';
 
 const HELP_OPTION: CompletionOption = { names: ['--help', '-h', '-help'], about: 'show help' };
 
-/** Generates the data for shell completion of `docker-machine` from the declarations that the program itself uses. */
+/** Generates the completion spec of `docker-machine` from the declarations of its commands and flags. */
 export async function generateCompletionSpec(): Promise<CompletionSpec> {
   const loaded = await Promise.all(commands.map(async ({ load }) => load()));
   return {
     commands: [
-      ...loaded.map(toDeclaredCommand),
+      ...loaded.map(toCompletionCommand),
       { name: 'help', about: 'Shows a list of commands or help for one command', operands: [], options: [] },
     ],
     families: [],
-    globals: globalFlags.map((flag) => toDeclaredOption(flag)),
+    globals: globalFlags.map((flag) => toCompletionOption(flag)),
     drivers: completionDrivers().map(({ name, about, also }) => ({
       name: dockerMachineDriverName(name),
       about,
@@ -42,7 +42,7 @@ const COMMAND_OPERANDS: Readonly<Record<string, readonly ValueKind[]>> = {
   version: [],
 };
 
-function toDeclaredCommand({ name, summary, flags, loadDriverFlags, raw }: DockerMachineCommand): CompletionCommand {
+function toCompletionCommand({ name, summary, flags, loadDriverFlags, raw }: DockerMachineCommand): CompletionCommand {
   const driverOptions = loadDriverFlags === undefined ? [] : drivers.flatMap((driver) => driverOptionsOf(driver.name));
   return {
     name,
@@ -50,17 +50,17 @@ function toDeclaredCommand({ name, summary, flags, loadDriverFlags, raw }: Docke
     ...(COMMAND_OPERANDS[name] === undefined
       ? { operands: ['machine'], many: true }
       : { operands: COMMAND_OPERANDS[name] }),
-    options: [...flags.map((flag) => toDeclaredOption(flag)), ...driverOptions, HELP_OPTION],
+    options: [...flags.map((flag) => toCompletionOption(flag)), ...driverOptions, HELP_OPTION],
     ...(raw === true ? { raw } : {}),
   };
 }
 
 function driverOptionsOf(driver: string): readonly CompletionOption[] {
-  return driverFlags(driver).map((flag) => ({ ...toDeclaredOption(flag), driver: dockerMachineDriverName(driver) }));
+  return driverFlags(driver).map((flag) => ({ ...toCompletionOption(flag), driver: dockerMachineDriverName(driver) }));
 }
 
 /** Completes a flag with one dash and with two: both are valid. */
-function toDeclaredOption(flag: Flag): CompletionOption {
+function toCompletionOption(flag: Flag): CompletionOption {
   const long = flag.names.filter((name) => name.length > 1);
   const short = flag.names.filter((name) => name.length === 1);
   return {

@@ -7,6 +7,12 @@ import type { AuthorityOverrides } from './config-json/auth-options.ts';
 import { formatConfigJson } from './config-json/write.ts';
 import { parseJson } from '../parse-json.ts';
 
+type DockerMachineStoreOptions = {
+  readonly swarm?: Readonly<Record<string, unknown>>;
+  /** The certificate authority of new machines, unless it is the store's own. */
+  readonly authority?: AuthorityOverrides;
+};
+
 /**
  * Opens Docker Machine's store, `~/.docker/machine`. If a machine has a record (machine.json), the record takes
  * precedence. Each save of it also writes the files that Docker Machine and its clients read:
@@ -16,14 +22,7 @@ import { parseJson } from '../parse-json.ts';
  *                 server.pem server-key.pem        copies of the host's files
  *                 id_rsa                           a copy of the SSH key, of any type
  */
-export function openDockerMachineStore(
-  root: string,
-  options: {
-    readonly swarm?: Readonly<Record<string, unknown>>;
-    /** The certificate authority of new machines, unless it is the store's own. */
-    readonly authority?: AuthorityOverrides;
-  } = {},
-): Store {
+export function openDockerMachineStore(root: string, options: DockerMachineStoreOptions = {}): Store {
   return openStore(root, {
     paths: (folder) => ({
       tls: folder,
@@ -44,13 +43,13 @@ export function openDockerMachineStore(
 async function changesToCompatibleFiles(
   machine: Machine,
   folder: string,
-  options: Parameters<typeof openDockerMachineStore>[1],
+  options: DockerMachineStoreOptions,
 ): Promise<readonly FileChange[]> {
   const config = join(folder, 'config.json');
   // Text that is not JSON counts as absent: the store writes the file again from the record.
   const existing = parseJson(await readFileIfExists(config));
   const authority = Object.fromEntries(
-    Object.entries(options?.authority ?? {}).map(([file, path]) => [
+    Object.entries(options.authority ?? {}).map(([file, path]) => [
       file,
       path === undefined ? undefined : resolve(path),
     ]),

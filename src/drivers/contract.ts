@@ -136,7 +136,7 @@ export type CloudResource = {
   readonly resource: string;
   readonly place: string;
   readonly state: string;
-  readonly made: Date | undefined;
+  readonly createdAt: Date | undefined;
   /**
    * US dollars a month at list price in its present state (a stopped machine costs its disk); undefined where unknown.
    */
@@ -150,7 +150,7 @@ export type SpareSummary = {
   readonly image: string;
   /** Bytes on the disk. */
   readonly bytes: number;
-  /** ISO 8601. */
+  /** When the spare was created (ISO 8601). The keys are those of `image ls --json`, which never change. */
   readonly made: string;
   readonly cpus: number;
   /** MB, and GB. */

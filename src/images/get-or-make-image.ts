@@ -30,7 +30,7 @@ export type ImageMakeContext = {
 /** Creates an image and adds it to the store. The caller holds the lock of its name. */
 export type MakeImage = (request: ImageMakeRequest, call: ImageMakeContext) => Promise<Image>;
 
-/** Returns the machines whose disks are overlays over an image. The digest may be abbreviated. */
+/** Returns the names of the machines whose disks are overlays over an image. The digest may be abbreviated. */
 export type FindImageUsers = (image: Pick<Image, 'digest'>) => Promise<readonly string[]>;
 
 /**
@@ -41,11 +41,11 @@ export async function getOrMakeImage(
   request: ImageMakeRequest,
   options: { readonly force: boolean; readonly make: MakeImage },
   call: ImageMakeContext,
-): Promise<{ readonly image: Image; readonly made: boolean }> {
+): Promise<{ readonly image: Image; readonly isNew: boolean }> {
   const { images, progress, signal } = call;
   await using _lock = await images.lock(request.name, { signal, note: (text) => progress.note(text) });
   const existing = options.force ? undefined : await findMatchingImage(request, images);
-  return existing ? { image: existing, made: false } : { image: await options.make(request, call), made: true };
+  return existing ? { image: existing, isNew: false } : { image: await options.make(request, call), isNew: true };
 }
 
 /** Finds an image by name and architecture, and by the digest it was created from if the request has one. */

@@ -2,6 +2,9 @@
  * The main types of Slipway, in the order in which `create` produces them. `operations/` connects them:
  *
  *   flags / env / wizard -> MachineSpec -> driver.create -> Host -> Plan -> one SSH connection -> Endpoint -> profiles
+ *
+ * `Machine` combines them. Its phase says which of them exist: `creating` has a spec, `created` also a host, and
+ * `ready` also an endpoint. `Plan` is in provision/step.ts.
  */
 
 /** The engine that the user wants. `spec.ts` declares it, with its flags and questions. */
@@ -21,13 +24,16 @@ export type EngineSpec = {
   readonly tlsSan: readonly string[];
 };
 
-/** After which time a machine ends or stops by itself, as the user wrote it: `90m`, `4h`, `2d`. See `spec.ts`. */
+/**
+ * How long a machine may exist (`ttl`) and be idle (`idleStop`) before it shuts itself down, as the user wrote it:
+ * `90m`, `4h`, `2d`. `spec.ts` declares the flags.
+ */
 export type LifetimeSpec = { readonly ttl?: string | undefined; readonly idleStop?: string | undefined };
 
-/** What happens to a machine that shuts itself down. */
+/** Whether the provider removes a machine that shuts itself down, or keeps it stopped. */
 export type ShutdownBehavior = 'removed' | 'stopped';
 
-/** Stage 1: everything the user decided. Once a spec exists, nothing asks a question again. */
+/** Everything the user decided. Once a spec exists, Slipway asks the user no further question. */
 export type MachineSpec = {
   /** A random id that marks all that belongs to this machine: cloud resources, docker contexts, files on the host. */
   readonly id: string;
@@ -41,8 +47,8 @@ export type MachineSpec = {
   readonly lifetime?: LifetimeSpec;
   readonly batch?: Batch;
   /**
-   * The options as the user gave them. Present if the driver resolves the options that the user left open. `apply`
-   * compares machines.yaml with these.
+   * The options as the user gave them. Present if the driver adds to `options` what the user left open
+   * (`resolveOptions`). `apply` compares machines.yaml with these.
    */
   readonly userOptions?: Readonly<Record<string, unknown>>;
   /**
@@ -55,7 +61,10 @@ export type MachineSpec = {
 /** Identifies the machines that one API call created: they share an id at the provider. `index` counts from 0. */
 export type Batch = { readonly id: string; readonly index: number; readonly size: number };
 
-/** The last request that `create` sent to a provider, and its time (ISO 8601). */
+/**
+ * The last request with which `create` creates a resource at a provider: the kind of resource, and when the request was
+ * recorded (ISO 8601), just before it was sent.
+ */
 export type LastRequest = { readonly what: string; readonly at: string };
 
 /** One hop of an SSH route. */
@@ -68,8 +77,8 @@ export type SshHop = {
   /** A fingerprint (`SHA256:…`) or public key that the user gave, to verify the host key at the first connection. */
   readonly expectedKey?: string;
   /**
-   * The bootstrap host key. Others may have read it in the user data, so it is accepted only until the pinned key has
-   * replaced it.
+   * The public part of the bootstrap host key. Others may have read the private part in the user data, so Slipway
+   * accepts this key only until the first connection has replaced it with the pinned key.
    */
   readonly bootstrapHostKey?: string;
 };
@@ -86,18 +95,18 @@ export type ExistingEngine = {
   readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
 };
 
-/** Stage 2: where the machine is. Has `ssh` if Slipway provisions the host, `engine` if the user set up the engine. */
+/** Where the machine is. `ssh` is set if Slipway provisions the host, `engine` if the user set up the engine. */
 export type Host =
   | {
       readonly address: string;
       readonly ssh: SshTarget;
-      /** The port that clients connect to, if it is forwarded to the port on which the engine listens. */
+      /** The port that clients connect to, if the driver forwards one to the engine's own port. */
       readonly enginePort?: number;
       readonly engine?: never;
     }
   | { readonly address: string; readonly engine: ExistingEngine; readonly ssh?: never };
 
-/** Stage 3: an engine that answers. Its certificates are in the store (`store.paths(name)`), never in the record. */
+/** An engine that answers. Its certificates are in the store (`store.paths(name)`), never in the record. */
 export type Endpoint = { readonly url: string; readonly tls: boolean };
 
 /** Why the last command on this machine failed. The next command that succeeds removes it. */
@@ -108,20 +117,20 @@ export type FailureRecord = {
   readonly message: string;
 };
 
-/** A machine in memory; `record-format.ts` converts it to its record. Each phase adds fields. */
+/** A machine in memory. `record-format.ts` converts it to and from the record on the disk. */
 export type Machine = {
   readonly version: 1;
   readonly spec: MachineSpec;
   readonly failure?: FailureRecord;
-  /** When the machine ends by itself (ISO 8601). A `create` that continues an interrupted one sets it again. */
+  /** When the machine ends by itself (ISO 8601). A `create` that continues an interrupted creation sets it again. */
   readonly deadline?: string;
   /** What the provider does when the machine shuts itself down; absent if no command has set it. */
   readonly onShutdown?: ShutdownBehavior;
-  /** The deadline changed while the host was stopped, so its timers are outdated: the next `start` updates them. */
+  /** The deadline changed while the host was stopped: the next `start` updates the timers on the host. */
   readonly deadlinePending?: true;
   /** `apply` changed options that take effect at a start, and was interrupted before it restarted the machine. */
   readonly pendingRestart?: true;
-  /** The provider's name of a resource that another tool created and that does not have Slipway's tags yet. */
+  /** The provider's name for a resource that another tool created, until Slipway has tagged the resource. */
   readonly adoptedResource?: string;
 } & (
   | { readonly phase: 'creating'; readonly lastRequest?: LastRequest; readonly host?: never; readonly endpoint?: never }
@@ -150,14 +159,14 @@ export function sortNames(names: readonly string[]): readonly string[] {
   return keys.toSorted().map((key) => key.slice(key.lastIndexOf('\0') + 1));
 }
 
-/** Sorts in the order `-`, `.`, numbers, letters; a number with more digits is greater. */
+/** Returns a key that sorts in the order `-`, `.`, numbers, letters; a number with more digits is greater. */
 function alphabeticKey(name: string): string {
   return name
     .toLowerCase()
     .replaceAll(/0*(\d+)/g, (_, digits: string) => `0${String.fromCharCode(digits.length)}${digits}`);
 }
 
-/** Sorts the lower-case letter first if names differ only in case. */
+/** Returns a key that sorts the lower-case letter first. It omits numbers, which the alphabetic key compares. */
 function caseKey(name: string): string {
   return name.replaceAll(/\d+|[a-z]+|[A-Z]+/g, (run) =>
     /\d/.test(run) ? '' : run === run.toLowerCase() ? run.toUpperCase() : run.toLowerCase(),

@@ -97,7 +97,10 @@ export function withoutUnusedInstallUrl(engine: EngineSpec): EngineSpec {
   return engine.source === 'url' ? engine : { ...engine, installUrl: undefined };
 }
 
-/** For every command that works on a host. It has a variable but no flag, since every process can read an argv. */
+/**
+ * For every command that works on a host. It has a variable but no flag, since every process can read an argv. Commands
+ * only declare it: `main.ts` passes its value on in the `World`.
+ */
 export const sudoPasswordOption = z.string().optional().meta({
   description: 'Password for sudo on the host, if sudo asks for one',
   secret: true,

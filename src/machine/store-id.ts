@@ -11,7 +11,7 @@ import { systemCode } from '../errors.ts';
  * `laptop-3f9a2c41d05e`. The first call generates it and writes it to a file. It has at most 45 lower-case letters,
  * digits and hyphens, so that every provider accepts it.
  */
-export async function getHomeId({
+export async function getStoreId({
   home: slipwayHome,
   storeHome: home = slipwayHome,
 }: Pick<Computer, 'home' | 'storeHome'>): Promise<string> {
@@ -22,7 +22,7 @@ export async function getHomeId({
     const temporary = `${file}.${process.pid}-${randomBytes(4).toString('hex')}`;
     try {
       await mkdir(home, { recursive: true, mode: 0o700 });
-      await writeFile(temporary, `${generateHomeId()}\n`, { mode: 0o600, flag: 'wx' });
+      await writeFile(temporary, `${generateStoreId()}\n`, { mode: 0o600, flag: 'wx' });
       // A link appears with its whole content or not at all. If two processes try, one fails with EEXIST and retries.
       await link(temporary, file);
     } catch (error) {
@@ -33,7 +33,7 @@ export async function getHomeId({
   }
 }
 
-function generateHomeId(): string {
+function generateStoreId(): string {
   const computer = hostname()
     .toLowerCase()
     .replaceAll(/[^a-z0-9]+/g, '-')

@@ -19,12 +19,12 @@ type MachineFolder = { readonly machine: string; readonly path: string };
 
 /**
  * Mounts a folder of a machine with the user's own sshfs, and installs sshfs first if the user agrees.
- * `remote` is `NAME:path`; without `target`, the mountpoint is the same path on this computer.
+ * `remote` is `NAME:PATH`, and `target` the mountpoint: without it, the folder with the same path on this computer.
  */
 export async function mountFolder(
   remote: string,
   target: string | undefined,
-  yes: boolean,
+  { yes }: { readonly yes: boolean },
   context: MountContext,
 ): Promise<MountResult> {
   const { store, computer, signal } = context.world;

@@ -6,7 +6,7 @@ import { targetOf } from '../drivers/registry.ts';
 import type { Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
 import { formatList } from '../machine/options.ts';
 import { userOptionsAfter } from '../machine/user-options.ts';
-import type { Checkpoint } from './checkpoint.ts';
+import type { SaveCheckpoint } from './checkpoint.ts';
 import { changedOptions, type SpecDiff } from './diff-specs.ts';
 import { driverCallFor, type World } from './world.ts';
 
@@ -39,7 +39,7 @@ export async function applyLiveChanges(
   diff: SpecDiff,
   driver: Driver,
   world: World,
-  save: Checkpoint,
+  save: SaveCheckpoint,
 ): Promise<void> {
   const changed = changedOptions(diff, 'live');
   if (!driver.changes?.apply || changed.length === 0) return;

@@ -7,14 +7,18 @@ import type { World } from './world.ts';
 /**
  * Returns a function that records each request to the provider before it is sent, while the machine has no host.
  */
-export function requestRecorderFor(machine: Machine, save: Checkpoint, { now }: World): CreateCall['recordRequest'] {
+export function requestRecorderFor(
+  machine: Machine,
+  save: SaveCheckpoint,
+  { now }: World,
+): CreateCall['recordRequest'] {
   return async (what) => {
     if (machine.phase === 'creating') await save({ ...machine, lastRequest: { what, at: now().toISOString() } });
   };
 }
 
-/** Saves a machine's record at a point from which an interrupted command can continue. */
-export type Checkpoint = (machine: Machine) => Promise<void>;
+/** The function that saves a machine's record at a point from which an interrupted command can continue. */
+export type SaveCheckpoint = (machine: Machine) => Promise<void>;
 
 /**
  * Errors that interrupt a change without refusing it: the record keeps the wanted spec, so that the next run continues.
@@ -28,10 +32,10 @@ const INTERRUPTIONS: ReadonlySet<ErrorCode> = new Set(['CANCELED', 'SSH_LOST', '
 export async function withFailureRecord<T>(
   { wanted, ...start }: Machine & { readonly wanted?: () => Pick<Machine, 'spec' | 'deadline'> | undefined },
   { store, progress, now }: World,
-  work: (save: Checkpoint) => Promise<T>,
+  work: (save: SaveCheckpoint) => Promise<T>,
 ): Promise<T> {
   let last = start;
-  const save: Checkpoint = async (machine) => {
+  const save: SaveCheckpoint = async (machine) => {
     last = machine;
     await store.write(machine);
   };

@@ -1,7 +1,7 @@
 import { applyFileChanges } from '../computer/files.ts';
 import type { ClientCertificates, MachineSpec, ReadyMachine } from '../machine/model.ts';
 import { profilesNamed } from '../profiles/registry.ts';
-import type { Checkpoint } from './checkpoint.ts';
+import type { SaveCheckpoint } from './checkpoint.ts';
 import type { World } from './world.ts';
 
 /** A machine whose engine has answered, and the client certificates that the engine accepts; none without TLS. */
@@ -11,7 +11,7 @@ export type VerifiedMachine = { readonly machine: ReadyMachine; readonly tls: Cl
 export async function finishProvision(
   verified: VerifiedMachine,
   world: World,
-  save: Checkpoint,
+  save: SaveCheckpoint,
 ): Promise<ReadyMachine> {
   await writeClientProfiles(verified, world);
   // Saved last: if this run is killed before, the next `create` completes the machine.

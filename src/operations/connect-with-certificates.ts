@@ -4,7 +4,7 @@ import type { Certificates } from '../provision/certificates.ts';
 import { knownHostsLine } from '../ssh/host-key.ts';
 import { loadOrRenewCertificates, storeCertificates } from './credentials.ts';
 import { connectTitle, explainConnectionError, type HostConnection, openSession, retrySsh } from './host-session.ts';
-import type { HostRun, SshMachine } from './provision-run.ts';
+import type { SshProvisionRun, SshMachine } from './provision-run.ts';
 import type { World } from './world.ts';
 
 /**
@@ -13,7 +13,7 @@ import type { World } from './world.ts';
  */
 export async function connectWithCertificates(
   created: SshMachine,
-  { machine, retry, save, renewal }: HostRun,
+  { machine, retry, save, renewal }: SshProvisionRun,
   world: World,
 ): Promise<HostConnection & { readonly certificates: Certificates }> {
   const { spec, host } = created;

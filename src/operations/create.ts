@@ -16,8 +16,15 @@ import { scheduleSpare, takeSpare } from './warm-pool.ts';
 import { driverCallFor, type World } from './world.ts';
 
 /**
+ * A valid spec with the options that its driver resolved, and whose image, if it has one, is on this computer. Returned
+ * by `resolveCreateSpec` and `resolveReplacement`.
+ */
+export type ResolvedSpec = ValidSpec;
+
+/**
  * Creates a machine, or continues an interrupted creation: the record is saved after each stage, so each run continues
- * where the previous one stopped.
+ * where the previous one stopped. The spec is validated, then resolved (`resolveCreateSpec`), and then the machine is
+ * created; the functions below start at a later stage.
  */
 export async function createMachine(wanted: MachineSpec, world: World): Promise<ReadyMachine> {
   return await createValidMachine(await validateSpec(wanted, world), world);
@@ -28,8 +35,8 @@ export async function createValidMachine(valid: ValidSpec, world: World): Promis
   return await createResolvedMachine(await resolveCreateSpec(valid, world), world);
 }
 
-/** Creates a machine from a spec that `resolveCreateSpec` or `resolveReplacement` has resolved. */
-export async function createResolvedMachine(resolved: ValidSpec, world: World): Promise<ReadyMachine> {
+/** Creates a machine as `createMachine` does, from a spec that is resolved already. */
+export async function createResolvedMachine(resolved: ResolvedSpec, world: World): Promise<ReadyMachine> {
   const { engineSettings } = resolved;
   const driver = await loadDriver(resolved.spec.driver);
   await using _lock = await world.store.lock(resolved.spec.name);
@@ -39,6 +46,7 @@ export async function createResolvedMachine(resolved: ValidSpec, world: World): 
     const run = { machine, engineSettings, save };
     if (driver.kind === 'existing') return provisionToReady(run, driver, world);
     const target = targetOf(driver, spec, machine);
+    // Before the first-boot configuration, which then has the spare's keys. `create` resumes the spare.
     await takeSpare(machine, driver, world);
     const result = await world.progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
       driver.machines.create(target, await createFirstBootConfig(machine, engineSettings, driver, world), {
@@ -47,12 +55,13 @@ export async function createResolvedMachine(resolved: ValidSpec, world: World): 
       }),
     );
     if (existedBefore) await allowCallerIp(driver, target, world);
-    const started = waitForBoot(machine, driver, target, world);
+    const booted = waitForBoot(machine, driver, target, world);
     // Prevents an unhandled rejection: it is awaited below, or in provisionToReady, which reports the failure.
-    started.catch(() => {});
-    if (result?.resumed !== true) await started;
+    booted.catch(() => {});
+    // The engine of a resumed spare may answer earlier, so provisionToReady tries it while the VM reports its start.
+    if (result?.resumed !== true) await booted;
     const isFirstBoot = result?.bootApplied === true;
-    const ready = await provisionToReady(run, driver, world, { isFirstBoot, started });
+    const ready = await provisionToReady(run, driver, world, { isFirstBoot, booted });
     await scheduleSpare(ready, driver, world);
     return ready;
   });
@@ -62,7 +71,7 @@ export async function createResolvedMachine(resolved: ValidSpec, world: World): 
  * Checks, resolves and downloads as much as possible before the name is reserved, so that a creation that can't
  * start leaves nothing behind. Returns the spec with the options that the driver resolved.
  */
-export async function resolveCreateSpec(valid: ValidSpec, world: World): Promise<ValidSpec> {
+export async function resolveCreateSpec(valid: ValidSpec, world: World): Promise<ResolvedSpec> {
   const driver = await loadDriver(valid.spec.driver);
   // Checked before the image is prepared, which may take minutes.
   const before = await world.store.find(valid.spec.name);
@@ -71,13 +80,15 @@ export async function resolveCreateSpec(valid: ValidSpec, world: World): Promise
 }
 
 /** Validates a replacement fully before the old machine is removed, and returns its resolved spec. */
-export async function resolveReplacement(before: Machine, wanted: MachineSpec, world: World): Promise<ValidSpec> {
+export async function resolveReplacement(before: Machine, wanted: MachineSpec, world: World): Promise<ResolvedSpec> {
   const driver = await loadDriver(wanted.driver);
-  // A port or a context that the old machine holds on this computer is free for the new one.
-  const inPlaceOfOld = { ...wanted, id: before.spec.id };
-  const valid = await validateSpec(before.spec.driver === driver.name ? inPlaceOfOld : wanted, world);
-  await requireNoConflicts(inPlaceOfOld, profilesNamed(wanted.profiles), world.clientPaths);
+  // With the old machine's id, checks accept a port or a context that the old machine holds: the new one may have it.
+  // To another driver, the old id means nothing.
+  const withOldId = { ...wanted, id: before.spec.id };
+  const valid = await validateSpec(before.spec.driver === driver.name ? withOldId : wanted, world);
+  await requireNoConflicts(withOldId, profilesNamed(wanted.profiles), world.clientPaths);
   const spec = await resolveAndPrepare(driver, wanted, undefined, world);
+  // Called only for its checks: the lifetime counts from the creation.
   resolveLifetimeFields(undefined, spec, driver, world);
   return { ...valid, spec };
 }
@@ -90,7 +101,8 @@ async function resolveAndPrepare(
 ): Promise<MachineSpec> {
   const { progress } = world;
   const options = driver.cloud
-    ? await progress.step('settle', `Resolve options with ${driver.name}`, async (log) =>
+    ? // The id is older than the title, but progress events contain it, so it stays.
+      await progress.step('settle', `Resolve options with ${driver.name}`, async (log) =>
         driver.cloud?.resolveOptions(targetOf(driver, wanted), driverCallFor(world, log)),
       )
     : undefined;
@@ -113,7 +125,7 @@ type NameReservation = { readonly machine: Machine; readonly spec: MachineSpec; 
 
 /**
  * Writes the first record, under the machine's lock and before anything exists, so that `rm` always finds an incomplete
- * machine. An interrupted creation keeps its id, its batch and its fleet, whichever command continues it.
+ * machine. An interrupted creation keeps its id, its batch and its fleet, whether `create` or `apply` continues it.
  */
 export async function reserveName(wanted: MachineSpec, world: World): Promise<NameReservation> {
   const { store, clientPaths } = world;
@@ -121,9 +133,9 @@ export async function reserveName(wanted: MachineSpec, world: World): Promise<Na
   const before = await store.find(wanted.name);
   requireContinuable(before, wanted, driver);
   const { id = wanted.id, batch = wanted.batch } = before?.spec ?? {};
-  const { fleet: wantedFleet, ...rest } = wanted;
+  const { fleet: wantedFleet, ...wantedFields } = wanted;
   const fleet = before ? before.spec.fleet : wantedFleet;
-  const spec = { ...rest, id, ...(batch ? { batch } : {}), ...(fleet === undefined ? {} : { fleet }) };
+  const spec = { ...wantedFields, id, ...(batch ? { batch } : {}), ...(fleet === undefined ? {} : { fleet }) };
   let lifetime: LifetimeFields;
   try {
     await requireNoConflicts(spec, profilesNamed(spec.profiles), clientPaths);
@@ -133,8 +145,9 @@ export async function reserveName(wanted: MachineSpec, world: World): Promise<Na
     if (!before) await store.remove(spec.name);
     throw error;
   }
-  const { deadline: _past, ...kept } = before ?? ({ version: 1, phase: 'creating', spec } as const);
-  const machine: Machine = { ...kept, spec, ...lifetime };
+  // The time to the deadline counts from now, so the deadline of an interrupted creation is dropped.
+  const { deadline: _deadline, ...rest } = before ?? ({ version: 1, phase: 'creating', spec } as const);
+  const machine: Machine = { ...rest, spec, ...lifetime };
   await store.write(machine);
   return { machine, spec, existedBefore: before !== undefined };
 }

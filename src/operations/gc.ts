@@ -1,7 +1,7 @@
 import { loadCode, type CloudDriver, type CloudManifest, type CloudResource } from '../drivers/contract.ts';
 import { drivers } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
-import { getHomeId } from '../machine/store-id.ts';
+import { getStoreId } from '../machine/store-id.ts';
 import { driverCallFor, type World } from './world.ts';
 import type { MachineSpec } from '../machine/model.ts';
 
@@ -27,8 +27,8 @@ export type OrphanSearchResult = {
 
 /** Finds orphans: resources at providers that belong to no record, for example after failures or a lost store. */
 export async function findOrphans(search: OrphanSearch, world: World): Promise<OrphanSearchResult> {
-  const ownHome = await getHomeId(world.computer);
-  const home = search.home === 'all' ? undefined : search.home === 'this' ? ownHome : search.home.id;
+  const ownStoreId = await getStoreId(world.computer);
+  const home = search.home === 'all' ? undefined : search.home === 'this' ? ownStoreId : search.home.id;
   const specs = await listRecordedSpecs(world);
   const answers = await Promise.all(
     (await loadDriversToQuery(search, specs, world)).flatMap((driver) =>
@@ -39,7 +39,9 @@ export async function findOrphans(search: OrphanSearch, world: World): Promise<O
   const known = await listRecordedSpecs(world);
   const owned = withoutDuplicates(answers.flatMap((answer) => answer.orphans));
   return {
-    orphans: owned.filter((resource) => resource.home !== ownHome || !known.some((spec) => isOwnedBy(resource, spec))),
+    orphans: owned.filter(
+      (resource) => resource.home !== ownStoreId || !known.some((spec) => isOwnedBy(resource, spec)),
+    ),
     failures: answers.flatMap((answer) => answer.failures),
   };
 }

@@ -8,7 +8,7 @@ import { type Facts, gatherFacts } from '../provision/facts.ts';
 import { ownerOf } from '../provision/engine-owner.ts';
 import { readFactsScript } from '../provision/facts-script.ts';
 import { planHostKeyReplacement } from '../provision/host-steps.ts';
-import { applyStep } from '../provision/run-step.ts';
+import { applyStep } from '../provision/apply-step.ts';
 import type { Step } from '../provision/step.ts';
 import type { SshSession } from '../ssh/connection.ts';
 import { formatKey } from '../ssh/host-key.ts';

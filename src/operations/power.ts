@@ -16,7 +16,7 @@ import { provisionHost } from './provision.ts';
 import { resolveHost } from './resolve-host.ts';
 import { ENGINE_TIMEOUT_SECONDS, endpointOf, verifyEndpoint } from './verify-engine.ts';
 import { rebootHost } from './reboot.ts';
-import { withFailureRecord, type Checkpoint } from './checkpoint.ts';
+import { withFailureRecord, type SaveCheckpoint } from './checkpoint.ts';
 import { driverCallFor, type World } from './world.ts';
 
 /** Starts a stopped machine and waits until its engine answers. Its address may change. */
@@ -103,7 +103,7 @@ export async function reconnectMachine(
   machine: ReadyMachine,
   driver: Driver,
   world: World,
-  save: Checkpoint,
+  save: SaveCheckpoint,
 ): Promise<ReadyMachine> {
   const { spec } = machine;
   const host = await resolveHost(machine, driver, world);

@@ -5,7 +5,7 @@ import { profilesNamed } from '../profiles/registry.ts';
 import type { RenewalScope } from '../provision/certificates.ts';
 import { allowCallerIp } from './allow-caller-ip.ts';
 import { applyLiveChanges, deferToNextStart, withUserOptions } from './apply-spec-change.ts';
-import { type Checkpoint, withFailureRecord } from './checkpoint.ts';
+import { type SaveCheckpoint, withFailureRecord } from './checkpoint.ts';
 import { removeUnwantedProfiles } from './client-profiles.ts';
 import { diffSpecs, hasChangesIn, type SpecDiff } from './diff-specs.ts';
 import { requireChangeInPlace, requireIdleStopSupported, requireNoConflicts, requireSameEnginePort } from './guards.ts';
@@ -18,7 +18,7 @@ import type { World } from './world.ts';
 type ProvisionOptions = {
   /** Counts the machine's time from now, even if its ttl stays the same. */
   readonly resetTtl?: boolean;
-  /** Replaces certificates that are still valid. */
+  /** Which certificates to renew even if they are still valid. */
   readonly renewal?: RenewalScope;
 };
 
@@ -56,7 +56,7 @@ export async function provisionMachine(
     applied = true;
     // Options that wait for a restart still wait for it, whatever else changes now.
     const pending = before.pendingRestart === undefined ? {} : { pendingRestart: before.pendingRestart };
-    const saveWithPending: Checkpoint = async (next) => {
+    const saveWithPending: SaveCheckpoint = async (next) => {
       // Removed before the record is saved, since it no longer names them.
       if (next.phase === 'ready') await removeUnwantedProfiles(before.spec, next.spec, world);
       await save({ ...next, ...pending });

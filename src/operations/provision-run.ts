@@ -1,22 +1,23 @@
 import type { CreatedMachine, Machine, SshTarget } from '../machine/model.ts';
 import type { RenewalScope } from '../provision/certificates.ts';
 import type { DaemonSettings } from '../provision/daemon-json.ts';
-import type { Checkpoint } from './checkpoint.ts';
+import type { SaveCheckpoint } from './checkpoint.ts';
 import type { SshRetryPolicy } from './host-session.ts';
 
-/** The data of one run that makes a machine ready. */
+/** The input of `provisionToReady`: one attempt to make a machine ready, whether it is new or exists already. */
 export type ProvisionRun = {
-  /** The machine from its record at the start of the run, but with the wanted spec. */
+  /** The machine as its record was at the start of the run, but with the spec and the deadline that the run applies. */
   readonly machine: Machine;
-  /** The engine settings that the user chose; computed once, when the spec was validated. */
+  /** The settings for daemon.json that follow from the engine options in the spec. */
   readonly engineSettings: DaemonSettings;
-  readonly save: Checkpoint;
-  /** Replaces certificates that are still valid. */
+  /** Saves the record after each stage, so that an interrupted run can continue from there. */
+  readonly save: SaveCheckpoint;
+  /** Which certificates to renew even if they are still valid; absent if none. */
   readonly renewal?: RenewalScope | undefined;
 };
 
-/** The data of a run that connects to a host over SSH; `retry` says how long it tries. */
-export type HostRun = ProvisionRun & { readonly retry: SshRetryPolicy };
+/** A run that provisions the host over SSH; `retry` says for how long to retry the connection. */
+export type SshProvisionRun = ProvisionRun & { readonly retry: SshRetryPolicy };
 
-/** A machine whose host Slipway reaches over SSH. */
+/** A created machine whose host Slipway provisions over SSH. */
 export type SshMachine = CreatedMachine & { readonly host: { readonly ssh: SshTarget } };

@@ -9,7 +9,7 @@ import { connectWithCertificates } from './connect-with-certificates.ts';
 import { gatherFactsInStep, type HostVisit, replaceBootstrapHostKey, retryPolicyFor, runStep } from './host-session.ts';
 import { loadHostConfig } from './host-config.ts';
 import { describeClockSkew, lifetimeFieldsOf, withLifetimeOf } from './lifetime.ts';
-import type { HostRun, ProvisionRun, SshMachine } from './provision-run.ts';
+import type { SshProvisionRun, ProvisionRun, SshMachine } from './provision-run.ts';
 import { resolveHost } from './resolve-host.ts';
 import {
   ENGINE_TIMEOUT_SECONDS,
@@ -23,8 +23,8 @@ import type { World } from './world.ts';
 type StartOptions = {
   /** Whether the machine has started for the first time, with its configuration and certificates. */
   readonly isFirstBoot?: boolean;
-  /** Resolves when the machine has started; an engine may answer before that. */
-  readonly started?: Promise<void>;
+  /** Resolves when the machine has booted; its engine may answer before that. */
+  readonly booted?: Promise<void>;
 };
 
 /** Completes a machine whose host exists: installs and verifies the engine, and writes the client profiles. */
@@ -32,7 +32,7 @@ export async function provisionToReady(
   run: ProvisionRun,
   driver: Driver,
   world: World,
-  { isFirstBoot = false, started }: StartOptions = {},
+  { isFirstBoot = false, booted }: StartOptions = {},
 ): Promise<ReadyMachine> {
   const { machine, save } = run;
   const { spec } = machine;
@@ -40,7 +40,7 @@ export async function provisionToReady(
   const created: CreatedMachine = { version: 1, phase: 'created', spec, host, ...lifetimeFieldsOf(machine) };
   if (machine.phase !== 'ready') await save(created);
   const verifiedAtBoot = isFirstBoot ? await verifyFirstBoot(created, world) : undefined;
-  await started;
+  await booted;
   const verified =
     verifiedAtBoot ??
     (host.ssh
@@ -50,7 +50,7 @@ export async function provisionToReady(
 }
 
 /** Visits a host over one SSH connection: connect, gather facts, plan, apply the plan, verify the engine. */
-export async function provisionHost(created: SshMachine, run: HostRun, world: World): Promise<VerifiedMachine> {
+export async function provisionHost(created: SshMachine, run: SshProvisionRun, world: World): Promise<VerifiedMachine> {
   const { spec, host } = created;
   const { address } = host;
   const { session, ssh: pinned, certificates } = await connectWithCertificates(created, run, world);

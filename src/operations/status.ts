@@ -37,15 +37,14 @@ export type MachineStatus = {
   readonly trouble: string;
 };
 
+/** The effects that a status query needs. */
+type StatusWorld = Pick<World, 'computer' | 'store' | 'signal' | 'debug' | 'now'>;
+
 /**
  * Returns a machine's present state. Queries the engine for `seconds`, and a silent machine's host for two seconds
  * more.
  */
-export async function getStatus(
-  machine: Machine,
-  world: Pick<World, 'computer' | 'store' | 'signal' | 'debug' | 'now'>,
-  seconds: number,
-): Promise<MachineStatus> {
+export async function getStatus(machine: Machine, world: StatusWorld, seconds: number): Promise<MachineStatus> {
   const { store, signal } = world;
   const failure =
     machine.failure === undefined ? '' : `interrupted at "${machine.failure.step}": ${machine.failure.message}`;
@@ -105,11 +104,7 @@ type FallbackProbe = { readonly getResult: () => Promise<ProbeResult>; readonly 
  * answers are known when its time is over. Not at the same time as the engine, since sshd penalizes clients that
  * connect and send nothing.
  */
-function scheduleFallbackProbe(
-  machine: ReadyMachine,
-  world: Parameters<typeof getStatus>[1],
-  seconds: number,
-): FallbackProbe {
+function scheduleFallbackProbe(machine: ReadyMachine, world: StatusWorld, seconds: number): FallbackProbe {
   const end = performance.now() + (seconds + EXTRA_SECONDS) * 1000;
   let result: Promise<ProbeResult> | undefined;
   const getResult = (): Promise<ProbeResult> => {
@@ -121,11 +116,7 @@ function scheduleFallbackProbe(
   return { getResult, cancel: () => clearTimeout(timer) };
 }
 
-async function probeDriverAndSsh(
-  machine: ReadyMachine,
-  world: Parameters<typeof getStatus>[1],
-  end: number,
-): Promise<ProbeResult> {
+async function probeDriverAndSsh(machine: ReadyMachine, world: StatusWorld, end: number): Promise<ProbeResult> {
   const timeLeft = (): number => Math.max(100, Math.round(end - performance.now()));
   const { instance, why: reason } = await inspectThroughDriver(machine, world, timeLeft());
   const { ssh } = machine.host;
@@ -144,7 +135,7 @@ async function probeDriverAndSsh(
 async function diagnoseSilentEngine(
   machine: ReadyMachine,
   error: unknown,
-  world: Parameters<typeof getStatus>[1],
+  world: StatusWorld,
   { getResult }: FallbackProbe,
 ): Promise<{ readonly state: MachineStatus['state']; readonly why: string }> {
   const { instance, reason, sshAnswered } = await getResult();

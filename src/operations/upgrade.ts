@@ -10,22 +10,30 @@ import { ENGINE_TIMEOUT_SECONDS } from './verify-engine.ts';
 import { withFailureRecord } from './checkpoint.ts';
 import type { World } from './world.ts';
 
-export type UpgradeResult = { readonly plan: Plan; readonly url: string; readonly summary: UpgradeSummary | undefined };
+export type UpgradeOptions = {
+  /** Sets the engine's version. Undefined if the user names no version: then a pinned machine is refused. */
+  readonly changeSpec: ((spec: MachineSpec) => MachineSpec) | undefined;
+  readonly isDryRun: boolean;
+};
 
-/** Upgrades the engine's packages to the newest version of their source, or to the version that `change` sets. */
+export type UpgradeResult = {
+  readonly plan: Plan;
+  readonly url: string;
+  /** Undefined for a dry run. */
+  readonly summary: UpgradeSummary | undefined;
+};
+
+/** Upgrades the engine's packages to the newest version in their repository, or to the one that `changeSpec` sets. */
 export async function upgradeMachine(
   name: string,
-  {
-    change,
-    dry: isDryRun,
-  }: { readonly change: ((spec: MachineSpec) => MachineSpec) | undefined; readonly dry: boolean },
+  { changeSpec, isDryRun }: UpgradeOptions,
   world: World,
 ): Promise<UpgradeResult> {
   const { store } = world;
-  requireUpgradable(await store.read(name), change !== undefined);
+  requireUpgradable(await store.read(name), changeSpec !== undefined);
   await using _lock = isDryRun ? undefined : await store.lock(name);
-  const { before, ssh } = requireUpgradable(await store.read(name), change !== undefined);
-  const spec = change ? change(before.spec) : before.spec;
+  const { before, ssh } = requireUpgradable(await store.read(name), changeSpec !== undefined);
+  const spec = changeSpec ? changeSpec(before.spec) : before.spec;
   if (isDryRun) {
     const visit = await visitOwnHost(before.spec, ssh, world);
     await using _session = visit.session;

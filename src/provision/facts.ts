@@ -2,7 +2,7 @@ import { SlipwayError } from '../errors.ts';
 import { formatAssignments, sh } from '../ssh/shell.ts';
 import type { SshSession } from '../ssh/connection.ts';
 
-/** How commands on a host become root. */
+/** How commands on a host become root: they already are, through sudo without a password, or through sudo with one. */
 export type Become = 'root' | 'sudo' | 'password';
 
 /** The state of a host. The script of `facts-script.ts` gathers it in one round trip. */

@@ -116,7 +116,7 @@ async function answerRequest<Request>(
   cloud.calls.push(call);
   const fault = await cloud.onArrival(call);
   if (fault?.kind === 'slow') await sleep(fault.ms);
-  if (fault?.kind === 'drop') return void request.socket.destroy();
+  if (fault?.kind === 'drop request') return void request.socket.destroy();
   let [status, document] = [200, ''];
   try {
     if (fault?.kind === 'refuse') throw new ApiError(fault.status, fault.code, fault.message);
@@ -125,7 +125,7 @@ async function answerRequest<Request>(
     if (!(error instanceof ApiError)) throw error;
     [status, document] = [error.status, protocol.formatError(error)];
   }
-  if (fault?.kind === 'lose') return void request.socket.destroy();
+  if (fault?.kind === 'drop response') return void request.socket.destroy();
   send(response, { contentType, status, document }, () => cloud.onAnswered(call));
 }
 

@@ -18,9 +18,9 @@ export type Fault =
   /** Answers with the provider's own error document, and does nothing. */
   | { readonly kind: 'refuse'; readonly status: number; readonly code: string; readonly message: string }
   /** Performs the request, and closes the connection before the answer. */
-  | { readonly kind: 'lose' }
+  | { readonly kind: 'drop response' }
   /** Does nothing, and closes the connection. */
-  | { readonly kind: 'drop' }
+  | { readonly kind: 'drop request' }
   | { readonly kind: 'slow'; readonly ms: number };
 
 /** A resource in its actual state, whether lists show it yet or not. */

@@ -7,6 +7,10 @@
 //
 // Messages of `slipway` may be reworded, so only their presence is compared. Messages of `docker-machine` may not.
 //
+// Outputs that list what exists (drivers, commands, flags, error codes, schemas, completion, help) must still list
+// everything that the stored output lists, unchanged and in the same order. A new driver, option, flag, command or
+// error code is an addition, which passes without new outputs. All other outputs must be equal.
+//
 // When you change an output on purpose, edit its file in compatibility/outputs in the same commit and say why. To
 // regenerate all of them, use the build of the commit before your change, because your own build would only be
 // compared with itself:
@@ -28,6 +32,13 @@ import * as x509 from '@peculiar/x509';
 import { parseTar } from 'nanotar';
 import ssh2 from 'ssh2';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  findMissingHelp,
+  findMissingLines,
+  findMissingMembers,
+  findMissingWords,
+  type FindMissing,
+} from './compatibility/find-missing.ts';
 
 const otherDist = process.env.SLIPWAY_WRITE_GOLDEN;
 const dist = otherDist === undefined ? fileURLToPath(new URL('../../dist', import.meta.url)) : resolve(otherDist);
@@ -333,6 +344,8 @@ type OutputGroup = {
   readonly about: string;
   readonly file: string;
   readonly format: OutputFormat;
+  /** For outputs that list what exists: the stored output must still be included, and more may be listed. */
+  readonly findMissing?: FindMissing;
   /**
    * Runs the calls one after another. Calls of other groups run at the same time, so each call that takes a lock needs
    * its own machine.
@@ -475,7 +488,7 @@ const outputGroups: readonly OutputGroup[] = [
     ],
   },
   {
-    about: 'images, drivers and imports',
+    about: 'images and imports',
     file: 'images.txt',
     format: documents,
     calls: [
@@ -483,7 +496,6 @@ const outputGroups: readonly OutputGroup[] = [
       'slipway image ls -q --json',
       'slipway image rm debian-13 --json',
       'slipway image rm nothing --json',
-      'slipway drivers --json',
       'slipway version --json',
       'slipway import --json',
       'slipway import --json --from <home>/nowhere',
@@ -491,9 +503,17 @@ const outputGroups: readonly OutputGroup[] = [
     ],
   },
   {
-    about: 'completion',
+    about: 'drivers',
+    file: 'drivers.txt',
+    format: documents,
+    findMissing: findMissingMembers({ extensible: [''] }),
+    calls: ['slipway drivers --json'],
+  },
+  {
+    about: 'completion of commands and flags',
     file: 'completion.txt',
     format: candidates,
+    findMissing: findMissingLines,
     calls: [
       '',
       'i',
@@ -501,18 +521,13 @@ const outputGroups: readonly OutputGroup[] = [
       'help ',
       'help image ',
       '-',
-      'env ',
       'env --shell ',
       'ls --',
-      'ssh w',
-      'scp d',
       'create --driver ',
       'create x --driver generic --',
       'create x -d none --',
       'create x --none-',
       'create x --profile ',
-      'image rm ',
-      'inspect web w',
       'image build ',
       'completion ',
       'create --image ',
@@ -522,25 +537,38 @@ const outputGroups: readonly OutputGroup[] = [
     ].map((line) => `slipway __complete -- ${line.endsWith(' ') || line === '' ? `${line}''` : line}`),
   },
   {
-    about: 'completion of docker-machine',
+    about: 'completion of machines and images',
+    file: 'completion-of-machines.txt',
+    format: candidates,
+    calls: ['env ', 'ssh w', 'scp d', 'image rm ', 'inspect web w'].map(
+      (line) => `slipway __complete -- ${line.endsWith(' ') ? `${line}''` : line}`,
+    ),
+  },
+  {
+    about: 'completion of commands and flags of docker-machine',
     file: 'completion-of-docker-machine.txt',
     format: candidates,
+    findMissing: findMissingLines,
     calls: [
       '',
       '-',
-      'env ',
       'env --shell ',
       'env -',
       'ls --',
-      'ip o',
       'create --driver ',
       'create -d generic --',
       'rm -',
       'help ',
       'create --driver none -',
-      'scp old-',
-      'machine ip o',
     ].map((line) => `docker-machine __complete -- ${line.endsWith(' ') || line === '' ? `${line}''` : line}`),
+  },
+  {
+    about: 'completion of machines by docker-machine',
+    file: 'completion-of-machines-by-docker-machine.txt',
+    format: candidates,
+    calls: ['env ', 'ip o', 'scp old-', 'machine ip o'].map(
+      (line) => `docker-machine __complete -- ${line.endsWith(' ') ? `${line}''` : line}`,
+    ),
   },
   {
     about: 'completion scripts',
@@ -628,6 +656,7 @@ const outputGroups: readonly OutputGroup[] = [
     about: 'help of docker-machine',
     file: 'docker-machine-help.txt',
     format: all,
+    findMissing: findMissingHelp,
     calls: [
       'docker-machine',
       'docker-machine --help',
@@ -641,6 +670,7 @@ const outputGroups: readonly OutputGroup[] = [
     about: 'flags of docker-machine create',
     file: 'docker-machine-create.txt',
     format: flags,
+    findMissing: findMissingHelp,
     calls: [
       ...words('amazonec2 google generic none qemu').map((driver) => `docker-machine create --driver ${driver} --help`),
       'docker-machine help create',
@@ -1008,12 +1038,21 @@ function removeDescriptions(value: unknown): unknown {
   return Object.fromEntries(pairs.map(([key, one]) => [key, removeDescriptions(one)]));
 }
 
-const declarations: Readonly<Record<string, () => Promise<string>>> = {
-  'declared-by-slipway.txt': () => loadDeclarations('slipway'),
-  'declared-by-docker-machine.txt': () => loadDeclarations('docker-machine'),
-  'options.txt': readOptionsPage,
-  'events.schema.json': () => readSchema('events.schema.json'),
-  'machines.schema.json': () => readSchema('machines.schema.json'),
+type DeclarationFile = { readonly load: () => Promise<string>; readonly findMissing: FindMissing };
+
+const declarations: Readonly<Record<string, DeclarationFile>> = {
+  'declared-by-slipway.txt': { load: () => loadDeclarations('slipway'), findMissing: findMissingWords },
+  'declared-by-docker-machine.txt': { load: () => loadDeclarations('docker-machine'), findMissing: findMissingWords },
+  'options.txt': { load: readOptionsPage, findMissing: findMissingWords },
+  // An event may get another property, and promise it. A file of machines must not need another one.
+  'events.schema.json': {
+    load: () => readSchema('events.schema.json'),
+    findMissing: findMissingMembers({ extensible: ['properties', 'required', 'enum', 'anyOf', 'oneOf'] }),
+  },
+  'machines.schema.json': {
+    load: () => readSchema('machines.schema.json'),
+    findMissing: findMissingMembers({ extensible: ['properties', 'definitions', 'enum', 'anyOf'] }),
+  },
 };
 
 // --- the tests -----------------------------------------------------------------------------------------------------
@@ -1024,6 +1063,7 @@ const goldenFile = (file: string): string => join(fixtures, 'outputs', file);
 async function openGolden(
   file: string,
   calls: readonly string[],
+  findMissing?: FindMissing,
 ): Promise<{
   compare(line: string, now: string): void;
   finish(): Promise<void>;
@@ -1042,8 +1082,9 @@ async function openGolden(
   return {
     compare(line, now) {
       const section = `${now}${now === '' || now.endsWith('\n') ? '' : '\n'}\n`;
-      if (otherDist === undefined) expect(section).toBe(before.get(line));
-      else written.set(line, section);
+      if (otherDist !== undefined) written.set(line, section);
+      else if (findMissing === undefined) expect(section).toBe(before.get(line));
+      else expect(findMissing(before.get(line) ?? line, section)).toEqual([]);
     },
     async finish() {
       if (otherDist === undefined) return expect([...before.keys()]).toEqual(calls);
@@ -1056,8 +1097,8 @@ async function openGolden(
 const withStatus = (text: string, { code }: RunResult): string =>
   `${text}${text === '' || text.endsWith('\n') ? '' : '\n'}(${code})\n`;
 
-describe.each(outputGroups)('$about', async ({ file, format, calls, inTurn }) => {
-  const stored = await openGolden(file, calls);
+describe.each(outputGroups)('$about', async ({ file, format, findMissing, calls, inTurn }) => {
+  const stored = await openGolden(file, calls, findMissing);
   const each = inTurn ? test : test.concurrent;
   let home: Home;
   beforeAll(async () => {
@@ -1119,8 +1160,8 @@ test('a lock of a running process blocks a command, and a stale lock does not', 
   expect((await runLine('slipway extend dev 2h --json', home)).code).toBe(0);
 });
 
-test.each(Object.keys(declarations))('%s is unchanged', async (file) => {
-  const now = await declarations[file]?.();
-  if (otherDist === undefined) expect(now).toBe(await readFile(goldenFile(file), 'utf8'));
-  else await writeFile(goldenFile(file), now ?? '');
+test.each(Object.entries(declarations))('all that is in %s still exists', async (file, { load, findMissing }) => {
+  const now = await load();
+  if (otherDist === undefined) expect(findMissing(await readFile(goldenFile(file), 'utf8'), now)).toEqual([]);
+  else await writeFile(goldenFile(file), now);
 });

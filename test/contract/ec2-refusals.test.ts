@@ -471,15 +471,18 @@ describe('a temporary failure', () => {
     expect(call.notes).toEqual([]);
   });
 
-  test.each(['lose', 'drop'] as const)('that loses the response (%s) creates no second instance', async (kind) => {
-    cloud.onArrival = faultOn('RunInstances', { kind }, 2);
-    await createTarget(newTarget(parseEc2Options([])), recordingCall(folder.path));
-    expect(countCalls('RunInstances')).toBe(3);
-    expect(liveInstances()).toHaveLength(1);
-  });
+  test.each(['drop response', 'drop request'] as const)(
+    'that breaks the connection (%s) creates no second instance',
+    async (kind) => {
+      cloud.onArrival = faultOn('RunInstances', { kind }, 2);
+      await createTarget(newTarget(parseEc2Options([])), recordingCall(folder.path));
+      expect(countCalls('RunInstances')).toBe(3);
+      expect(liveInstances()).toHaveLength(1);
+    },
+  );
 
   test('that loses the response creates no second security group', async () => {
-    cloud.onArrival = faultOn('CreateSecurityGroup', { kind: 'lose' }, 1);
+    cloud.onArrival = faultOn('CreateSecurityGroup', { kind: 'drop response' }, 1);
     await createTarget(newTarget(parseEc2Options([])), recordingCall(folder.path));
     expect(cloud.groups).toHaveLength(1);
     expect(liveInstances()).toHaveLength(1);

@@ -309,8 +309,8 @@ describe('a temporary failure', () => {
       refusal(400, 'resourceNotReady', 'The resource is not ready'),
       /another change to it/,
     ],
-    ['a broken connection', { kind: 'drop' }, /the connection broke/],
-    ['a lost response', { kind: 'lose' }, /the connection broke/],
+    ['a broken connection', { kind: 'drop request' }, /the connection broke/],
+    ['a lost response', { kind: 'drop response' }, /the connection broke/],
   ] as const)('is retried and reported: %s', async (_, fault, note) => {
     injectFaults(/insert$/, fault, 2);
     const target = await createInstance();
@@ -327,7 +327,7 @@ describe('a temporary failure', () => {
     fixture.cloud.onArrival = ({ operation, mutates }: CloudCall) => {
       if (!mutates || seen.has(operation)) return undefined;
       seen.add(operation);
-      return { kind: 'lose' };
+      return { kind: 'drop response' };
     };
     const target = await createInstance({ address: 'static' });
     await waitUntilRunning(target);

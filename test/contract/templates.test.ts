@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { applyStep } from '../../src/provision/run-step.ts';
+import { applyStep } from '../../src/provision/apply-step.ts';
 import { readFactsScript } from '../../src/provision/facts-script.ts';
 import { gatherFacts } from '../../src/provision/facts.ts';
 import type { Step } from '../../src/provision/step.ts';

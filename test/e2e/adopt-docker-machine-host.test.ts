@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
-import { countEngineStartAttempts } from './host-engine.ts';
+import { countEngineStarts } from './inspect-host.ts';
 import { provisionAsDockerMachine } from './docker-machine-host.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
 
@@ -27,10 +27,10 @@ describeOnBed('a host that Docker Machine has provisioned', () => {
   });
 
   test('becomes a machine of Slipway by create, with one restart, and keeps its images and containers', async () => {
-    const before = await countEngineStartAttempts(host);
+    const before = await countEngineStarts(host);
     const pid = await host.runOrThrow(`docker inspect -f '{{.State.Pid}}' web`);
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
-    expect(await countEngineStartAttempts(host)).toBe(before + 1);
+    expect(await countEngineStarts(host)).toBe(before + 1);
     const containers = await expectSuccess(
       user.docker('--context', 'web', 'ps', '--no-trunc', '--format', '{{.ID}} {{.State}}'),
     );
@@ -59,11 +59,11 @@ describeOnBed('a host that Docker Machine has provisioned', () => {
   });
 
   test('is not changed by a second provision', async () => {
-    const starts = await countEngineStartAttempts(host);
+    const starts = await countEngineStarts(host);
     const plan = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--json'));
     expect(JSON.parse(plan.stdout)).toMatchObject({ steps: [] });
     await expectSuccess(user.slipway('provision', 'web'));
-    expect(await countEngineStartAttempts(host)).toBe(starts);
+    expect(await countEngineStarts(host)).toBe(starts);
   });
 
   test("gets engine variables from Slipway's file, once the user changes those of the old drop-in", async () => {

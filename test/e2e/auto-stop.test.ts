@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
-import { loadToolsImage } from './host-engine.ts';
+import { loadToolsImage } from './tools-image.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
 import { expectNothingLeft, readRecord, expectFailure, waitUntil } from './assertions.ts';
 

@@ -7,7 +7,8 @@ import { describeOnBed, expectSuccess, type Outcome, type User } from './test-us
 import { expectEngineAnswer, expectNothingLeft, readRecord, expectFailure } from './assertions.ts';
 
 /** Defines the tests for a machine's life in any cloud, from create to rm. */
-export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
+export function describeCloudLifecycle(provider: CloudProvider): void {
+  const { driver, start } = provider;
   describeOnBed(`a machine in ${driver}`, () => {
     let cloud: Cloud;
     let user: User;
@@ -18,7 +19,7 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
       return outcome;
     };
     beforeAll(async () => {
-      cloud = await start('hosts');
+      cloud = await start('with hosts');
       user = await createCloudUser(cloud);
     });
     afterAll(async () => {
@@ -57,8 +58,7 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
     });
 
     test('refuses another region or zone than its own', async () => {
-      const flag = driver === 'ec2' ? ['--ec2-region', 'us-east-1'] : ['--gce-zone', 'europe-west3-b'];
-      const { status, sentence } = await expectFailure(slipway('provision', 'web', ...flag));
+      const { status, sentence } = await expectFailure(slipway('provision', 'web', ...provider.otherPlace));
       expect([status, sentence]).toEqual([2, expect.stringContaining('are fixed at creation')]);
     });
 
@@ -78,7 +78,7 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
       expect(cloud.listAlive()).toEqual([]);
       await expectNothingLeft(user);
       expect((await expectFailure(slipway('rm', 'web'))).status).toBe(3);
-      await expectNoCredential(user, cloud, outcomes);
+      await expectNoCredential(user, cloud, provider, outcomes);
     });
 
     test('is found by gc when no record knows it, and removed with --yes', async () => {
@@ -100,7 +100,7 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
     test('interrupted by Ctrl-C makes no further call, says what exists, and can be undone', async () => {
       const { process: child, ended } = user.start('create', 'half', '--driver', driver);
       cloud.onArrival = async ({ operation }) => {
-        if (/RunInstances|instances\.insert/.test(operation)) child.kill('SIGINT');
+        if (provider.createOperation.test(operation)) child.kill('SIGINT');
         return undefined;
       };
       const { status, sentence, hint } = await expectFailure(ended);
@@ -119,7 +119,7 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
             pair: {
               count: 2,
               driver,
-              [driver]: driver === 'ec2' ? { tags: [`team=${team}`] } : { labels: [`team=${team}`] },
+              [driver]: { [provider.tags.option]: [`team=${team}`] },
             },
           },
         });
@@ -132,13 +132,11 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
           .filter(({ mutates }) => mutates)
           .map(({ operation }) => operation);
       };
-      expect(
-        (await apply('web')).filter((name) => /RunInstances|[iI]nsert$/.test(name) && !/firewall/.test(name)),
-      ).toHaveLength(1);
+      expect((await apply('web')).filter((name) => provider.createOperation.test(name))).toHaveLength(1);
       const base = cloud.calls.length;
       expect(await apply('web')).toEqual([]);
       expect(cloud.calls.length).toBe(base);
-      expect(await apply('db')).toEqual(expect.arrayContaining([expect.stringMatching(/CreateTags|setLabels/)]));
+      expect(await apply('db')).toEqual(expect.arrayContaining([expect.stringMatching(provider.tags.operation)]));
       expect(aliveInstances(cloud).map(({ tags }) => tags.team)).toEqual(['db', 'db']);
       await expectSuccess(slipway('rm', 'pair-1', 'pair-2'));
       expect(cloud.listAlive()).toEqual([]);
@@ -147,9 +145,7 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
     test('is created three times by one call', async () => {
       const base = cloud.calls.length;
       await expectSuccess(slipway('create', 'many', '--count', '3', '--driver', driver));
-      const createCalls = cloud.calls
-        .slice(base)
-        .filter(({ operation }) => /RunInstances|instances\.(insert|bulkInsert)/.test(operation));
+      const createCalls = cloud.calls.slice(base).filter(({ operation }) => provider.createOperation.test(operation));
       expect(createCalls).toHaveLength(1);
       expect(aliveInstances(cloud)).toHaveLength(3);
       for (const name of ['many-1', 'many-2', 'many-3']) await expectEngineAnswer(user, name);

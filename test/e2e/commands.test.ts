@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { driverAliases } from '../../src/drivers/names.ts';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
 
@@ -191,7 +192,7 @@ describeOnBed('commands', () => {
     [
       ['create', 'x', '--driver', 'qemuu'],
       'There is no driver named "qemuu"',
-      'Did you mean qemu? Drivers: ec2, gce, generic, none, qemu',
+      `Did you mean qemu? Drivers: ${Object.keys(driverAliases).toSorted().join(', ')}`,
     ],
     [['create', 'x', '--driver', 'none', '--generic-ip-address', 'y'], 'belongs to the driver generic', 'help none'],
     [['ip'], 'Missing required argument', 'slipway ip --help'],

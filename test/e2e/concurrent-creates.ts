@@ -12,7 +12,7 @@ export function describeConcurrentCreates({ driver, start, throttlingFault }: Cl
     let cloud: Cloud;
     let user: User;
     beforeAll(async () => {
-      cloud = await start('hosts');
+      cloud = await start('with hosts');
       user = await createCloudUser(cloud);
     });
     afterAll(async () => {

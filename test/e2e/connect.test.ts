@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { hasProgram } from '../fakes/run-program.ts';
-import { loadToolsImage, countLogins } from './host-engine.ts';
+import { countLogins } from './inspect-host.ts';
+import { loadToolsImage } from './tools-image.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
 import { expectNothingLeft, expectFailure, waitUntil } from './assertions.ts';
 

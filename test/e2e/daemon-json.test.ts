@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
-import { countEngineStartAttempts } from './host-engine.ts';
+import { countEngineStarts } from './inspect-host.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
 
 const path = '/etc/docker/daemon.json';
@@ -38,7 +38,7 @@ describeOnBed('an existing daemon.json', () => {
     expect(refused.code).toBe(7);
     expect(refused.stderr).toContain(`${path} on ${host.address} is broken at ${place}`);
     expect(await host.runOrThrow(snapshotCommand)).toBe(before);
-    expect(await countEngineStartAttempts(host)).toBe(1);
+    expect(await countEngineStarts(host)).toBe(1);
   });
 
   test("keeps the user's settings and its mode, and create continues once it is fixed", async () => {

@@ -2,7 +2,7 @@ import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
-import { countEngineStartAttempts } from './host-engine.ts';
+import { countEngineStarts } from './inspect-host.ts';
 import { provisionAsDockerMachine } from './docker-machine-host.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
 
@@ -53,9 +53,9 @@ describeOnBed("a machine of Docker Machine, in Docker Machine's store", () => {
   test('keeps its CA when it is provisioned, so that all certificates of the store stay valid', async () => {
     const runDockerMachine = bindDockerMachine(user);
     const ca = await readFile(join(folder, '..', '..', 'certs', 'ca.pem'), 'utf8');
-    const starts = await countEngineStartAttempts(host);
+    const starts = await countEngineStarts(host);
     await expectSuccess(runDockerMachine('provision', 'old'));
-    expect(await countEngineStartAttempts(host)).toBe(starts + 1);
+    expect(await countEngineStarts(host)).toBe(starts + 1);
     expect(await readFile(join(folder, 'ca.pem'), 'utf8')).toBe(ca);
     const certs = join(folder, '..', '..', 'certs');
     const files = ['ca', 'cert', 'key'].map(
@@ -72,7 +72,7 @@ describeOnBed("a machine of Docker Machine, in Docker Machine's store", () => {
       HostOptions: { EngineOptions: { Env: ['HTTPS_PROXY'], Labels: ['team=web'] } },
     });
     await expectSuccess(runDockerMachine('provision', 'old'));
-    expect(await countEngineStartAttempts(host)).toBe(starts + 1);
+    expect(await countEngineStarts(host)).toBe(starts + 1);
   });
 
   test('is removed by rm', async () => {

@@ -2,7 +2,8 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
-import { readEnginePid, countEngineStartAttempts, loadToolsImage, countLogins, snapshotFiles } from './host-engine.ts';
+import { readEnginePid, countEngineStarts, countLogins, snapshotFiles } from './inspect-host.ts';
+import { loadToolsImage } from './tools-image.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
 
 /** All folders that Slipway may change on a host. */
@@ -36,7 +37,7 @@ describeOnBed('running a command again', () => {
     expect(shown.stdout + stdout).not.toContain('PRIVATE KEY');
 
     expect(await snapshotFiles(host, ...managedFolders)).toEqual(before);
-    expect(await countEngineStartAttempts(host)).toBe(1);
+    expect(await countEngineStarts(host)).toBe(1);
     expect((await user.run('ls', ['-A', user.home])).stdout.split('\n')).not.toContain('.slipway');
     expect((await expectSuccess(user.docker('context', 'ls', '--quiet'))).stdout.trim()).toBe('default');
   });
@@ -102,7 +103,7 @@ describeOnBed('running a command again', () => {
     ];
     // The unit allows few starts per minute, and this host had some already.
     await host.runOrThrow('systemctl reset-failed docker.service');
-    const before = await countEngineStartAttempts(host);
+    const before = await countEngineStarts(host);
     const [, pid, certificate] = await readEngineState();
 
     const plan = await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'x=y', '--dry-run'));
@@ -116,7 +117,7 @@ describeOnBed('running a command again', () => {
     const [labels, nextPid, sameCertificate] = await readEngineState();
     expect([labels, sameCertificate]).toEqual(['["x=y"]', certificate]);
     expect(nextPid).not.toBe(pid);
-    expect(await countEngineStartAttempts(host)).toBe(before + 1);
+    expect(await countEngineStarts(host)).toBe(before + 1);
 
     // An option that is not given stays; one that is given again replaces the old value.
     await expectSuccess(user.slipway('provision', 'web', '--engine-insecure-registry', 'registry.example:5000'));

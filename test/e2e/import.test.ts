@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { renewCertificates } from '../../src/provision/certificates.ts';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
-import { countEngineStartAttempts, snapshotFiles } from './host-engine.ts';
+import { countEngineStarts, snapshotFiles } from './inspect-host.ts';
 import { provisionAsDockerMachine } from './docker-machine-host.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
 
@@ -84,7 +84,7 @@ describeOnBed('a machine of Docker Machine', () => {
     const imported = await expectSuccess(user.slipway('import', 'old', '--keep'));
     expect(imported.stderr).toMatch(/Host key of .*seen for the first time.*SHA256:/);
     expect(await snapshotFiles(host, '/etc/docker', '/etc/systemd/system')).toEqual(before);
-    expect(await countEngineStartAttempts(host)).toBe(2);
+    expect(await countEngineStarts(host)).toBe(2);
     const oldFolder = join(oldStore, 'machines', 'old');
     const pairs = [
       ['ca.pem', store('tls', 'ca.pem')],
@@ -111,9 +111,9 @@ describeOnBed('a machine of Docker Machine', () => {
 
   test('is then provisioned with one restart and the same CA, and its container and engine variables stay', async () => {
     const ca = await readFile(store('tls', 'ca.pem'), 'utf8');
-    const starts = await countEngineStartAttempts(host);
+    const starts = await countEngineStarts(host);
     await expectSuccess(user.slipway('provision', 'old'));
-    expect(await countEngineStartAttempts(host)).toBe(starts + 1);
+    expect(await countEngineStarts(host)).toBe(starts + 1);
     expect(await readFile(store('tls', 'ca.pem'), 'utf8')).toBe(ca);
     expect((await expectSuccess(user.docker('--context', 'old', 'ps', '-q', '--no-trunc'))).stdout.trim()).toBe(
       containerId,
@@ -168,9 +168,9 @@ describeOnBed('a machine of the drop-in', () => {
     await expectSuccess(user.slipway('rm', 'web'));
     await rm(join(user.home, '.slipway', 'machines'), { recursive: true, force: true });
     await expectSuccess(dockerMachine('provision', 'web'));
-    const starts = await countEngineStartAttempts(host);
+    const starts = await countEngineStarts(host);
     await expectSuccess(user.slipway('import', 'web'));
-    expect(await countEngineStartAttempts(host)).toBe(starts);
+    expect(await countEngineStarts(host)).toBe(starts);
     expect((await expectSuccess(dockerMachine('ls', '-q'))).stdout.trim()).toBe('');
     await expectSuccess(user.docker('--context', 'web', 'version'));
     const plan = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--json'));

@@ -45,7 +45,7 @@ export function describeKilledCreates({ driver, start }: CloudProvider, delayLis
     let points: readonly NamedKillPoint[] = [];
 
     async function openLane(): Promise<TestLane> {
-      const [cloud, hostlessCloud] = await Promise.all([start('hosts'), start('nothing')]);
+      const [cloud, hostlessCloud] = await Promise.all([start('with hosts'), start('without hosts')]);
       for (const each of [cloud, hostlessCloud]) delayLists(each);
       const [user, hostlessUser] = await Promise.all([createCloudUser(cloud), createCloudUser(hostlessCloud)]);
       return { cloud, user, hostlessCloud, hostlessUser };

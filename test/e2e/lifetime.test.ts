@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stopTimersCommand } from '../../src/provision/lifetime-timers.ts';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
-import { readEnginePid, countLogins, snapshotFiles } from './host-engine.ts';
+import { readEnginePid, countLogins, snapshotFiles } from './inspect-host.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
 import { hasTmux, openTerminal } from './terminal.ts';
 import { countEngineStarts, readRecord, expectFailure } from './assertions.ts';

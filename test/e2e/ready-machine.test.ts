@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { testEngine } from './engine-tests.ts';
-import { countEngineStartAttempts, loadToolsImage } from './host-engine.ts';
+import { countEngineStarts } from './inspect-host.ts';
+import { loadToolsImage } from './tools-image.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
 
 const hostVariants = [
@@ -45,7 +46,7 @@ describeOnBed.for(hostVariants)('a ready machine on $suite (engine installed bef
 
   test('started its engine once, or twice if the engine ran before', async () => {
     await expectSuccess(user.slipway('provision', 'web'));
-    expect(await countEngineStartAttempts(host)).toBe(engine ? 2 : 1);
+    expect(await countEngineStarts(host)).toBe(engine ? 2 : 1);
     expect(await host.runOrThrow('systemctl is-enabled docker.service')).toBe('enabled');
   });
 

@@ -2,7 +2,8 @@ import { cp, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
-import { readEnginePid, loadToolsImage } from './host-engine.ts';
+import { readEnginePid } from './inspect-host.ts';
+import { loadToolsImage } from './tools-image.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
 import { expectEngineAnswer, waitUntil } from './assertions.ts';
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
-import { readEnginePid } from './host-engine.ts';
+import { readEnginePid } from './inspect-host.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
 import { expectEngineAnswer, expectNothingLeft, waitUntil } from './assertions.ts';
 

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
-import { readEnginePid, countEngineStartAttempts, loadToolsImage, countLogins } from './host-engine.ts';
+import { readEnginePid, countEngineStarts, countLogins } from './inspect-host.ts';
+import { loadToolsImage } from './tools-image.ts';
 import { NEW_VERSION, newerDistroEngineScript, OLD_VERSION, CREATE_REPOSITORY_SCRIPT } from './apt-repositories.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
 import { expectEngineAnswer, readRecord, expectFailure } from './assertions.ts';
@@ -15,9 +16,9 @@ async function expectNothingUpgraded(
   text: string,
   ...flags: readonly string[]
 ): Promise<void> {
-  const [starts, pid] = [await countEngineStartAttempts(host), await readEnginePid(host)];
+  const [starts, pid] = [await countEngineStarts(host), await readEnginePid(host)];
   expect((await expectSuccess(user.slipway('upgrade', 'web', ...flags))).stdout).toBe(`${text}\n`);
-  expect([await countEngineStartAttempts(host), await readEnginePid(host)]).toEqual([starts, pid]);
+  expect([await countEngineStarts(host), await readEnginePid(host)]).toEqual([starts, pid]);
 }
 
 // Each of these tests runs the package manager a dozen times.
@@ -39,7 +40,7 @@ describeOnBed('upgrade', () => {
       await expectSuccess(
         user.slipway('create', 'web', ...hostFlags(host, 'deploy'), '--engine-opt', 'live-restore=true'),
       );
-      await expectNothingUpgraded(user, host, `web: engine ${version} is the newest version of its source`);
+      await expectNothingUpgraded(user, host, `web: engine ${version} is the newest version in its package repository`);
 
       await loadToolsImage(user, 'web');
       await expectSuccess(
@@ -68,11 +69,11 @@ describeOnBed('upgrade', () => {
       );
       expect(await readHostState(host)).toEqual(before);
 
-      const [starts, logins] = [await countEngineStartAttempts(host), await countLogins(host)];
+      const [starts, logins] = [await countEngineStarts(host), await countLogins(host)];
       const upgraded = await expectSuccess(user.slipway('upgrade', 'web'));
       expect(upgraded.stdout).toBe(`web: engine ${version} -> 99.0.1\n`);
       expect(await readPackageVersion(host, 'docker.io')).toBe('99.0.1-1');
-      expect([await countEngineStartAttempts(host), await countLogins(host)]).toEqual([starts + 1, logins + 1]);
+      expect([await countEngineStarts(host), await countLogins(host)]).toEqual([starts + 1, logins + 1]);
       expect(await readEnginePid(host)).not.toBe(before.pid);
       expect(await readContainer()).toBe(running);
       expect(await host.runOrThrow('apt-mark showauto docker.io')).toBe('docker.io');
@@ -81,15 +82,15 @@ describeOnBed('upgrade', () => {
       await expectEngineAnswer(user, 'web');
       expect(await readRecord(user, 'web')).toMatchObject({ phase: 'ready', endpoint: { tls: true } });
 
-      await expectNothingUpgraded(user, host, 'web: engine 99.0.1 is the newest version of its source');
+      await expectNothingUpgraded(user, host, 'web: engine 99.0.1 is the newest version in its package repository');
       const planAfterUpgrade = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--json'));
       expect(JSON.parse(planAfterUpgrade.stdout)).toEqual({ name: 'web', steps: [] });
 
       // A run that was interrupted between upgrade and restart.
       await host.runOrThrow('touch /run/slipway/restart-pending');
-      const restarted = await countEngineStartAttempts(host);
+      const restarted = await countEngineStarts(host);
       await expectSuccess(user.slipway('upgrade', 'web'));
-      expect(await countEngineStartAttempts(host)).toBe(restarted + 1);
+      expect(await countEngineStarts(host)).toBe(restarted + 1);
       expect((await host.exec('test -e /run/slipway/restart-pending')).code).toBe(1);
 
       // Only the package revision differs, and the package is held back at first.
@@ -159,7 +160,7 @@ describeOnBed('upgrade', () => {
       await expectNothingUpgraded(
         user,
         host,
-        'web: engine 26.1.4 is the newest 26.1 version of its source',
+        'web: engine 26.1.4 is the newest 26.1 version in its package repository',
         '--engine-version',
         '26.1',
       );
@@ -170,17 +171,17 @@ describeOnBed('upgrade', () => {
       );
       expect((await readRecord(user, 'web')).spec.engine.version).toBe('26.1');
 
-      const starts = await countEngineStartAttempts(host);
+      const starts = await countEngineStarts(host);
       const upgraded = await expectSuccess(user.slipway('upgrade', 'web', '--engine-version='));
       expect(upgraded.stdout).toBe('web: engine 26.1.4 -> 27.3.1\n');
       expect([await readPackageVersion(host, 'docker-ce'), await readPackageVersion(host, 'docker-ce-cli')]).toEqual([
         NEW_VERSION,
         NEW_VERSION,
       ]);
-      expect(await countEngineStartAttempts(host)).toBe(starts + 1);
+      expect(await countEngineStarts(host)).toBe(starts + 1);
       expect((await readRecord(user, 'web')).spec.engine.version).toBeUndefined();
       await expectEngineAnswer(user, 'web');
-      await expectNothingUpgraded(user, host, 'web: engine 27.3.1 is the newest version of its source');
+      await expectNothingUpgraded(user, host, 'web: engine 27.3.1 is the newest version in its package repository');
 
       // A downgrade, which provision does, too.
       expect((await expectSuccess(user.slipway('upgrade', 'web', '--engine-version', '26'))).stdout).toBe(

@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { bedCache } from '../bed/bed-host.ts';
 import { testEngine } from './engine-tests.ts';
-import { loadToolsImage } from './host-engine.ts';
+import { loadToolsImage } from './tools-image.ts';
 import { expectSuccess, type User } from './test-user.ts';
 import {
   describeOnVm,

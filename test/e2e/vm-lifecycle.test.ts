@@ -2,7 +2,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { loadToolsImage } from './host-engine.ts';
+import { loadToolsImage } from './tools-image.ts';
 import { expectSuccess, type User } from './test-user.ts';
 import {
   describeOnVm,

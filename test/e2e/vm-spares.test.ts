@@ -2,7 +2,7 @@ import { open, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { loadToolsImage } from './host-engine.ts';
+import { loadToolsImage } from './tools-image.ts';
 import { expectSuccess, type Outcome, type User } from './test-user.ts';
 import {
   describeOnVm,

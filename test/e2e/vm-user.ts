@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, inject } from 'vitest';
 import { resolveImagesFolder } from '../bed/vm-prerequisites.ts';
+import { UNIT_STARTING_MESSAGE_ID } from './inspect-host.ts';
 import { createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
 
 /** `describe` for tests that need VMs; skips them where setup.ts found that this computer can't run any. */
@@ -66,14 +67,13 @@ export async function listQemuPids(user: User): Promise<readonly number[]> {
   return stdout.split('\n').filter(Boolean).map(Number);
 }
 
-/** Returns how often the engine was started since the machine's last boot. */
+/** Counts the starts of the VM's engine since its last boot, including those that failed. */
 export async function countVmEngineStarts(user: User, name: string): Promise<number> {
-  const STARTING = '7d4958e842da4a758f6c1cdc7b36dcc5';
   return Number(
     await runInVmOrThrow(
       user,
       name,
-      `sudo journalctl --no-pager -q -b -o cat UNIT=docker.service MESSAGE_ID=${STARTING} | wc -l`,
+      `sudo journalctl --no-pager -q -b -o cat UNIT=docker.service MESSAGE_ID=${UNIT_STARTING_MESSAGE_ID} | wc -l`,
     ),
   );
 }

@@ -61,7 +61,7 @@ describe.skipIf(!canRunAtTerminal)('the wizard', () => {
   });
 
   test('offers regions and instance types of EC2 with prices, and creates the machine', async () => {
-    await using cloud = await ec2.start('hosts');
+    await using cloud = await ec2.start('with hosts');
     await using user = await createCloudUser(cloud);
     await using terminal = await openTerminal(user, SIZE);
     await terminal.typeLine('slipway');

@@ -2,13 +2,16 @@ import type { Cli } from '../../src/cli/command.ts';
 import { openImageStore } from '../../src/images/image-store.ts';
 import type { World } from '../../src/operations/world.ts';
 
-/** Returns what a command sees of its process: no terminal, and no images. A test overrides what it needs. */
+/**
+ * Returns a `Cli` without a terminal and without environment variables. Its image store is in the home folder of the
+ * world, and images can't be built. A test overrides what it needs.
+ */
 export function createFakeCli(world: World, overrides: Partial<Cli> = {}): Cli {
   return {
     world,
     images: openImageStore(world.computer.home),
-    makeImage: async () => Promise.reject(new Error('no image is built in this test')),
-    listImageUsers: async () => [],
+    makeImage: async () => Promise.reject(new Error('this test must not build an image')),
+    findImageUsers: async () => [],
     env: {},
     nodeVersion: 'v20.19.0',
     packageFile: '',

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { applyFileChanges, readFileIfExists, writeFileAtomic } from '../../src/computer/files.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
-import { bundleModule, startChild } from '../fakes/child-process.ts';
+import { bundleModule, startScript } from '../fakes/script-process.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 const readMode = async (path: string): Promise<string> => ((await stat(path)).mode & 0o777).toString(8);
@@ -81,7 +81,7 @@ test('a reader sees the old or the new content, even after a kill', async () => 
     }`;
   const isComplete = async (): Promise<boolean> => /^(\d)\1{299999}$/.test(await readFile(path, 'utf8'));
   for (let round = 0; round < 4; round += 1) {
-    const writer = await startChild(script, folder.path);
+    const writer = await startScript(script, folder.path);
     for (let line = 0; line < 3 + round; line += 1) {
       expect(await writer.readLine()).toBe('written');
       expect(await isComplete()).toBe(true);

@@ -5,7 +5,7 @@ import { getOrMakeImage, type ImageMakeRequest, type MakeImage } from '../../src
 import { openImageStore } from '../../src/images/image-store.ts';
 import { findImageUsers } from '../../src/images/image-users.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
-import { bundleModule, startChild } from '../fakes/child-process.ts';
+import { bundleModule, startScript } from '../fakes/script-process.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { imageMetadata, addImage, fillStage, sha256 } from '../fakes/fake-images.ts';
 import { recordingProgress } from '../fakes/test-world.ts';
@@ -221,7 +221,7 @@ test('of two commands that need the same image, one makes it, and the other wait
   const second = getOrMakeImage(request, { force: false, make }, call);
   while (progress.notes.length === 0) await new Promise(setImmediate);
   finish();
-  expect([(await first).made, (await second).made, count.made]).toEqual([true, false, 1]);
+  expect([(await first).isNew, (await second).isNew, count.made]).toEqual([true, false, 1]);
   expect((await second).image).toEqual((await first).image);
   expect(progress.notes).toEqual([
     `Image "debian-13" is in use by another command (PID ${process.pid}): waiting for it to end`,
@@ -231,10 +231,10 @@ test('of two commands that need the same image, one makes it, and the other wait
   expect(count.made).toBe(2);
   const source = { url: 'https://x.example/d', digest: `sha512:${'ab'.repeat(64)}` };
   const baked: MakeImage = () => addImage(images, { source: { kind: 'baked', ...source } }, 'baked');
-  expect((await getOrMakeImage({ ...request, how: 'pull', source }, { force: false, make: baked }, call)).made).toBe(
+  expect((await getOrMakeImage({ ...request, how: 'pull', source }, { force: false, make: baked }, call)).isNew).toBe(
     true,
   );
-  expect((await getOrMakeImage({ ...request, how: 'pull', source }, { force: false, make: baked }, call)).made).toBe(
+  expect((await getOrMakeImage({ ...request, how: 'pull', source }, { force: false, make: baked }, call)).isNew).toBe(
     false,
   );
 });
@@ -275,7 +275,7 @@ async function runUntilKilled(
     const images = openImageStore(${JSON.stringify(home)});
     const about = ${JSON.stringify(imageMetadata())};
     ${work}`;
-  return (await (await startChild(script, scripts)).ended) === 'SIGKILL';
+  return (await (await startScript(script, scripts)).ended) === 'SIGKILL';
 }
 
 const ADD_IMAGE_SCRIPT = `

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { takeLock } from '../../src/computer/lock.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
-import { bundleModule, startChild } from '../fakes/child-process.ts';
+import { bundleModule, startScript } from '../fakes/script-process.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 const lockContent = (owner: object): string => JSON.stringify({ host: hostname(), started: '', ...owner });
@@ -41,7 +41,7 @@ test('the lock of a killed process is taken over at once', async () => {
   await using folder = await createTemporaryFolder();
   await using scripts = await createTemporaryFolder();
   const module = await bundleModule('computer/lock.ts', scripts.path);
-  const holder = await startChild(
+  const holder = await startScript(
     `import { takeLock } from ${JSON.stringify(module)};
      await takeLock(${JSON.stringify(folder.path)}, 'web');
      process.stdout.write('mine\\n');
@@ -121,6 +121,6 @@ test('eight processes that take a lock fifty times each never have it at the sam
       await lock[Symbol.asyncDispose]();
       done += 1;
     }`;
-  const workers = await Promise.all(Array.from({ length: 8 }, () => startChild(script, scripts.path)));
+  const workers = await Promise.all(Array.from({ length: 8 }, () => startScript(script, scripts.path)));
   expect(await Promise.all(workers.map(({ ended }) => ended))).toEqual(Array.from({ length: 8 }, () => 0));
 });

@@ -9,7 +9,7 @@ import {
   isProcessRunningCommand,
   type ProcessIdentity,
 } from '../../src/computer/process-identity.ts';
-import { bundleModule, startChild } from '../fakes/child-process.ts';
+import { bundleModule, startScript } from '../fakes/script-process.ts';
 import { computerWithPrograms } from '../fakes/executable-scripts.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
@@ -106,13 +106,13 @@ describe('isProcessAlive', () => {
       }
       const identity = await identifyProcess(1);
       console.log(JSON.stringify([code, await isProcessAlive(identity), await isProcessAlive({ pid: 1, started: 'x' })]));`;
-    const child = await startChild(script, scripts.path);
+    const child = await startScript(script, scripts.path);
     expect(JSON.parse((await child.readLine()) ?? '')).toEqual(['EPERM', true, false]);
   });
 
   test.runIf(isLinux)('reads the start of a process whose name contains blanks and parentheses', async () => {
     await using scripts = await createTemporaryFolder();
-    const child = await startChild(
+    const child = await startScript(
       `process.title = 'a) (b 1 2'; console.log('started'); setInterval(() => {}, 1000);`,
       scripts.path,
     );

@@ -2,7 +2,7 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { emptyTrash, moveToTrash } from '../../src/computer/trash.ts';
-import { bundleModule, startChild } from '../fakes/child-process.ts';
+import { bundleModule, startScript } from '../fakes/script-process.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 async function createFolder(path: string): Promise<string> {
@@ -94,7 +94,7 @@ async function removeUntilKilled(step: number, folder: string, module: string, s
     const folder = ${JSON.stringify(folder)};
     await moveToTrash(folder);
     await emptyTrash(dirname(folder));`;
-  return (await (await startChild(script, scripts)).ended) === 'SIGKILL';
+  return (await (await startScript(script, scripts)).ended) === 'SIGKILL';
 }
 
 describe('a removal', () => {
@@ -134,7 +134,7 @@ describe('a removal', () => {
         await moveToTrash(folder);
         await emptyTrash(parent);
       }`;
-    const children = await Promise.all(Array.from({ length: 4 }, () => startChild(script, scripts.path)));
+    const children = await Promise.all(Array.from({ length: 4 }, () => startScript(script, scripts.path)));
     expect(await Promise.all(children.map(({ ended }) => ended))).toEqual([0, 0, 0, 0]);
     await emptyTrash(parent.path);
     expect(await readdir(parent.path)).toEqual([]);

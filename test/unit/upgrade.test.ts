@@ -108,10 +108,10 @@ describe('summarizeUpgrade', () => {
   test('says so where nothing is newer', () => {
     expect(summarize(oldPackages, oldPackages)).toMatchObject({
       json: { engine: '26.1.4', engineBefore: null, packages: [] },
-      text: 'web: engine 26.1.4 is the newest version of its source',
+      text: 'web: engine 26.1.4 is the newest version in its package repository',
     });
     expect(summarize(oldPackages, oldPackages, '26').text).toBe(
-      'web: engine 26.1.4 is the newest 26 version of its source',
+      'web: engine 26.1.4 is the newest 26 version in its package repository',
     );
   });
 
@@ -131,7 +131,7 @@ describe('summarizeUpgrade', () => {
     ).toBe('web: engine 26.1.4 -> 27.3.1, containerd.io 1.7.22-1 -> 1.7.27-1');
     expect(
       summarize({ ...oldPackages, 'containerd.io': '1.7.22-1' }, { ...oldPackages, 'containerd.io': '1.7.27-1' }).text,
-    ).toBe('web: engine 26.1.4 is the newest version of its source, containerd.io 1.7.22-1 -> 1.7.27-1');
+    ).toBe('web: engine 26.1.4 is the newest version in its package repository, containerd.io 1.7.22-1 -> 1.7.27-1');
   });
 });
 
@@ -153,7 +153,7 @@ describe('upgrade', () => {
     host.expectedHostKeys.length = 0;
     const progress = recordingProgress();
     const world = worldIn(home.path, { connect: host.connect, progress });
-    const { summary, url } = await upgradeMachine('web', { change: undefined, dry: false }, world);
+    const { summary, url } = await upgradeMachine('web', { changeSpec: undefined, isDryRun: false }, world);
     expect([summary?.engine, summary?.engineBefore, url]).toEqual(['20.10', undefined, ready.endpoint.url]);
     expect(progress.ids).toEqual(['connect', 'facts', 'upgrade-engine', 'verify']);
     expect(host.executions).toEqual(['facts.sh', 'install-engine.debian.sh', 'facts.sh']);
@@ -167,7 +167,9 @@ describe('upgrade', () => {
     const world = worldIn(home.path, { connect: host.connect });
     const ready = await createMachine(specOn(host, '20'), world);
     host.expectedHostKeys.length = 0;
-    expect(await catchRejection(upgradeMachine('web', { change: undefined, dry: false }, world))).toMatchObject({
+    expect(
+      await catchRejection(upgradeMachine('web', { changeSpec: undefined, isDryRun: false }, world)),
+    ).toMatchObject({
       code: 'USAGE',
       message: 'Machine "web" is pinned to engine version 20',
     });
@@ -175,12 +177,12 @@ describe('upgrade', () => {
     expect(await world.store.read('web'), 'no failure of the machine').toEqual(ready);
 
     host.executions.length = 0;
-    const { plan } = await upgradeMachine('web', { change: setVersion('28'), dry: true }, world);
+    const { plan } = await upgradeMachine('web', { changeSpec: setVersion('28'), isDryRun: true }, world);
     expect(plan[0]?.variables.VERSION).toBe('28');
     expect(host.executions).toEqual(['facts.sh']);
     expect(await world.store.read('web')).toEqual(ready);
 
-    await upgradeMachine('web', { change: setVersion(undefined), dry: false }, world);
+    await upgradeMachine('web', { changeSpec: setVersion(undefined), isDryRun: false }, world);
     expect((await world.store.read('web')).spec.engine.version).toBeUndefined();
   });
 
@@ -191,9 +193,9 @@ describe('upgrade', () => {
     await createMachine(specOn(host), world);
     host.files.set('/etc/docker/slipway/state.json', { content: '{"id":"x","name":"theirs"}', mode: '600' });
     host.executions.length = 0;
-    expect((await catchRejection(upgradeMachine('web', { change: undefined, dry: false }, world)))?.message).toBe(
-      'Host 127.0.0.1 now belongs to machine "theirs"',
-    );
+    expect(
+      (await catchRejection(upgradeMachine('web', { changeSpec: undefined, isDryRun: false }, world)))?.message,
+    ).toBe('Host 127.0.0.1 now belongs to machine "theirs"');
     expect(host.executions).toEqual(['facts.sh']);
   });
 
@@ -205,7 +207,7 @@ describe('upgrade', () => {
       },
     });
     const errorCodeOf = async (name: string): Promise<string | undefined> =>
-      (await catchRejection(upgradeMachine(name, { change: undefined, dry: false }, world)))?.code;
+      (await catchRejection(upgradeMachine(name, { changeSpec: undefined, isDryRun: false }, world)))?.code;
     await world.store.write({ version: 1, phase: 'creating', spec: specNamed('half') });
     await world.store.write(
       readyMachine('far', { spec: specNamed('far'), host: { address: 'x', engine: { url: 'tcp://x:2376' } } }),

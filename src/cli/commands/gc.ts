@@ -88,7 +88,7 @@ function listingResult(
     orphan.place,
     orphan.state,
     orphan.name,
-    orphan.made ? formatAge(orphan.made, now()) : '',
+    orphan.createdAt ? formatAge(orphan.createdAt, now()) : '',
     orphan.monthly === undefined ? '?' : `$${orphan.monthly.toFixed(2)}`,
     ...(allHomes ? [orphan.home] : []),
   ]);
@@ -123,9 +123,21 @@ function formatTotal(orphans: readonly Orphan[]): string {
   return `About $${sum.toFixed(2)} a month at list prices${more}`;
 }
 
-function toDocument({ driver, kind, resource, place, state, id, index, name, home, made, monthly }: Orphan): object {
+function toDocument({
+  driver,
+  kind,
+  resource,
+  place,
+  state,
+  id,
+  index,
+  name,
+  home,
+  createdAt,
+  monthly,
+}: Orphan): object {
   const known = { driver, kind, resource, place, state, id, name, home };
-  return { ...known, index: index ?? null, made: made?.toISOString() ?? null, monthly: monthly ?? null };
+  return { ...known, index: index ?? null, made: createdAt?.toISOString() ?? null, monthly: monthly ?? null };
 }
 
 /** Returns the age as `3 d`, `5 h` or `12 min`. */

@@ -10,6 +10,7 @@ export const ip: Command<typeof args> = defineCommand({
   usage: '<names...>',
   args,
   async run({ positionals }, { world }) {
+    // From the records, which `create` and `start` update: no request to a provider.
     const addresses = await Promise.all(
       positionals.map(async (name) => (await requireHost(name, world.store)).address),
     );

@@ -15,12 +15,13 @@ export const mount: Command<typeof args> = defineCommand({
   usage: '<name:path> [mountpoint]',
   args,
   details:
-    'Uses your own sshfs with the pinned host key, and reconnects when the connection is lost. The mountpoint is an empty folder; the default is the same path on this computer. To unmount, run slipway mount -u MOUNTPOINT. Exits with the exit status of sshfs.',
-  async run({ positionals: [remote = '', mountpoint], args: { unmount, yes } }, cli) {
-    if (!unmount) return await mountFolder(remote, mountpoint, yes, cli);
-    if (mountpoint === undefined) return await unmountFolder(remote, cli);
+    'Uses your own sshfs with the pinned host key, and reconnects when the connection is lost. The mountpoint is an empty folder, by default the one with the same path on this computer. To unmount, run slipway mount -u MOUNTPOINT. Exits with the exit status of sshfs.',
+  async run({ positionals: [first = '', second], args: { unmount, yes } }, cli) {
+    // The operands are `NAME:PATH [MOUNTPOINT]`, but with --unmount only `MOUNTPOINT`.
+    if (!unmount) return await mountFolder(first, second, { yes }, cli);
+    if (second === undefined) return await unmountFolder(first, cli);
     throw new SlipwayError('USAGE', '--unmount takes the mountpoint alone', {
-      hint: toCommandLine([cli.program, 'mount', '-u', mountpoint]),
+      hint: toCommandLine([cli.program, 'mount', '-u', second]),
     });
   },
 });

@@ -18,7 +18,7 @@ export const regenerateCerts: Command<typeof args> = defineCommand({
   usage: '<names...>',
   args,
   details:
-    'The CA stays, so other clients keep their access, unless you add --all. The engine restarts once. Its containers keep running, except on a node of a swarm and where daemon.json sets live-restore to false.',
+    'Keeps the CA, so that other clients keep their access; --all replaces it. The engine restarts once. Its containers keep running, except on a node of a swarm and where daemon.json sets live-restore to false.',
   async run({ positionals, args: { all, yes } }, cli) {
     await requireMachines(positionals, cli);
     if (all && !yes && cli.interactive) {

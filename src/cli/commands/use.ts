@@ -17,12 +17,13 @@ export const use: Command<typeof args> = defineCommand({
   usage: '[name]',
   args,
   async run({ positionals: [name], args: { unset } }, cli) {
-    if (unset === (name !== undefined)) {
+    const hasName = name !== undefined;
+    if (hasName === unset) {
       throw new SlipwayError('USAGE', 'Either a machine or --unset is required', {
         hint: 'For example: slipway use NAME, or slipway use --unset',
       });
     }
-    if (name === undefined) {
+    if (!hasName) {
       await applyFileChanges(await planContextSwitch(undefined, cli.world.clientPaths));
       return { json: { context: 'default' }, text: 'docker now uses its default context' };
     }
@@ -43,8 +44,9 @@ export async function makeCurrent({ spec }: ReadyMachine, { world, env, say }: C
   }
 }
 
+/** Returns the error for a machine whose profiles do not include `docker-context`. */
 export function noContextError(name: string): SlipwayError {
   return new SlipwayError('USAGE', `Machine "${name}" has no docker context`, {
-    hint: `To connect a shell without one: eval "$(slipway env ${name})"`,
+    hint: `To connect a shell without a context: eval "$(slipway env ${name})"`,
   });
 }

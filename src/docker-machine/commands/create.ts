@@ -4,8 +4,8 @@ import { resolveSpec } from '../../machine-options/spec-from-flags.ts';
 import { findDefaultDriver } from '../../drivers/availability.ts';
 import { getDriver, drivers, loadDriver } from '../../drivers/registry.ts';
 import { SlipwayError } from '../../errors.ts';
-import { createResolvedMachine, resolveCreateSpec } from '../../operations/create.ts';
-import { validateSpec, type ValidSpec } from '../../operations/validate-spec.ts';
+import { createResolvedMachine, resolveCreateSpec, type ResolvedSpec } from '../../operations/create.ts';
+import { validateSpec } from '../../operations/validate-spec.ts';
 import type { World } from '../../operations/world.ts';
 import { isMachineName, type MachineSpec, type ReadyMachine } from '../../machine/model.ts';
 import { coerceOptionValue, describeOptions, type OptionSpec, type OptionValues } from '../../machine/options.ts';
@@ -206,7 +206,7 @@ async function runCreate(spec: MachineSpec, { print, world }: DockerMachineInvoc
   }
 }
 
-async function runPreCreateChecks(spec: MachineSpec, world: World): Promise<ValidSpec> {
+async function runPreCreateChecks(spec: MachineSpec, world: World): Promise<ResolvedSpec> {
   try {
     await requirePrograms(spec.driver, world);
     return await resolveCreateSpec(await validateSpec(spec, world), world);

@@ -25,9 +25,12 @@ export const mount = defineDockerMachineCommand({
     await pinHostKey(name, world).catch(throwAsDockerMachineError);
     const side = `${name}:${path}`;
     return (
-      await mountFolder(side, mountPoint, false, { world, say, env, program: PROGRAM, interactive: false }).catch(
-        throwAsDockerMachineError,
-      )
+      await mountFolder(
+        side,
+        mountPoint,
+        { yes: false },
+        { world, say, env, program: PROGRAM, interactive: false },
+      ).catch(throwAsDockerMachineError)
     ).status;
   },
 });

@@ -88,7 +88,7 @@ export const upgrade = defineDockerMachineCommand({
         await requireDriverSupport('start', machine);
         await startMachine(name, worldOf(name));
       }
-      await upgradeMachine(name, { change: undefined, dry: false }, worldOf(name));
+      await upgradeMachine(name, { changeSpec: undefined, isDryRun: false }, worldOf(name));
     });
   },
 });

@@ -5,7 +5,7 @@ type KnownFields = Pick<CloudResource, 'kind' | 'resource' | 'place'> & Partial<
 
 /** Returns a resource as `gc` lists it: its owner, read from its tags, and the fields that the provider reports. */
 export function toCloudResource(tags: Readonly<Record<string, string | undefined>>, known: KnownFields): CloudResource {
-  return { ...ownerFromTags(tags), index: undefined, state: '', made: undefined, monthly: undefined, ...known };
+  return { ...ownerFromTags(tags), index: undefined, state: '', createdAt: undefined, monthly: undefined, ...known };
 }
 
 /** Instances hold disks, addresses and firewalls, which no provider deletes while they are in use. */

@@ -1,20 +1,22 @@
 const HOURS_PER_MONTH = 730;
 
+/** Computes costs from a cloud's list prices. */
 export type PriceList = {
   /**
-   * Returns US dollars a month for an instance without its disks: 0 while it is stopped; undefined for a spot instance,
-   * whose price changes, and for a type that the list does not have.
+   * Returns the cost of an instance without its disks, in US dollars a month: 0 if it is stopped, even if its price is
+   * unknown. Otherwise undefined for a spot instance, whose price changes, and for a type that is not in the list.
    */
   instanceMonthlyCost(
     type: string | undefined,
     status: { readonly spot: boolean; readonly stopped?: boolean },
   ): number | undefined;
-  /** Returns US dollars a month for a disk of so many GiB; undefined where its type or size is unknown. */
+  /** Returns the cost of a disk, in US dollars a month; undefined for an unknown size or a type not in the list. */
   diskMonthlyCost(type: string | undefined, gib: number | undefined): number | undefined;
 };
 
 /**
- * Creates a cloud's price list from US dollars an hour by instance type, and US dollars a month and GiB by disk type.
+ * Creates a cloud's price list from the prices of instance types, in US dollars per hour, and of disk types, in US
+ * dollars per month and GiB.
  */
 export function createPriceList(
   hourly: Readonly<Record<string, number>>,
@@ -40,6 +42,6 @@ export function addCosts(...costs: readonly (number | undefined)[]): number | un
 
 export const formatMonthlyCost = (monthly: number): string => `about $${monthly.toFixed(2)} a month`;
 
-/** Returns what a stopped machine costs, as the end of a sentence: `its disk still costs about $1.60 a month`. */
+/** Describes the cost of a stopped machine, as the end of a sentence: `its disk still costs about $1.60 a month`. */
 export const describeDiskCost = (monthly: number | undefined): string =>
   `its disk still costs ${monthly === undefined ? 'money' : formatMonthlyCost(monthly)}`;

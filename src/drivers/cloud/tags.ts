@@ -1,7 +1,7 @@
 import type { Computer } from '../../computer/computer.ts';
 import type { CloudResource, Target } from '../contract.ts';
 import { SlipwayError } from '../../errors.ts';
-import { getHomeId } from '../../machine/store-id.ts';
+import { getStoreId } from '../../machine/store-id.ts';
 import { ownerIdOf } from './batch.ts';
 import { parseJson } from '../../parse-json.ts';
 
@@ -24,7 +24,7 @@ export async function getOwnerTags(target: Target<unknown>, computer: Computer):
   return {
     'slipway-id': ownerIdOf(target),
     'slipway-name': target.name,
-    'slipway-home': await getHomeId(computer),
+    'slipway-home': await getStoreId(computer),
   };
 }
 

@@ -121,7 +121,7 @@ function toOwnedInstance(instance: AwsInstance, volumes: readonly Volume[], regi
     place: region,
     index: AmiLaunchIndex,
     state: State?.Name ?? '',
-    made: LaunchTime,
+    createdAt: LaunchTime,
     monthly: addCosts(
       instanceMonthlyCost(InstanceType, { spot: InstanceLifecycle === 'spot', stopped }),
       ...disks.map(({ VolumeType, Size }) => diskMonthlyCost(VolumeType, Size)),
@@ -135,7 +135,7 @@ function toOwnedDisk({ VolumeId, VolumeType, Size, State, CreateTime, Tags }: Vo
     resource: VolumeId ?? '',
     place: region,
     state: State ?? '',
-    made: CreateTime,
+    createdAt: CreateTime,
     monthly: diskMonthlyCost(VolumeType, Size),
   });
 }
@@ -166,7 +166,7 @@ function toOwnedSpotRequest(
     resource: SpotInstanceRequestId,
     place: region,
     state: State ?? '',
-    made: CreateTime,
+    createdAt: CreateTime,
     monthly: 0,
   });
 }

@@ -1,8 +1,8 @@
 /**
- * Every API method that this driver calls, by the client of Google's package. The bundle includes only the messages of
- * these (build.mjs), since the package has those of a hundred services.
+ * Every API method that this driver calls, by the client of Google's package. The package describes a hundred services;
+ * build.mjs keeps only what these methods use.
  */
-export const CALLS = {
+export const API_METHODS = {
   AddressesClient: ['get', 'insert', 'delete', 'aggregatedList'],
   DisksClient: ['get', 'list', 'aggregatedList', 'delete', 'resize', 'setLabels'],
   FirewallsClient: ['get', 'insert', 'patch', 'delete', 'list'],
@@ -32,4 +32,4 @@ export const CALLS = {
   ZonesClient: ['get', 'list'],
 } as const satisfies Readonly<Record<string, readonly string[]>>;
 
-export type ComputeClientName = keyof typeof CALLS;
+export type ComputeClientName = keyof typeof API_METHODS;

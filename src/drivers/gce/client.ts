@@ -1,7 +1,7 @@
 import { retry } from '../cloud/retry.ts';
 import { canceledError } from '../../errors.ts';
 import type { DriverCall } from '../contract.ts';
-import { CALLS, type ComputeClientName } from './api-methods.ts';
+import { API_METHODS, type ComputeClientName } from './api-methods.ts';
 import { type GoogleAuthClient, createAuthClient, resolveProject } from './credentials.ts';
 import { resolveEndpoint, pathPrefixOf } from './endpoint.ts';
 import { tokenError, transientReasonOf, toSlipwayError, responseError, httpStatusOf } from './errors.ts';
@@ -91,7 +91,7 @@ async function retryTransient<T>(doing: string, call: DriverCall, work: () => Pr
 
 /** Requires a method that api-methods.ts names: the bundle includes no others. */
 function requireUsedMethod(kind: ComputeClientName, method: string): string {
-  if ((CALLS[kind] as readonly string[]).includes(method)) return method;
+  if ((API_METHODS[kind] as readonly string[]).includes(method)) return method;
   throw new Error(`api-methods.ts does not name ${method} of ${kind}`);
 }
 

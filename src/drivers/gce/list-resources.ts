@@ -66,7 +66,7 @@ function toOwnedInstance(instance: GceInstance, allDisks: readonly GceDisk[]): C
     place: resourceNameOf(zone),
     index: parseBatchIndex(name, labels['slipway-id'] ?? ''),
     state: status.toLowerCase(),
-    made: parseTimestamp(creationTimestamp),
+    createdAt: parseTimestamp(creationTimestamp),
     monthly: addCosts(
       instanceMonthlyCost(resourceNameOf(machineType), { spot, stopped }),
       ...disks.map(monthlyCostOfDisk),
@@ -80,7 +80,7 @@ function toOwnedDisk(disk: GceDisk): CloudResource {
     resource: disk.name ?? '',
     place: resourceNameOf(disk.zone),
     state: 'unused',
-    made: parseTimestamp(disk.creationTimestamp),
+    createdAt: parseTimestamp(disk.creationTimestamp),
     monthly: monthlyCostOfDisk(disk),
   });
 }
@@ -113,7 +113,7 @@ function toDescribedResource(
 ): readonly CloudResource[] {
   const tags = name.startsWith('slipway-') ? parseTaggedDescription(description) : undefined;
   if (!tags || (home !== undefined && tags['slipway-home'] !== home)) return [];
-  return [toCloudResource(tags, { resource: name, made: parseTimestamp(creationTimestamp), ...known })];
+  return [toCloudResource(tags, { resource: name, createdAt: parseTimestamp(creationTimestamp), ...known })];
 }
 
 function parseTimestamp(timestamp: string | undefined): Date | undefined {

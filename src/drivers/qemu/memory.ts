@@ -90,7 +90,8 @@ export async function resumeCpus(vm: Vm, folder: string): Promise<void> {
 }
 
 /**
- * Returns QEMU's shell command that reads a memory, in the VM's folder. Without a single byte QEMU would wait forever.
+ * Returns the shell command that QEMU runs in the VM's folder to read the memory file. If the file can't be read, the
+ * command prints a word, because QEMU would wait forever for a first byte.
  */
 export function decompressCommand({ format }: VmSnapshot): string {
   return `${format === 'zstd' ? 'zstd -dcq' : 'cat'} ${VM_FILES.memory} || echo failed`;

@@ -8,8 +8,8 @@ export const QEMU_EXITED_MESSAGE = 'its QEMU process has exited';
 
 /**
  * Calls `ask` with a VM's monitor until it returns an answer, and opens a new connection if one fails: a QEMU that
- * writes or reads a memory may be silent for longer than a monitor waits. Throws CANCELED, or an error that says why
- * there is no answer.
+ * writes or reads a memory file may be silent for longer than a monitor waits. Throws CANCELED, or an error that says
+ * why there is no answer.
  */
 export async function pollMonitor<T>(
   vm: Vm,

@@ -22,13 +22,16 @@ import { startOnFreePorts } from './start-on-free-ports.ts';
 import { writeVm } from './vm-record.ts';
 import { toQemuConfig, type SuspendedVm, type Vm, type VmSnapshot } from './vm.ts';
 
-/** Reading a memory takes no longer than writing it. */
+/** Reading the memory file takes no longer than writing it. */
 const MEMORY_LOAD_SECONDS = MEMORY_WRITE_MINUTES * 60;
 
-/** Why a VM did not resume, as the end of a sentence. `isPermanent`: no retry can ever succeed with this memory. */
+/** Why a VM did not resume. */
 export type ResumeFailure = {
+  /** The end of a sentence. */
   readonly reason: string;
+  /** Whether no retry can ever resume the VM from its memory file. */
   readonly isPermanent: boolean;
+  /** What QEMU printed. */
   readonly detail?: readonly string[];
 };
 
@@ -40,7 +43,7 @@ function temporaryFailure(reason: string, detail: readonly string[] = []): Resum
   return { reason, isPermanent: false, detail };
 }
 
-/** Resumes a suspended VM with its memory. Returns undefined once it runs, or why it does not. */
+/** Resumes a suspended VM from its memory file. Returns undefined once it runs, or why it does not. */
 export async function resume(
   vm: SuspendedVm,
   image: Image,
@@ -71,28 +74,30 @@ export async function resume(
     if (call.signal.aborted) throw canceledError();
     return failure;
   }
-  // Recorded before the guest runs and its disk changes: from then on the memory is out of date.
+  // Recorded before the guest runs and its disk changes: from then on the memory file is out of date.
   const { snapshot: _used, ...rest } = started;
   await writeVm(folder, { ...rest, pendingCommands: vm.pendingCommands ?? [] });
+  // If this fails, QEMU keeps the memory, with its CPUs stopped: the next `ensureRunning` resumes them.
   return await resumeCpus(vm, folder).then(
     () => undefined,
     (error: unknown) => temporaryFailure(reasonOf(error)),
   );
 }
 
-/** Returns the accelerator to resume with: the VM's own if possible, since it can't resume with another one. */
+/** Returns the accelerator to resume with: that of the last start if possible, since a VM can't resume with another. */
 async function resolveResumeAccelerator(
   vm: Vm,
   options: QemuOptions,
   image: Image,
   call: DriverCall,
 ): Promise<Accelerator> {
-  // Software emulation works everywhere, also on a computer that now has hardware acceleration.
+  // Software emulation works everywhere, so a machine keeps it even if this computer now has hardware acceleration. A
+  // spare does not: it is used only if it has the accelerator that a new machine would get.
   if (options.accelerator === 'auto' && vm.accelerator === 'tcg' && !vm.spareFiles) return 'tcg';
   return await resolveAccelerator(options.accelerator, image, vm, call);
 }
 
-/** Finds a changed option that takes effect only at a start, or an accelerator that does not work now. */
+/** Finds an option that has changed and that a resume can't apply, or an accelerator that does not work now. */
 async function findConfigMismatch(
   vm: Vm,
   accelerator: Accelerator,
@@ -101,6 +106,7 @@ async function findConfigMismatch(
 ): Promise<ResumeFailure | undefined> {
   if (options.cpus !== vm.cpus) return permanentFailure(`its options now specify ${options.cpus} CPUs`);
   if (options.memory !== vm.memory) return permanentFailure(`its options now specify ${options.memory} MB of memory`);
+  // A disk whose size can't be read has not necessarily changed; QEMU reports what is wrong with it.
   const size = await readVirtualSize(join(folder, VM_FILES.disk)).catch(() => Infinity);
   if (size < options.disk * GIB) return permanentFailure(`its options now specify a disk of ${options.disk} GB`);
   if (accelerator === vm.accelerator) return undefined;
@@ -125,7 +131,7 @@ async function checkDecompressor({ format }: VmSnapshot, { computer }: DriverCal
   return temporaryFailure(`its memory is compressed with ${zstdProgram.command}, which is not installed`);
 }
 
-/** Returns undefined if every byte of the memory is as it was written. */
+/** Returns undefined if every byte of the memory file is as it was written. */
 async function verifyMemory(
   snapshot: VmSnapshot,
   folder: string,
@@ -140,7 +146,8 @@ async function verifyMemory(
 }
 
 /**
- * Starts QEMU with the VM's memory and its CPUs stopped, and waits until it has read and verified all of that memory.
+ * Starts QEMU with the VM's CPUs stopped, and waits until QEMU has read the whole memory file and `verification` has
+ * ended.
  */
 async function startWithMemory(
   program: string,
@@ -159,12 +166,13 @@ async function startWithMemory(
     failureLines === undefined
       ? await waitForMemoryLoad(folder, started, verification, call)
       : temporaryFailure(`QEMU could not start (${failureLines.at(-1)})`, failureLines);
-  // The verification's reason comes first: QEMU exits on a damaged memory, or reads it without an error.
+  // The verification knows the reason better: with a damaged file, QEMU exits, or even reads it without an error.
   return { started, failure: (await verification) ?? loadFailure };
 }
 
 /**
- * Waits until QEMU has read all of a memory, or until the verification fails: on a damaged one QEMU may wait forever.
+ * Waits until QEMU has read the whole memory file, or until the verification fails: with a damaged file QEMU may wait
+ * forever.
  */
 async function waitForMemoryLoad(
   folder: string,
@@ -182,7 +190,7 @@ async function waitForMemoryLoad(
       const answer = (await monitor.execute('query-status')) as { readonly status: string };
       return answer.status === 'inmigrate' ? undefined : answer.status;
     });
-    // The CPUs are stopped, as they were when the memory was written.
+    // The CPUs are stopped, as they were when the memory was written: `io-error` if the disk was full at that time.
     if (['paused', 'prelaunch', 'io-error'].includes(status)) return undefined;
     return temporaryFailure(`QEMU has read its memory, and is in the state ${status}`);
   } catch (error) {

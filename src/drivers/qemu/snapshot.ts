@@ -1,5 +1,5 @@
 /**
- * What a suspended VM needs to resume: a memory that is intact, and a computer on which nothing relevant has changed.
+ * What a suspended VM needs to resume: an intact memory file, and a computer on which nothing relevant has changed.
  */
 import { createHash } from 'node:crypto';
 import { open, stat } from 'node:fs/promises';
@@ -19,7 +19,7 @@ export function canSuspend({ platform }: Pick<Computer, 'platform'>): boolean {
   return platform === 'linux';
 }
 
-/** The parts of this computer that a memory depends on. */
+/** The parts of this computer that a resume depends on. */
 export type SnapshotHost = {
   readonly qemu: Pick<VmSnapshot['qemu'], 'program' | 'bytes' | 'mtimeMs'>;
   readonly processor: string;
@@ -89,12 +89,12 @@ export function incompatibilityReason(
   return undefined;
 }
 
-/** Returns whether every byte of the memory is as it was written. */
+/** Returns whether every byte of the memory file is as it was written. */
 export async function isMemoryIntact({ blake2b }: VmSnapshot, folder: string, signal: AbortSignal): Promise<boolean> {
   return (await hashFile(join(folder, VM_FILES.memory), 'blake2b512', { signal })) === blake2b;
 }
 
-/** Describes a memory that QEMU has written, once all of it is on the disk. */
+/** Describes a memory file that QEMU has written. First waits until all of it is on the disk. */
 export async function createSnapshot(
   vm: VmWithAccelerator,
   folder: string,

@@ -51,8 +51,8 @@ async function prepareGuest(
 }
 
 /**
- * Writes the memory and then the record. If that fails, resumes the guest: its record, which is written last, mentions
- * no memory yet.
+ * Writes the memory file and then the record. If that fails, resumes the guest: the record is written last, so it does
+ * not mention the memory file yet.
  */
 async function writeSnapshot(
   vm: VmWithAccelerator,

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { defaultImageName, requireKnownImage, knownImages } from '../../../images/catalog.ts';
 import { archOf } from '../../../images/image.ts';
-import { getOrMakeImage } from '../../../images/get-or-make-image.ts';
+import { getOrMakeImage, type ImageMakeContext } from '../../../images/get-or-make-image.ts';
 import { defineCommand, type Cli, type Command, type CommandResult } from '../../command.ts';
 
 const args = z.object({
@@ -35,20 +35,20 @@ export const imageBuild: Command<typeof args> = defineCommand({
   },
 });
 
-export function imageBuildContext({ world, images }: Cli): Parameters<typeof getOrMakeImage>[2] {
+export function imageBuildContext({ world, images }: Cli): ImageMakeContext {
   return { computer: world.computer, images, progress: world.progress, signal: world.signal };
 }
 
 export function imageResult(
-  { image, made }: Awaited<ReturnType<typeof getOrMakeImage>>,
+  { image, isNew }: Awaited<ReturnType<typeof getOrMakeImage>>,
   how: string,
   { images }: Cli,
 ): CommandResult {
   const { name, arch, digest } = image;
   const { folder } = images.paths(image);
-  const hints = made ? [] : [`To create it again: slipway image ${how} ${name} --force`];
+  const hints = isNew ? [] : [`To create it again: slipway image ${how} ${name} --force`];
   return {
-    json: { name, arch, digest, folder, made },
-    text: [`${name} (${arch}) is ${made ? 'ready' : 'already here'}: ${digest}`, ...hints].join('\n'),
+    json: { name, arch, digest, folder, made: isNew },
+    text: [`${name} (${arch}) is ${isNew ? 'ready' : 'already here'}: ${digest}`, ...hints].join('\n'),
   };
 }

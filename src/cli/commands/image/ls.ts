@@ -59,9 +59,9 @@ export const imageLs: Command<typeof args> = defineCommand({
 async function loadImageRow(
   item: ListedImage,
   all: readonly SpareSummary[],
-  { images, listImageUsers }: Cli,
+  { images, findImageUsers }: Cli,
 ): Promise<ImageRow> {
-  const usedBy = await listImageUsers(item.key);
+  const usedBy = await findImageUsers(item.key);
   const spares = all.filter(({ image }) => image.startsWith(item.key.digest));
   if ('broken' in item) {
     return { ...item.key, engine: '', bytes: 0, made: '', source: null, usedBy, spares, trouble: item.broken.message };

@@ -21,8 +21,8 @@ export const imagePrune: Command<typeof args> = defineCommand({
     const keys = all ? (await cli.images.list()).map(({ key }) => key) : [];
     const images = [];
     for (const key of keys) {
-      if ((await cli.listImageUsers(key)).length > 0) continue;
-      await removeUnusedImage(key, cli, { dry: false });
+      if ((await cli.findImageUsers(key)).length > 0) continue;
+      await removeUnusedImage(key, cli, { isDryRun: false });
       images.push(key);
     }
     const bytes = spares.reduce((sum, spare) => sum + spare.bytes, 0);

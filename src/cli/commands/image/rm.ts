@@ -18,8 +18,8 @@ export const imageRm: Command<typeof args> = defineCommand({
     // A wrong name, or an image in use, stops the command before it removes anything.
     const keys = (await cli.images.list()).map(({ key }) => key);
     const wanted = [...new Set(positionals.map((word) => requireImage(word, keys)))];
-    for (const key of wanted) await removeUnusedImage(key, cli, { dry: true });
-    for (const key of wanted) await removeUnusedImage(key, cli, { dry: false });
+    for (const key of wanted) await removeUnusedImage(key, cli, { isDryRun: true });
+    for (const key of wanted) await removeUnusedImage(key, cli, { isDryRun: false });
     const lines = wanted.map((key) => `${key.name} (${key.arch}, ${shortDigest(key.digest)}) is removed`);
     return { json: wanted.map((key) => ({ ...key, folder: imageFolderName(key) })), text: lines.join('\n') };
   },
@@ -43,11 +43,15 @@ function requireImage(word: string, keys: readonly ImageKey[]): ImageKey {
 }
 
 /** Removes an image that no machine uses, under its lock, so that no machine starts to use it at the same time. */
-export async function removeUnusedImage(key: ImageKey, cli: Cli, { dry }: { readonly dry: boolean }): Promise<void> {
+export async function removeUnusedImage(
+  key: ImageKey,
+  cli: Cli,
+  { isDryRun }: { readonly isDryRun: boolean },
+): Promise<void> {
   const { signal, progress } = cli.world;
   await using _lock = await cli.images.lock(key.name, { signal, note: (text) => progress.note(text) });
-  const users = await cli.listImageUsers(key);
-  if (users.length === 0 && dry) return;
+  const users = await cli.findImageUsers(key);
+  if (users.length === 0 && isDryRun) return;
   // Disks of spares are layers over the image, and no user has these machines yet.
   if (users.length === 0) await pruneSpares(key.digest, cli.world);
   await cli.images.remove(key, users);

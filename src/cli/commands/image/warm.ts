@@ -8,8 +8,8 @@ import { SPARE_LOG_VARIABLE } from '../../prewarm.ts';
 import { driverOptionSpecs } from '../../../machine-options/option-specs.ts';
 import { resolveSpec } from '../../../machine-options/spec-from-flags.ts';
 
-/** The driver that creates machines from local images. */
-const SPARE_DRIVER = drivers.find(({ kind }) => kind === 'local')?.name ?? '';
+/** The driver that keeps spares, which is the one with an option to use them. */
+const SPARE_DRIVER = drivers.find(({ options }) => 'warm' in options.shape)?.name ?? '';
 
 const args = z.object({
   count: z

@@ -7,8 +7,9 @@ import { lastLines, type Become } from './facts.ts';
 import { joinTemplates, type ReadTemplate, type Step } from './step.ts';
 
 /**
- * Runs a step in one remote execution. Script, variables and files travel as one archive over stdin: none of them is
- * visible in an argv, and nothing runs if the connection is lost before the end of the archive.
+ * Runs a step in one remote execution. Script, variables and files travel as one archive over stdin, which bootstrap.sh
+ * unpacks on the host: none of them is visible in an argv, and nothing runs if the connection is lost before the end of
+ * the archive.
  */
 export async function applyStep(
   step: Step,

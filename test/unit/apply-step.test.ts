@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { applyStep } from '../../src/provision/run-step.ts';
+import { applyStep } from '../../src/provision/apply-step.ts';
 import type { Become } from '../../src/provision/facts.ts';
 import type { Step } from '../../src/provision/step.ts';
 import type { ExecResult } from '../../src/ssh/connection.ts';
@@ -14,7 +14,7 @@ const step: Step = {
   files: [{ path: '/etc/x', mode: '600', content: 'the key' }],
 };
 
-function startStep(answer: Partial<ExecResult>, become: Become = 'root', sudoPassword?: string) {
+function startApplyStep(answer: Partial<ExecResult>, become: Become = 'root', sudoPassword?: string) {
   const session = fakeSession({ 'configure.sh': answer });
   const lines: string[] = [];
   const work = applyStep(step, {
@@ -29,10 +29,10 @@ function startStep(answer: Partial<ExecResult>, become: Become = 'root', sudoPas
 }
 
 describe('applyStep', () => {
-  test('runs one command, as root in the way that the host allows', async () => {
+  test('runs bootstrap.sh as root, with sudo if the host requires it', async () => {
     const commands = await Promise.all(
       (['root', 'sudo', 'password'] as const).map(async (become) => {
-        const { session, work } = startStep({}, become, 'pw');
+        const { session, work } = startApplyStep({}, become, 'pw');
         await work;
         return session.calls.map(({ command }) => command).join('\n');
       }),
@@ -47,31 +47,33 @@ describe('applyStep', () => {
   });
 
   test('sends the password first only where sudo asks for it', async () => {
+    // The archive begins with the name of its first file, `script`.
     for (const become of ['root', 'sudo'] as const) {
-      const { session, work } = startStep({}, become, 'pw');
+      const { session, work } = startApplyStep({}, become, 'pw');
       await work;
       expect(session.calls[0]?.stdin.subarray(0, 6).toString()).toBe('script');
     }
-    const { session, work } = startStep({}, 'password', "p'w");
+    const { session, work } = startApplyStep({}, 'password', "p'w");
     await work;
     expect(session.calls[0]?.stdin.subarray(0, 10).toString()).toBe("p'w\nscript");
     expect(session.calls[0]?.command).not.toContain("p'w");
   });
 
-  test('passes on the output line by line', async () => {
-    const { lines, work } = startStep({ stdout: 'one\ntwo\n' });
+  test('logs the output line by line', async () => {
+    const { lines, work } = startApplyStep({ stdout: 'one\ntwo\n' });
     await work;
     expect(lines).toEqual(['one', 'two']);
   });
 });
 
-describe('applyStep, for a step that fails,', () => {
+// Scripts mark the reason of a failure with `!! `.
+describe('the error of a failed step', () => {
   const describeError = async (answer: Partial<ExecResult>): Promise<string> => {
-    const error = await catchRejection(startStep({ code: 1, ...answer }).work);
+    const error = await catchRejection(startApplyStep({ code: 1, ...answer }).work);
     return [`${error?.code}: ${error?.message}`, ...(error?.detail ?? []), `→ ${error?.hint}`].join('\n');
   };
 
-  test("quotes the script's last reason and shows the end of its output", async () => {
+  test("states the script's last reason and shows the end of its output", async () => {
     expect(
       await describeError({ stdout: 'Reading…\n', stderr: '!! the first\nE: Unable to locate\n!! no such package\n' }),
     ).toMatchInlineSnapshot(`
@@ -94,7 +96,7 @@ describe('applyStep, for a step that fails,', () => {
     'cp: error writing: No space left on device',
     "E: You don't have enough: not enough free space in /var/cache",
     'tar: x: Disk quota exceeded',
-  ])('recognizes a full disk: %s', async (stderr) => {
+  ])('reports a full disk: %s', async (stderr) => {
     expect(await describeError({ stderr: `${stderr}\n!! the files could not be written\n` })).toMatch(
       /^HOST_FULL: "Configure the engine" failed on web: its disk is full\n/,
     );
