@@ -260,7 +260,7 @@ const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
 function maskVaryingValues(text: string, home: Home): string {
   const withPlaceholders = Object.entries(home.placeholders)
     .toSorted(([, left], [, right]) => right.length - left.length)
-    .reduce((rest, [placeholder, value]) => rest.replaceAll(value, placeholder), text);
+    .reduce((rest, [placeholder, value]) => rest.replaceAll(toPattern(value), placeholder), text);
   return withPlaceholders
     .replaceAll(/ssh-ed25519 [A-Za-z0-9+/]{60,}/g, '<key>')
     .replaceAll(RECENT_TIME, '<now>')
@@ -268,6 +268,10 @@ function maskVaryingValues(text: string, home: Home): string {
     .replaceAll(/slipway-\d+\.\d+\.\d+/g, 'slipway-<version>')
     .replaceAll(/\b\d+ms\b/g, '<time>');
 }
+
+/** Matches a value. Of a port, it matches the whole number only: digits of an ID can be the same by chance. */
+const toPattern = (value: string): string | RegExp =>
+  /^\d+$/.test(value) ? new RegExp(String.raw`(?<![\w-])${value}(?!\w)`, 'g') : value;
 
 /** Replaces IDs that are derived from an absolute path. */
 const maskDerivedIds = (text: string): string => text.replaceAll(UUID, (id) => (id.charAt(14) === '5' ? '<id>' : id));
