@@ -75,11 +75,13 @@ describeOnBed('connecting', () => {
       await host.runOrThrow('systemctl restart docker');
       await waitUntil(
         'both machines report the lost connection',
-        async () => /^web: /m.test(errors) && /^twin: /m.test(errors),
+        async () =>
+          /engine of machine "web" can't be reached/.test(errors) &&
+          /engine of machine "twin" can't be reached/.test(errors),
       );
       await waitUntil(
         'both machines answer again',
-        async () => /^web: it answers/m.test(errors) && /^twin: it answers/m.test(errors),
+        async () => /machine "web" answers again/i.test(errors) && /machine "twin" answers again/i.test(errors),
       );
       await runContainer('second');
       await waitUntil('both machines show the second event', async () => findEvents('second').length >= 2);
