@@ -6,7 +6,8 @@ main() {
     LC_ALL=C
     export LC_ALL
     become=$(way_to_root)
-    echo "become $become"
+    # The host's login may have printed something without a newline.
+    printf '\nbecome %s\n' "$become"
     [ "$become" = none ] || [ "$become" = missing ] || as_root
 }
 

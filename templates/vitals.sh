@@ -1,6 +1,8 @@
 # Prints this host's disk, memory, load and uptime, one `key value` per line. Changes nothing and needs no root.
 LC_ALL=C
 export LC_ALL
+# The host's login may have printed something without a newline.
+echo
 
 # The engine's data may be on a disk of its own.
 folder=/

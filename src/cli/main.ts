@@ -12,6 +12,7 @@ import {
   prepareEnvironment,
   slipwayHome,
 } from '../terminal/process-world.ts';
+import { failUnlessFinished } from '../terminal/unfinished-run.ts';
 import type { MachineProgress, ProgressView } from '../terminal/progress-views.ts';
 
 /** The flags that determine the output format. They are read before the parser runs, so that its errors follow them. */
@@ -37,6 +38,7 @@ ignoreClosedPipes(() => {
 process.on('exit', () => view?.close());
 const sudoPassword = prepareEnvironment();
 
+failUnlessFinished(reportFailure);
 try {
   process.exitCode = await main();
 } catch (error) {

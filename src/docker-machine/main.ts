@@ -13,6 +13,7 @@ import {
   packageFile,
   prepareEnvironment,
 } from '../terminal/process-world.ts';
+import { failUnlessFinished } from '../terminal/unfinished-run.ts';
 import type { MachineProgress, ProgressView } from '../terminal/progress-views.ts';
 import { canceledError, SlipwayError } from '../errors.ts';
 import type { World } from '../operations/world.ts';
@@ -43,6 +44,7 @@ ignoreClosedPipes();
 process.on('exit', () => view?.close());
 const sudoPassword = prepareEnvironment();
 
+failUnlessFinished(reportFailure);
 try {
   process.exitCode = await main();
 } catch (error) {

@@ -193,7 +193,9 @@ function fetchFromEngine(
   path = '/version',
 ): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
+    let isAnswered = false;
     const onResponse = (response: IncomingMessage): void => {
+      isAnswered = true;
       let body = '';
       response.setEncoding('utf8');
       response.on('data', (chunk: string) => {
@@ -205,8 +207,12 @@ function fetchFromEngine(
     const call = createEngineRequest(endpoint, tls, { path, signal }, onResponse);
     // AbortSignal.timeout is no option: a signal that only AbortSignal.any refers to may be garbage-collected.
     const timer = setTimeout(() => call.destroy(new Error(`no answer within ${seconds} s`)), seconds * 1000);
-    call.on('close', () => clearTimeout(timer));
     call.on('error', reject);
+    call.on('close', () => {
+      clearTimeout(timer);
+      // Node reports no error for an answer that upgrades to another protocol. A broken answer has an error of its own.
+      if (!isAnswered) reject(new Error('it closed the connection without an answer'));
+    });
     call.end();
   });
 }

@@ -57,15 +57,21 @@ function requestEvents(
   { signal, seconds }: EngineCallOptions,
 ): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
+    let isAnswered = false;
     const call = createEngineRequest(endpoint, tls, { path, signal }, (response) => {
+      isAnswered = true;
       clearTimeout(timer);
       if (response.statusCode === 200) resolve(response);
       else readRefusalError(response).then(reject, reject);
     });
     const timer = setTimeout(() => call.destroy(new Error(`no answer within ${seconds} s`)), seconds * 1000);
     call.on('socket', (socket) => socket.setKeepAlive(true, HEARTBEAT_SECONDS * 1000));
-    call.on('close', () => clearTimeout(timer));
     call.on('error', reject);
+    call.on('close', () => {
+      clearTimeout(timer);
+      // Node reports no error for an answer that upgrades to another protocol. A refusal is read after this event.
+      if (!isAnswered) reject(new Error('it closed the connection without an answer'));
+    });
     call.end();
   });
 }

@@ -60,20 +60,36 @@ export async function gatherFacts(
   const secret = host.sudoPassword === undefined ? '' : formatAssignments({ SUDO_PASSWORD: host.sudoPassword });
   const { code, stdout, stderr } = await session.exec(sh`sh -s`, { label: 'facts.sh', stdin: secret + template });
   const receivedAt = now();
-  const answers = parseAnswers(stdout);
+  const { greeting, answer } = splitGreeting(stdout);
+  const answers = parseAnswers(answer);
   const become = answers.first('become');
   if (become === 'missing' || become === 'none') throw becomeRootError(become, host);
-  if (code !== 0 || (become !== 'root' && become !== 'sudo' && become !== 'password')) {
-    throw new SlipwayError(
-      'REMOTE_COMMAND',
-      `The facts of ${host.address} could not be gathered: its shell ended with exit status ${code}`,
-      {
-        hint: `Check that ${host.user} gets a shell: ssh ${host.user}@${host.address} true`,
-        detail: lastLines(stderr),
-      },
-    );
-  }
+  const isComplete = code === 0 && answers.first('complete') === 'yes';
+  if (!isComplete || (become !== 'root' && become !== 'sudo' && become !== 'password'))
+    throw incompleteFactsError(host, code, `${greeting}\n${stderr}`);
   return parseFacts(become, answers, receivedAt);
+}
+
+/** Separates what the host prints at each login from the script's answer, which begins with its last `become` line. */
+function splitGreeting(stdout: string): { readonly greeting: string; readonly answer: string } {
+  const start = `\n${stdout}`.lastIndexOf('\nbecome ');
+  return start < 0
+    ? { greeting: stdout, answer: '' }
+    : { greeting: stdout.slice(0, start), answer: stdout.slice(start) };
+}
+
+/** Returns the error for a host that did not run the script to its end, with the host's own words. */
+function incompleteFactsError({ user, address }: FactsHost, code: number, words: string): SlipwayError {
+  const why = code === 0 ? 'its answer is incomplete' : `its shell ended with exit status ${code}`;
+  // The images of clouds answer root with: Please login as the user "admin" rather than the user "root".
+  const otherUser = /log ?in as the user "([\w.-]+)"/i.exec(words)?.[1];
+  return new SlipwayError('REMOTE_COMMAND', `The facts of ${address} could not be gathered: ${why}`, {
+    hint:
+      otherUser === undefined
+        ? `Check that ${user} gets a shell: ssh ${user}@${address} true`
+        : `Log in as the user that the host names: --generic-ssh-user ${otherUser}`,
+    detail: lastLines(words),
+  });
 }
 
 function becomeRootError(become: 'missing' | 'none', { user, address, sudoPassword }: FactsHost): SlipwayError {

@@ -21,6 +21,15 @@ export function connectError(hop: SshHop, offered: OfferedKeys, error: SshClient
   });
 }
 
+/** Returns the error for a host that closed the connection before the login was complete, with what the host said. */
+export function closedDuringLoginError({ user, address, port }: SshHop, messages: readonly string[]): SlipwayError {
+  const detail = messages.flatMap((message) => message.split(/\r?\n/)).filter((line) => line.trim() !== '');
+  return new SlipwayError('SSH_UNREACHABLE', `${address}:${port} closed the SSH connection during the login`, {
+    hint: `A host that is starting or shutting down does that. Try again in a minute, or see what it says: ssh -p ${port} ${user}@${address}`,
+    detail,
+  });
+}
+
 function loginRefusedError(
   { user, address, port }: SshHop,
   { description, locked }: OfferedKeys,

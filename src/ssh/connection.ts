@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import ssh2, { type AnyAuthMethod, type ClientChannel, type ConnectConfig } from 'ssh2';
 import { canceledError, SlipwayError, systemCode } from '../errors.ts';
 import {
+  closedDuringLoginError,
   connectError,
   connectionLostError,
   CONNECT_SECONDS,
@@ -130,23 +131,31 @@ type ConnectAttempt = LoginContext & {
   readonly socket: Duplex | undefined;
 };
 
-/** The key that a host showed during the handshake, and the verdict on it. */
-type ShownHostKey = { key: string; verdict: HostKeyVerdict | undefined };
+/** What a host showed before the login was complete: its key, with the verdict on it, and messages for the user. */
+type ShownByHost = { key: string; verdict: HostKeyVerdict | undefined; readonly messages: string[] };
 
 function openConnection(hop: SshHop, attempt: ConnectAttempt): Promise<SshConnection> {
   const { debug, signal } = attempt.options;
   const client = new ssh2.Client();
-  const shown: ShownHostKey = { key: '', verdict: undefined };
+  const shown: ShownByHost = { key: '', verdict: undefined, messages: [] };
   return new Promise<SshConnection>((resolve, reject) => {
     const stop = (): void => {
       client.destroy();
       reject(canceledError());
     };
+    // A host may close the connection during the login, which ssh2 does not report as an error: /etc/nologin exists
+    // there, as while it boots, or sshd penalizes this computer's address.
+    const failOnClose = (): void => {
+      signal.removeEventListener('abort', stop);
+      reject(closedDuringLoginError(hop, shown.messages));
+    };
     if (signal.aborted) return stop();
     signal.addEventListener('abort', stop, { once: true });
+    client.once('close', failOnClose);
+    client.on('banner', (message: string) => shown.messages.push(message));
     client.once('ready', () => {
       signal.removeEventListener('abort', stop);
-      client.removeAllListeners('error');
+      client.removeAllListeners('error').removeListener('close', failOnClose);
       // From now on a lost connection emits `close`, which every command listens for.
       client.on('error', (error) => debug(`ssh ${hop.address}: ${error.message}`));
       resolve({ client, key: shown.key });
@@ -167,7 +176,7 @@ function openConnection(hop: SshHop, attempt: ConnectAttempt): Promise<SshConnec
 function connectConfigFor(
   hop: SshHop,
   { identities, algorithms, socket, expectation, onHostKey }: ConnectAttempt,
-  shown: ShownHostKey,
+  shown: ShownByHost,
 ): ConnectConfig {
   return {
     ...(socket ? { sock: socket } : { host: hop.address, port: hop.port }),
@@ -191,7 +200,7 @@ function toConnectError(
   error: SshClientError,
   hop: SshHop,
   { identities, algorithms, expectation }: ConnectAttempt,
-  { key, verdict }: ShownHostKey,
+  { key, verdict }: ShownByHost,
 ): SlipwayError {
   if (verdict?.verdict === 'refused') return hostKeyRefusedError(hop, key, verdict.wanted);
   const hasNoSuchKey = algorithms.length > 0 && /no matching host key/.test(error.message);
@@ -225,18 +234,23 @@ function openTunnel(client: ssh2.Client, target: SshHop, signal: AbortSignal): P
       () => reject(tunnelError(target, `no answer within ${CONNECT_SECONDS} s`)),
       CONNECT_SECONDS * 1000,
     );
-    const stop = (): void => {
-      clearTimeout(timer);
-      reject(canceledError());
-    };
-    if (signal.aborted) return stop();
-    signal.addEventListener('abort', stop, { once: true });
-    client.forwardOut('127.0.0.1', 0, target.address, target.port, (error, channel) => {
+    const settle = (act: () => void): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', stop);
-      if (error) reject(tunnelError(target, error.message, error));
-      else resolve(channel);
-    });
+      client.removeListener('close', fail);
+      act();
+    };
+    const stop = (): void => settle(() => reject(canceledError()));
+    const fail = (): void => settle(() => reject(tunnelError(target, 'the jump host closed the connection')));
+    if (signal.aborted) return stop();
+    signal.addEventListener('abort', stop, { once: true });
+    client.once('close', fail);
+    client.forwardOut('127.0.0.1', 0, target.address, target.port, (error, channel) =>
+      settle(() => {
+        if (error) reject(tunnelError(target, error.message, error));
+        else resolve(channel);
+      }),
+    );
   });
 }
 

@@ -9,6 +9,7 @@ import type { SshTarget } from '../../src/machine/model.ts';
 import { sh } from '../../src/ssh/shell.ts';
 import { connectSsh, type SshClientOptions, type SshSession } from '../../src/ssh/connection.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
+import { SSHD_GREETING, startClosingServer } from '../fakes/closing-server.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import {
   exitChannel,
@@ -49,6 +50,44 @@ const openSession = (
   more: Partial<SshTarget> = {},
   clientOptions: Partial<SshClientOptions> = {},
 ): Promise<SshSession> => connectSsh(targetOn(server, more), clientSide(clientOptions), () => {});
+
+describe('a host that closes the connection during the login', () => {
+  test.each([
+    ['before its greeting', '', false],
+    ['instead of its greeting', 'Not allowed at this time\r\n', false],
+    ['after its greeting', SSHD_GREETING, false],
+    ["after the client's first message", SSHD_GREETING, true],
+  ])('%s is reported', async (_when, greeting, closesAfterData) => {
+    await using server = await startClosingServer(greeting, closesAfterData);
+    const error = await catchRejection(connectSsh(targetOn(server), clientSide(), () => {}));
+    expect(error?.code).toBe('SSH_UNREACHABLE');
+    expect(error?.message).toContain(`127.0.0.1:${server.port}`);
+  });
+
+  test('is quoted', async () => {
+    const nologin = 'System is booting up.\nPlease come back later.\n';
+    await using server = await startSshServer({ authorized: [userKeys], nologin });
+    const error = await catchRejection(openSession(server));
+    expect(error).toMatchObject({
+      code: 'SSH_UNREACHABLE',
+      message: `127.0.0.1:${server.port} closed the SSH connection during the login`,
+      detail: ['System is booting up.', 'Please come back later.'],
+    });
+    expect(error?.hint).toContain(`ssh -p ${server.port} ops@127.0.0.1`);
+  });
+
+  test('is reported when it is the jump host, which closes while it opens the tunnel', async () => {
+    await using jump = await startSshServer({ authorized: [userKeys], closesTunnels: true });
+    await using server = await startSshServer({ authorized: [userKeys] });
+    const started = performance.now();
+    const error = await catchRejection(
+      openSession(server, { jump: { address: '127.0.0.1', port: jump.port, user: 'ops' } }),
+    );
+    expect(error).toMatchObject({ code: 'SSH_UNREACHABLE' });
+    expect(error?.message).toContain('the jump host closed the connection');
+    expect(performance.now() - started).toBeLessThan(15_000);
+  });
+});
 
 describe('a connection', () => {
   test('is shared by all commands', async () => {

@@ -234,6 +234,54 @@ describeOnBed('a connection that fails', () => {
     await expectSuccess(user.slipway('create', 'web', '--generic-ssh-user', 'root'));
   });
 
+  test('quotes a host that is booting and lets nobody but root log in', async () => {
+    await using user = await createUser();
+    const nologin = 'System is booting up. Unprivileged users are not permitted to log in yet.';
+    await host.runOrThrow(`echo '${nologin}' >/run/nologin`);
+    try {
+      const refused = await expectFailure(user.slipway('create', 'web', ...hostFlags(host, 'deploy')));
+      expect(refused.status).toBe(6);
+      expect(refused.sentence).toBe(`${host.address}:22 closed the SSH connection during the login`);
+      expect(refused.detail).toEqual([nologin]);
+    } finally {
+      await host.runOrThrow('rm /run/nologin');
+    }
+    await expectSuccess(user.slipway('create', 'web'));
+    await expectEngineAnswer(user, 'web');
+  });
+
+  test('quotes a host whose root account only names the user to log in as', async () => {
+    await using user = await createUser();
+    const words = 'Please login as the user "deploy" rather than the user "root".';
+    const path = '/root/.ssh/authorized_keys';
+    const keys = await host.runOrThrow(`cat ${path}`);
+    // As cloud-init writes it for root.
+    const restriction = `command="echo '${words.replaceAll('"', String.raw`\"`)}';echo;exit 142" `;
+    await host.exec(`cat >${path}`, { stdin: keys.replaceAll(/^(?=ssh-)/gm, restriction) });
+    try {
+      const refused = await expectFailure(user.slipway('create', 'web', ...hostFlags(host)));
+      expect(refused).toMatchObject({ status: 7, detail: [words] });
+      expect(refused.hint).toBe('Log in as the user that the host names: --generic-ssh-user deploy');
+      await expectSuccess(user.slipway('create', 'web', '--generic-ssh-user', 'deploy'));
+      await expectEngineAnswer(user, 'web');
+    } finally {
+      await host.exec(`cat >${path}`, { stdin: keys });
+    }
+  });
+
+  test('gathers facts through a login that prints without a newline', async () => {
+    await using user = await createUser();
+    await host.runOrThrow(
+      `chsh --shell /bin/bash deploy; cp -p /home/deploy/.bashrc /root/bashrc 2>/dev/null; printf 'printf "hello"\n' >/home/deploy/.bashrc`,
+    );
+    try {
+      await expectSuccess(user.slipway('create', 'web', ...hostFlags(host, 'deploy')));
+      expect((await expectSuccess(user.slipway('status', 'web'))).stdout).toMatch(/^disk/im);
+    } finally {
+      await host.runOrThrow('rm /home/deploy/.bashrc; mv /root/bashrc /home/deploy/.bashrc 2>/dev/null || true');
+    }
+  });
+
   test('requires root on a host without sudo', async () => {
     await using user = await createUser();
     await far.runOrThrow('SUDO_FORCE_REMOVE=yes dpkg --purge sudo');

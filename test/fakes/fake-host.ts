@@ -88,6 +88,7 @@ export async function startFakeHost(has: { readonly engine: boolean }): Promise<
     const unit = files.has(DROP_IN) ? `${DEBIAN_UNIT}\n# ${DROP_IN}\n${text(DROP_IN)}` : DEBIAN_UNIT;
     const lines = [
       'become root',
+      'complete yes',
       'os_id debian',
       'os_codename bookworm',
       'os_name Debian GNU/Linux 12 (bookworm)',

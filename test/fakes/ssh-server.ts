@@ -34,49 +34,59 @@ export async function startSshServer({
   keys = [generateKeys()],
   authorized,
   onExec = (_command, channel) => exitChannel(channel, 0),
+  nologin,
+  closesTunnels = false,
 }: {
   readonly keys?: readonly SshKeys[];
   readonly authorized: readonly SshKeys[];
   readonly onExec?: OnExec;
+  /** As with /etc/nologin, shows this message to each client that logs in, and closes the connection. */
+  readonly nologin?: string;
+  /** Closes the connection of a client that opens a tunnel. */
+  readonly closesTunnels?: boolean;
 }): Promise<SshServer> {
   const events: string[] = [];
   const open = new Set<Connection>();
   const allowed = authorized.map((key) => publicBlob(key));
   let wake = (): void => {};
-  const server = new ssh2.Server({ hostKeys: keys.map((key) => key.private) }, (connection) => {
-    events.push('connect');
-    open.add(connection);
-    connection.on('error', () => {});
-    connection.on('close', () => {
-      events.push('close');
-      open.delete(connection);
-      wake();
-    });
-    connection.on('authentication', (context) => {
-      events.push(`auth ${context.method} ${context.username}`);
-      if (context.method !== 'publickey' || !allowed.some((blob) => blob.equals(context.key.data)))
-        return context.reject();
-      const key = ssh2.utils.parseKey(authorized[0]?.public ?? '');
-      if (key instanceof Error) throw key;
-      return context.accept();
-    });
-    connection.on('tcpip', (accept, _reject, { destIP, destPort }) => {
-      events.push(`forward ${destIP}:${destPort}`);
-      const socket = connectSocket(destPort, destIP);
-      socket.once('error', () => {});
-      socket.once('connect', () => {
-        const channel = accept();
-        channel.pipe(socket).pipe(channel);
-        channel.on('error', () => socket.destroy());
+  const server = new ssh2.Server(
+    { hostKeys: keys.map((key) => key.private), ...(nologin ? { banner: nologin } : {}) },
+    (connection) => {
+      events.push('connect');
+      open.add(connection);
+      connection.on('error', () => {});
+      connection.on('close', () => {
+        events.push('close');
+        open.delete(connection);
+        wake();
       });
-    });
-    connection.on('session', (acceptSession) => {
-      acceptSession().on('exec', (acceptExec, _reject, { command }) => {
-        events.push(`exec ${command}`);
-        onExec(command, acceptExec(), connection);
+      connection.on('authentication', (context) => {
+        events.push(`auth ${context.method} ${context.username}`);
+        if (context.method !== 'publickey' || !allowed.some((blob) => blob.equals(context.key.data)))
+          return context.reject();
+        const key = ssh2.utils.parseKey(authorized[0]?.public ?? '');
+        if (key instanceof Error) throw key;
+        return nologin === undefined ? context.accept() : connection.end();
       });
-    });
-  });
+      connection.on('tcpip', (accept, _reject, { destIP, destPort }) => {
+        events.push(`forward ${destIP}:${destPort}`);
+        if (closesTunnels) return void connection.end();
+        const socket = connectSocket(destPort, destIP);
+        socket.once('error', () => {});
+        socket.once('connect', () => {
+          const channel = accept();
+          channel.pipe(socket).pipe(channel);
+          channel.on('error', () => socket.destroy());
+        });
+      });
+      connection.on('session', (acceptSession) => {
+        acceptSession().on('exec', (acceptExec, _reject, { command }) => {
+          events.push(`exec ${command}`);
+          onExec(command, acceptExec(), connection);
+        });
+      });
+    },
+  );
   await once(server.listen(0, '127.0.0.1'), 'listening');
   return {
     port: (server.address() as AddressInfo).port,

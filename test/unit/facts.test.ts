@@ -33,6 +33,7 @@ const RECORDED_LINES = [
   'free 1234 /',
   'free 99 /var/my disk',
   'now 1795521605',
+  'complete yes',
   '',
 ].join('\n');
 
@@ -42,7 +43,7 @@ describe('gatherFacts', () => {
     ['\n{"live-restore": false,\n  "debug": true\n}', '\n{\n  "debug": true\n}'],
     ['{"live-restore": true}', '{}'],
   ])('leaves out the temporary setting of an interrupted run: %j', async (text, without) => {
-    const lines = [`become root`, `daemon_json ${toBase64(text)}`];
+    const lines = ['become root', `daemon_json ${toBase64(text)}`, 'complete yes'];
     const linesWithMarker = [...lines, 'file 644 root /etc/docker/slipway/live-restore-lent'];
     const readDaemonJson = async (answer: readonly string[]): Promise<string | undefined> =>
       (await gatherFacts(fakeSession({ 'facts.sh': { stdout: answer.join('\n') } }), 'the script', connection))
@@ -120,7 +121,7 @@ describe('gatherFacts', () => {
   });
 
   test('reads a bare host as one without packages, files and an engine', async () => {
-    const stdout = 'become root\nos_id alpine\nos_like \nos_name \narch aarch64\n';
+    const stdout = 'become root\nos_id alpine\nos_like \nos_name \narch aarch64\ncomplete yes\n';
     const facts = await gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', connection);
     expect(facts).toMatchObject({
       serviceManager: undefined,
@@ -136,18 +137,18 @@ describe('gatherFacts', () => {
 
   test('has no clock where the host prints no valid time', async () => {
     for (const time of ['', 'later', '-1', '1e9', '9'.repeat(13)]) {
-      const session = fakeSession({ 'facts.sh': { stdout: `become root\nnow ${time}\n` } });
+      const session = fakeSession({ 'facts.sh': { stdout: `become root\nnow ${time}\ncomplete yes\n` } });
       expect((await gatherFacts(session, '', connection)).clock, time).toBeUndefined();
     }
   });
 
   test('distinguishes an empty daemon.json from a missing one', async () => {
-    const stdout = 'become root\ndaemon_json \n';
+    const stdout = 'become root\ndaemon_json \ncomplete yes\n';
     expect((await gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', connection)).daemonJson).toBe('');
   });
 
   test('sends the sudo password over stdin, quoted, and never in the command', async () => {
-    const session = fakeSession({ 'facts.sh': { stdout: 'become password\n' } });
+    const session = fakeSession({ 'facts.sh': { stdout: 'become password\ncomplete yes\n' } });
     await gatherFacts(session, 'the script', { ...connection, sudoPassword: "it's $secret" });
     const [call] = session.calls;
     expect(call?.command).toBe('sh -s');
@@ -180,24 +181,46 @@ describe("gatherFacts, for a user who can't become root,", () => {
   });
 });
 
+const LOGIN_AS_ADMIN = 'Please login as the user "admin" rather than the user "root".';
+
 test.each([
-  ['no answer', '', 0],
-  ['only a greeting', 'Welcome!\n', 0],
-  ['a shell that ended', 'become root\n', 1],
-  ['an unknown answer', 'become king\n', 0],
-])('gatherFacts fails for a host with %s', async (_kind, stdout, code) => {
+  ['no answer', '', 0, 'its answer is incomplete', ['sh: not found']],
+  ['only a greeting', 'Welcome!\n', 0, 'its answer is incomplete', ['Welcome!', 'sh: not found']],
+  ['a shell that ended', 'become root\n', 1, 'its shell ended with exit status 1', ['sh: not found']],
+  [
+    'an answer that breaks off',
+    RECORDED_LINES.replace(/now .*/s, ''),
+    0,
+    'its answer is incomplete',
+    ['sh: not found'],
+  ],
+  ['an unknown answer', 'become king\ncomplete yes\n', 0, 'its answer is incomplete', ['sh: not found']],
+  [
+    'a command instead of a shell',
+    `${LOGIN_AS_ADMIN}\n\n`,
+    142,
+    'its shell ended with exit status 142',
+    [LOGIN_AS_ADMIN, 'sh: not found'],
+  ],
+])('gatherFacts fails for a host with %s', async (_kind, stdout, code, why, detail) => {
   const session = fakeSession({ 'facts.sh': { stdout, stderr: 'sh: not found\n', code } });
   expect(await catchRejection(gatherFacts(session, '', connection))).toMatchObject({
     code: 'REMOTE_COMMAND',
-    message: `The facts of 192.0.2.10 could not be gathered: its shell ended with exit status ${code}`,
-    detail: ['sh: not found'],
+    message: `The facts of 192.0.2.10 could not be gathered: ${why}`,
+    hint: stdout.startsWith(LOGIN_AS_ADMIN)
+      ? 'Log in as the user that the host names: --generic-ssh-user admin'
+      : 'Check that ops gets a shell: ssh ops@192.0.2.10 true',
+    detail,
   });
 });
 
-test('gatherFacts ignores a greeting that the host prints before the answer', async () => {
-  const session = fakeSession({ 'facts.sh': { stdout: `Welcome to web!\n\n${RECORDED_LINES}` } });
-  expect((await gatherFacts(session, '', connection)).os.id).toBe('debian');
-});
+test.each(['Welcome to web!\n\n', 'become what you want\n', '\u001b]0;ops@web\u0007\n'])(
+  'gatherFacts ignores a greeting that the host prints before the answer: %j',
+  async (greeting) => {
+    const session = fakeSession({ 'facts.sh': { stdout: `${greeting}${RECORDED_LINES}` } });
+    expect(await gatherFacts(session, '', connection)).toMatchObject({ become: 'sudo', os: { id: 'debian' } });
+  },
+);
 
 test('lastLines leaves out empty lines', () => {
   expect(lastLines('a\n\nb  \n\n c\n', 2)).toEqual(['b', ' c']);
