@@ -43,7 +43,7 @@ try {
   process.exitCode = await main();
 } catch (error) {
   process.exitCode = await reportFailure(
-    interrupt.signal.aborted && !(error instanceof SlipwayError) ? canceledError() : error,
+    interrupt.signal.aborted && !(error instanceof SlipwayError) ? canceledError() : await explainError(error),
   );
 }
 // Timers and sockets of an abandoned connection must not keep the process alive.
@@ -237,6 +237,11 @@ function printResult({ json, text, status = 0 }: CommandResult): number {
   if (outputFlags.json && json !== undefined) printJson({ event: 'result', result: json }, json);
   else if (!outputFlags.json && text !== '') print(text);
   return status;
+}
+
+/** Loads what explains errors of files only when there is an error. */
+async function explainError(error: unknown): Promise<unknown> {
+  return await (await import('../terminal/explain-file-error.ts')).explainFileError(error);
 }
 
 async function reportFailure(error: unknown): Promise<number> {

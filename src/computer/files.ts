@@ -72,7 +72,7 @@ type FileContent = {
 async function readFileContent(path: string): Promise<FileContent> {
   const none = { text: '', mode: 0o600, isRegularFile: true };
   try {
-    const [text, { mode }, link] = await Promise.all([readFile(path, 'latin1'), stat(path), lstat(path)]);
+    const [text, { mode }, link] = await Promise.all([readTextFile(path, 'latin1'), stat(path), lstat(path)]);
     return { text, mode: mode & 0o777, isRegularFile: link.isFile() };
   } catch (error) {
     return fallbackIfMissing(() => none)(error);
@@ -123,9 +123,16 @@ export async function ignoreMissing<T>(operation: Promise<T>): Promise<T | undef
   });
 }
 
+/** Returns the text of a file. Errors name the path, which Node leaves out if it could open the file, as a folder. */
+export async function readTextFile(path: string, encoding: BufferEncoding = 'utf8'): Promise<string> {
+  return readFile(path, encoding).catch((error: unknown) => {
+    throw error instanceof Error ? Object.assign(error, { path }) : error;
+  });
+}
+
 /** Returns the text of a file; undefined if the file is missing. */
 export async function readFileIfExists(path: string): Promise<string | undefined> {
-  return readFile(path, 'utf8').catch((error: unknown) => {
+  return readTextFile(path).catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
   });
@@ -160,6 +167,8 @@ export function localFileError(path: string, error: unknown, action: 'written' |
     EROFS: 'the file system is read-only',
     ENOTDIR: 'a part of its path is a file',
     EEXIST: 'a part of its path is a file',
+    EISDIR: 'it is a folder',
+    ELOOP: 'its symbolic links form a loop',
   };
   const reason = reasons[systemCode(error) ?? ''];
   if (reason === undefined) return error;

@@ -16,6 +16,7 @@ import {
 import { failUnlessFinished } from '../terminal/unfinished-run.ts';
 import type { MachineProgress, ProgressView } from '../terminal/progress-views.ts';
 import { canceledError, SlipwayError } from '../errors.ts';
+import { explainFileError } from '../terminal/explain-file-error.ts';
 import type { World } from '../operations/world.ts';
 import { findNearestWord } from '../did-you-mean.ts';
 import type { DockerMachineInvocation, DockerMachineCommand } from './docker-machine-command.ts';
@@ -49,7 +50,9 @@ try {
   process.exitCode = await main();
 } catch (error) {
   process.exitCode = reportFailure(
-    interruptController.signal.aborted && !(error instanceof DockerMachineError) ? canceledError() : error,
+    interruptController.signal.aborted && !(error instanceof DockerMachineError)
+      ? canceledError()
+      : await explainFileError(error),
   );
 }
 // Open sockets of an abandoned connection must not keep the process alive.

@@ -1,7 +1,7 @@
 /** Reads and writes the keys and certificates in a machine's folder of the store. */
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readFileIfExists, writeFileAtomic } from '../computer/files.ts';
+import { readFileIfExists, readTextFile, writeFileAtomic } from '../computer/files.ts';
 import type { ClientCertificates, ExistingEngine, MachineSpec, ReadyMachine } from '../machine/model.ts';
 import {
   clientCertificatesOf,
@@ -100,9 +100,9 @@ export async function loadClientCertificates(
 
 export async function readCertificateFiles(files: NonNullable<ExistingEngine['tls']>): Promise<ClientCertificates> {
   const [ca, cert, key] = await Promise.all([
-    readFile(files.ca, 'utf8'),
-    readFile(files.cert, 'utf8'),
-    readFile(files.key, 'utf8'),
+    readTextFile(files.ca),
+    readTextFile(files.cert),
+    readTextFile(files.key),
   ]);
   return { ca, cert, key };
 }

@@ -1,6 +1,6 @@
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { FileChange } from '../computer/files.ts';
+import { readTextFile, type FileChange } from '../computer/files.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
 import type { ClientPaths } from './profile.ts';
 
@@ -28,7 +28,7 @@ function configPath({ dockerConfig }: ClientPaths): string {
 async function readDockerConfig(paths: ClientPaths): Promise<{ readonly config: DockerConfig; readonly mode: number }> {
   const path = configPath(paths);
   try {
-    const [text, { mode }] = await Promise.all([readFile(path, 'utf8'), stat(path)]);
+    const [text, { mode }] = await Promise.all([readTextFile(path), stat(path)]);
     const config: unknown = text.trim() === '' ? {} : JSON.parse(text);
     if (typeof config !== 'object' || config === null) throw new SyntaxError('it is not an object');
     return { config: config as DockerConfig, mode: mode & 0o777 };

@@ -11,11 +11,18 @@ export type ProgramResult = { readonly code: number; readonly stdout: string; re
 export function runProgram(
   file: string,
   argv: readonly string[],
-  how: { readonly env?: NodeJS.ProcessEnv; readonly stdin?: string | Buffer; readonly cwd?: string } = {},
+  how: {
+    readonly env?: NodeJS.ProcessEnv;
+    readonly stdin?: string | Buffer;
+    readonly cwd?: string;
+    /** The user to run it as; only root can name another one. */
+    readonly uid?: number;
+  } = {},
 ): Promise<ProgramResult> {
   return new Promise((resolve, reject) => {
-    const { env = process.env, cwd = process.cwd() } = how;
-    const child = execFile(file, argv, { env, cwd, maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) => {
+    const { env = process.env, cwd = process.cwd(), uid } = how;
+    const user = uid === undefined ? {} : { uid, gid: uid };
+    const child = execFile(file, argv, { env, cwd, ...user, maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) => {
       if (error !== null && typeof error.code !== 'number') reject(error);
       else resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
     });

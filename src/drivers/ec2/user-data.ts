@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readTextFile } from '../../computer/files.ts';
 import { buildCloudInitUserData, requireReadableFile } from '../cloud/user-data.ts';
 import type { FirstBootConfig } from '../contract.ts';
 import type { Ec2Options } from './options.ts';
@@ -17,5 +17,5 @@ export function buildUserData(
 export async function readUserData({ userData: file }: Ec2Options): Promise<string | undefined> {
   if (file === undefined) return undefined;
   await requireReadableFile(file, USER_DATA_LIMIT.flag);
-  return await readFile(file, 'utf8');
+  return await readTextFile(file);
 }

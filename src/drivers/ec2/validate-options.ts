@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readTextFile } from '../../computer/files.ts';
 import { requireReadableFile } from '../cloud/user-data.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { Ec2Options } from './options.ts';
@@ -32,7 +32,7 @@ export async function requireValidOptions(options: Ec2Options): Promise<void> {
 async function requirePrivateKey(file: string | undefined): Promise<void> {
   if (file === undefined) return;
   await requireReadableFile(file, '--ec2-ssh-key');
-  if (/PRIVATE KEY-----|^PuTTY-User-Key-File/m.test(await readFile(file, 'utf8'))) return;
+  if (/PRIVATE KEY-----|^PuTTY-User-Key-File/m.test(await readTextFile(file))) return;
   throw new SlipwayError('USAGE', `${file} is not a private key`, {
     hint: 'Use the file that you downloaded when AWS created the key pair: --ec2-ssh-key web.pem',
   });

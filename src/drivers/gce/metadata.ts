@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readTextFile } from '../../computer/files.ts';
 import { buildStartupScript } from '../cloud/user-data.ts';
 import type { DriverCall, FirstBootConfig } from '../contract.ts';
 import type { GceOptions } from './options.ts';
@@ -19,7 +19,7 @@ export async function buildMetadata(
     options.metadata.map((item) => [item.slice(0, item.indexOf('=')), item.slice(item.indexOf('=') + 1)]),
   );
   const userScript =
-    options.startupScript === undefined ? userItems['startup-script'] : await readFile(options.startupScript, 'utf8');
+    options.startupScript === undefined ? userItems['startup-script'] : await readTextFile(options.startupScript);
   const loginKey = options.osLogin ? undefined : `${options.sshUser}:${boot.authorizedKey.trim()}`;
   return {
     ...userItems,

@@ -1,0 +1,70 @@
+import { lstat } from 'node:fs/promises';
+import { homedir, userInfo } from 'node:os';
+import { dirname, join, relative, sep } from 'node:path';
+import { reasonOf, SlipwayError, systemCode } from '../errors.ts';
+import { quote } from '../ssh/shell.ts';
+import { localFileError } from '../computer/files.ts';
+
+/** An error of Node's file functions. */
+type FileSystemError = Error & { readonly path: string; readonly syscall: string };
+
+/**
+ * Turns an error of a file on this computer into a sentence with the file's path and the command that fixes it. Returns
+ * any other error unchanged. Both programs call it for every error that ends them, since each file that Slipway uses
+ * can be unreadable: `sudo docker`, for example, leaves a `~/.docker` that belongs to root.
+ */
+export async function explainFileError(error: unknown): Promise<unknown> {
+  const system = findFileSystemError(error);
+  if (system === undefined) return error;
+  const hint = ['EACCES', 'EPERM'].includes(systemCode(system) ?? '') ? await accessHint(system.path) : undefined;
+  if (error instanceof SlipwayError) return hint === undefined ? error : hintedError(error, hint);
+  const action = /^(open|read|scandir|l?stat|access)/.test(system.syscall) ? 'read' : 'written';
+  const known = localFileError(system.path, system, action);
+  const sentence =
+    known instanceof SlipwayError
+      ? known
+      : new SlipwayError(
+          'LOCAL_FILES',
+          `${system.path} could not be ${action}: ${systemCode(system) === 'ENOENT' ? 'it does not exist' : reasonOf(system)}`,
+          {
+            hint: `Check it: ls -ld ${quote(system.path)}`,
+            cause: error,
+          },
+        );
+  return hint === undefined ? sentence : hintedError(sentence, hint);
+}
+
+function findFileSystemError(error: unknown): FileSystemError | undefined {
+  if (error instanceof SlipwayError && error.code !== 'LOCAL_FILES') return undefined;
+  const system = error instanceof SlipwayError ? error.cause : error;
+  if (!(system instanceof Error) || systemCode(system) === undefined) return undefined;
+  const { path, syscall } = system as { readonly path?: unknown; readonly syscall?: unknown };
+  // A program that could not be started also has a path.
+  const isFile = typeof path === 'string' && typeof syscall === 'string' && !syscall.startsWith('spawn');
+  return isFile ? (system as FileSystemError) : undefined;
+}
+
+function hintedError({ code, message, detail, cause }: SlipwayError, hint: string): SlipwayError {
+  return new SlipwayError(code, message, { detail, cause, hint });
+}
+
+/** Returns the command that gives the user access; undefined on systems without owners and modes. */
+async function accessHint(path: string): Promise<string | undefined> {
+  const { uid } = userInfo();
+  if (uid < 0) return undefined;
+  for (const part of pathsBetween(homedir(), path)) {
+    const found = await lstat(part).catch(() => undefined);
+    if (!found) break;
+    if (found.uid !== uid)
+      return `It belongs to another user. To make it yours: sudo chown -R "$(id -un)" ${quote(part)}`;
+    const needed = found.isDirectory() ? 0o700 : 0o600;
+    if ((found.mode & needed) !== needed) return `To allow yourself access: chmod u+rwX ${quote(part)}`;
+  }
+  return `To see who has access: ls -ld ${quote(path)} ${quote(dirname(path))}`;
+}
+
+/** Returns the paths from the first one below `folder` down to `path`; none if `path` is elsewhere. */
+function pathsBetween(folder: string, path: string): readonly string[] {
+  const names = relative(folder, path).split(sep);
+  return names[0] === '..' ? [] : names.map((_, index) => join(folder, ...names.slice(0, index + 1)));
+}
