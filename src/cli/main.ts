@@ -12,7 +12,7 @@ import {
   prepareEnvironment,
   slipwayHome,
 } from '../terminal/process-world.ts';
-import { failUnlessFinished } from '../terminal/unfinished-run.ts';
+import { runMain } from '../terminal/run-main.ts';
 import type { MachineProgress, ProgressView } from '../terminal/progress-views.ts';
 
 /** The flags that determine the output format. They are read before the parser runs, so that its errors follow them. */
@@ -38,16 +38,11 @@ ignoreClosedPipes(() => {
 process.on('exit', () => view?.close());
 const sudoPassword = prepareEnvironment();
 
-failUnlessFinished(reportFailure);
-try {
-  process.exitCode = await main();
-} catch (error) {
-  process.exitCode = await reportFailure(
+await runMain(main, async (error) =>
+  reportFailure(
     interrupt.signal.aborted && !(error instanceof SlipwayError) ? canceledError() : await explainError(error),
-  );
-}
-// Timers and sockets of an abandoned connection must not keep the process alive.
-process.stdout.write('', () => process.exit());
+  ),
+);
 
 async function main(): Promise<number> {
   const name = argv.find((word) => !word.startsWith('-'));

@@ -13,7 +13,7 @@ import {
   packageFile,
   prepareEnvironment,
 } from '../terminal/process-world.ts';
-import { failUnlessFinished } from '../terminal/unfinished-run.ts';
+import { runMain } from '../terminal/run-main.ts';
 import type { MachineProgress, ProgressView } from '../terminal/progress-views.ts';
 import { canceledError, SlipwayError } from '../errors.ts';
 import { explainFileError } from '../terminal/explain-file-error.ts';
@@ -45,18 +45,13 @@ ignoreClosedPipes();
 process.on('exit', () => view?.close());
 const sudoPassword = prepareEnvironment();
 
-failUnlessFinished(reportFailure);
-try {
-  process.exitCode = await main();
-} catch (error) {
-  process.exitCode = reportFailure(
+await runMain(main, async (error) =>
+  reportFailure(
     interruptController.signal.aborted && !(error instanceof DockerMachineError)
       ? canceledError()
       : await explainFileError(error),
-  );
-}
-// Open sockets of an abandoned connection must not keep the process alive.
-process.stdout.write('', () => process.exit());
+  ),
+);
 
 async function main(): Promise<number> {
   if (processArgs[0] === PLUGIN_METADATA_COMMAND) return await printPluginMetadata();

@@ -313,7 +313,7 @@ const ENTRY_FILES = [
   'bin/docker-machine.ts',
   'docker-machine/main.ts',
   'terminal/process-world.ts',
-  'terminal/unfinished-run.ts',
+  'terminal/run-main.ts',
 ];
 
 test('only entry files use the process: all others receive what they need as arguments', () => {
