@@ -113,7 +113,9 @@ describe('docker machine', () => {
     await symlink('cli-plugins', user.at('settings', 'cli-plugins'));
     expect(await user.readRow()).toMatchObject({
       state: 'optional',
-      detail: expect.stringMatching(/ could not be read: its symbolic links form a loop; to fix it, check the folder .*\/settings\/cli-plugins$/),
+      detail: expect.stringMatching(
+        / could not be read: its symbolic links form a loop; to fix it, check the folder .*\/settings\/cli-plugins$/,
+      ),
     });
     expect((await user.doctor()).stdout).toMatch(/^ssh client +✔ ok/m);
   });
