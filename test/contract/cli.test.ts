@@ -435,7 +435,8 @@ describe('an invalid call', () => {
       → For example: slipway image pull --url https://… --digest sha512:…
       (2)"
     `);
-  });
+    // Each line starts a program, which takes seconds on a busy machine.
+  }, 120_000);
 
   test('with --json prints one document to stdout and the message to stderr', async () => {
     const { code, stdout, stderr } = await runLeavingNothing('create', 'web', '--driver', 'generic', '--json');
