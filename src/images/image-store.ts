@@ -10,7 +10,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { listFolderIfExists, localFileError, readFileIfExists, syncFolder } from '../computer/files.ts';
+import { ignoreMissing, listFolderIfExists, localFileError, readFileIfExists, syncFolder } from '../computer/files.ts';
 import { isProcessAlive } from '../computer/process-identity.ts';
 import { emptyTrash, moveToTrash } from '../computer/trash.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
@@ -151,7 +151,7 @@ async function verifyFiles(folder: string, image: Image, { signal, log }: Verify
 }
 
 async function isUnchanged(folder: string, image: Image): Promise<boolean> {
-  const states = await Promise.all(imageFiles.map((file) => stat(join(folder, file)).catch(() => undefined)));
+  const states = await Promise.all(imageFiles.map((file) => ignoreMissing(stat(join(folder, file)))));
   return imageFiles.every((file, index) => {
     const { bytes, mtimeMs } = image.files[file];
     return states[index]?.size === bytes && states[index].mtimeMs === mtimeMs;
@@ -161,7 +161,7 @@ async function isUnchanged(folder: string, image: Image): Promise<boolean> {
 async function getDiskUsage(folder: string): Promise<number> {
   const sizes = await Promise.all(
     imageFiles.map(async (file) => {
-      const state = await stat(join(folder, file)).catch(() => undefined);
+      const state = await ignoreMissing(stat(join(folder, file)));
       // Windows does not report blocks.
       return state === undefined ? 0 : (state.blocks ?? 0) * 512 || state.size;
     }),

@@ -1,4 +1,10 @@
-import { loadCode, type CloudDriver, type CloudManifest, type CloudResource } from '../drivers/contract.ts';
+import {
+  loadCode,
+  type CloudDriver,
+  type CloudManifest,
+  type CloudResource,
+  type DriverManifest,
+} from '../drivers/contract.ts';
 import { drivers } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import { getStoreId } from '../machine/store-id.ts';
@@ -64,7 +70,7 @@ export async function deleteOrphans(orphans: readonly Orphan[], world: World): P
   );
   for (const group of groups) {
     const [first] = group;
-    const driver = (await loadClouds()).find(({ name }) => name === first?.driver);
+    const [driver] = await loadClouds(({ name }) => name === first?.driver);
     if (!first || !driver) continue;
     await world.progress.step(
       'discard',
@@ -87,25 +93,24 @@ function isOwnedBy({ id, index }: CloudResource, { id: machineId, batch }: Machi
   return id === machineId || (batch?.id === id && (index === undefined || index === batch.index));
 }
 
-async function loadClouds(): Promise<readonly CloudDriver[]> {
-  const loaded = await Promise.all(drivers.filter(({ kind }) => kind === 'cloud').map(loadCode));
+async function loadClouds(isWanted: (cloud: DriverManifest) => boolean): Promise<readonly CloudDriver[]> {
+  const loaded = await Promise.all(
+    drivers.filter((driver) => driver.kind === 'cloud' && isWanted(driver)).map(loadCode),
+  );
   return loaded.filter((driver) => driver.kind === 'cloud');
 }
 
+/** Loads the named driver, or the clouds that can be queried on this computer or that have machines here. */
 async function loadDriversToQuery(
-  { driver }: OrphanSearch,
+  { driver: wanted }: OrphanSearch,
   specs: readonly MachineSpec[],
   { computer }: World,
 ): Promise<readonly CloudDriver[]> {
-  const all = await loadClouds();
-  if (driver !== undefined) return all.filter(({ name }) => name === driver);
-  const usable = await Promise.all(
-    all.map(
-      async (driver) =>
-        specs.some((spec) => spec.driver === driver.name) || (await driver.checkHealth?.(computer))?.usable !== false,
-    ),
-  );
-  return all.filter((_, index) => usable[index]);
+  if (wanted !== undefined) return await loadClouds(({ name }) => name === wanted);
+  const withMachines = new Set(specs.map(({ driver }) => driver));
+  const health = await Promise.all(drivers.map((driver) => driver.checkHealth?.(computer)));
+  const unusable = new Set(drivers.filter((_, index) => health[index]?.usable === false));
+  return await loadClouds((driver) => withMachines.has(driver.name) || !unusable.has(driver));
 }
 
 /** Returns the accounts to query: that of flags and environment, and those of this driver's machines. */

@@ -53,10 +53,13 @@ async function accessHint(path: string): Promise<string | undefined> {
   const { uid } = userInfo();
   if (uid < 0) return undefined;
   for (const part of pathsBetween(homedir(), path)) {
+    // A part that can't be examined is inside one that denies access, which the loop reaches first.
     const found = await lstat(part).catch(() => undefined);
     if (!found) break;
-    if (found.uid !== uid)
-      return `It belongs to another user. To make it yours: sudo chown -R "$(id -un)" ${quote(part)}`;
+    // What root owns in a user's home was left there by sudo. Another owner may have a reason.
+    if (found.uid === 0 && uid !== 0)
+      return `It belongs to root. To make it yours: sudo chown -R "$(id -un)" ${quote(part)}`;
+    if (found.uid !== uid) break;
     const needed = found.isDirectory() ? 0o700 : 0o600;
     if ((found.mode & needed) !== needed) return `To allow yourself access: chmod u+rwX ${quote(part)}`;
   }

@@ -19,8 +19,8 @@ export const BOOT: FirstBootConfig = {
 };
 
 /**
- * Replaces the environment variables that the SDK reads with the double's, so that it finds no credentials of whoever
- * runs the tests. `vi.unstubAllEnvs` restores them.
+ * Replaces the environment variables that the SDK reads with the double's, so that it does not find the developer's own
+ * credentials. `vi.unstubAllEnvs` restores them.
  */
 export function stubUserEnvironment(
   cloud: Pick<Cloud, 'env'>,
