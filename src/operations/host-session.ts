@@ -9,7 +9,8 @@ import { ownerOf } from '../provision/engine-owner.ts';
 import { readFactsScript } from '../provision/facts-script.ts';
 import { planHostKeyReplacement } from '../provision/host-steps.ts';
 import { applyStep } from '../provision/apply-step.ts';
-import type { Step } from '../provision/step.ts';
+import { parsePreview, toPreviewStep } from '../provision/preview-step.ts';
+import type { Plan, Step } from '../provision/step.ts';
 import type { SshSession } from '../ssh/connection.ts';
 import { formatKey } from '../ssh/host-key.ts';
 import { deleteBootstrapHostKey, readPermanentHostKey } from './credentials.ts';
@@ -150,6 +151,22 @@ export async function runStep(step: Step, { session, facts, address }: HostVisit
   await world.progress.step(step.id, step.title, (log) =>
     applyStep(step, { become: facts.become, template, sudoPassword, session, address, log }),
   );
+}
+
+/**
+ * Asks the host what the steps of a plan would do there, and changes nothing. Returns the plan with the answers. Throws
+ * what a step would throw, such as the refusal of an installation that would remove packages.
+ */
+export async function previewPlan(plan: Plan, { session, facts, address }: HostVisit, world: World): Promise<Plan> {
+  const { readTemplate: template, sudoPassword, debug: log } = world;
+  const previewed: Step[] = [];
+  for (const step of plan) {
+    const preview = toPreviewStep(step);
+    const output =
+      preview && (await applyStep(preview, { become: facts.become, template, sudoPassword, session, address, log }));
+    previewed.push(output === undefined ? step : { ...step, preview: parsePreview(output) });
+  }
+  return previewed;
 }
 
 /**

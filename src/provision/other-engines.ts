@@ -1,0 +1,28 @@
+import { SlipwayError } from '../errors.ts';
+import type { Facts, OtherEngine } from './facts.ts';
+
+/** Refuses to start an engine where another one runs: the two would compete for the local socket and its clients. */
+export function requireNoOtherEngine({ otherEngines }: Facts, where: string): void {
+  const [other] = otherEngines;
+  if (!other) return;
+  throw new SlipwayError('ENGINE_CONFLICT', `${describeOther(other, where)}, and Slipway installs no second engine`, {
+    hint: `To install Docker Engine in its place, end it on the host first: ${endCommand(other)}. To use it as it is: docker context create NAME --docker host=ssh://USER@${where}`,
+  });
+}
+
+function describeOther({ role, pid, unit, program, user }: OtherEngine, where: string): string {
+  if (role === 'snap') return `${where} has an engine from the snap "docker"`;
+  const name = program?.replace(/ \(deleted\)$/, '') ?? unit ?? 'A program';
+  const process = [...(pid === undefined || pid === 1 ? [] : [`PID ${pid}`]), ...(unit === undefined ? [] : [unit])];
+  const details = unit === name ? '' : ` (${process.join(', ')})`;
+  if (role === 'socket') return `${name}${details} serves /run/docker.sock on ${where}`;
+  return user === 'root'
+    ? `${name}${details} runs on ${where}`
+    : `A rootless engine of ${user} runs on ${where}: ${name}${details}`;
+}
+
+function endCommand({ unit, pid, user }: OtherEngine): string {
+  if (unit?.startsWith('snap.docker.')) return 'sudo snap remove docker';
+  if (unit?.startsWith('user:')) return `systemctl --user disable --now ${unit.slice('user:'.length)} (as ${user})`;
+  return unit === undefined || unit.endsWith('.scope') ? `sudo kill ${pid}` : `sudo systemctl disable --now ${unit}`;
+}
