@@ -104,8 +104,7 @@ function requireInstallSpace({ freeKib }: Facts, where: string, { installKib }: 
 
 function requireNoConflict(install: EngineInstall, where: string, distro: Distro): void {
   const conflict = distro.conflictOf(install);
-  if (conflict)
-    throw new SlipwayError('PACKAGE_CONFLICT', `${where}: ${conflict.message}`, { hint: conflict.hint });
+  if (conflict) throw new SlipwayError('PACKAGE_CONFLICT', `${where}: ${conflict.message}`, { hint: conflict.hint });
 }
 
 function requireInstallSupported(install: EngineInstall, where: string, distro: Distro): void {

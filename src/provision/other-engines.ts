@@ -1,12 +1,16 @@
 import { SlipwayError } from '../errors.ts';
 import type { Facts, OtherEngine } from './facts.ts';
+import type { ServiceManager } from './init/service-manager.ts';
+
+/** Precedes the name of a unit that a user's own service manager runs. */
+const USER_UNIT = 'user:';
 
 /** Refuses to start an engine where another one runs: the two would compete for the local socket and its clients. */
-export function requireNoOtherEngine({ otherEngines }: Facts, where: string): void {
+export function requireNoOtherEngine({ otherEngines }: Facts, where: string, manager: ServiceManager): void {
   const [other] = otherEngines;
   if (!other) return;
   throw new SlipwayError('ENGINE_CONFLICT', `${describeOther(other, where)}, and Slipway installs no second engine`, {
-    hint: `To install Docker Engine in its place, end it on the host first: ${endCommand(other)}. To use it as it is: docker context create NAME --docker host=ssh://USER@${where}`,
+    hint: `To install Docker Engine in its place, end it on the host first: ${endCommand(other, manager)}. To use it as it is: docker context create NAME --docker host=ssh://USER@${where}`,
   });
 }
 
@@ -21,8 +25,8 @@ function describeOther({ role, pid, unit, program, user }: OtherEngine, where: s
     : `A rootless engine of ${user} runs on ${where}: ${name}${details}`;
 }
 
-function endCommand({ unit, pid, user }: OtherEngine): string {
+function endCommand({ unit, pid, user }: OtherEngine, { endCommandOf }: ServiceManager): string {
   if (unit?.startsWith('snap.docker.')) return 'sudo snap remove docker';
-  if (unit?.startsWith('user:')) return `systemctl --user disable --now ${unit.slice('user:'.length)} (as ${user})`;
-  return unit === undefined || unit.endsWith('.scope') ? `sudo kill ${pid}` : `sudo systemctl disable --now ${unit}`;
+  if (unit?.startsWith(USER_UNIT)) return `${endCommandOf(unit.slice(USER_UNIT.length), true)} (as ${user})`;
+  return unit === undefined || unit.endsWith('.scope') ? `sudo kill ${pid}` : endCommandOf(unit, false);
 }

@@ -22,21 +22,25 @@ export type PlanInput = EngineConfig & {
 /**
  * Returns the steps that bring the host to the state in the spec; none if it is in that state. The order matters: the
  * configuration is written before the package is installed, since the installation starts the engine. The deadline is
- * set before both, since it must apply even if they fail. An installation is checked before all of them.
+ * set before both, since it must apply even if they fail. An installation is checked before the configuration is written.
  */
 export function planProvision(input: PlanInput): Plan {
   const { engine, facts, address, lifetime } = input;
   const family = requireSupportedHost(facts, address);
   const timers = planLifetime(lifetime, facts);
   const installation = planEngineInstall(engine, facts, address, family);
-  if (installation || !facts.engineService.isActive) requireNoOtherEngine(facts, address);
+  if (installation || !facts.engineService.isActive) requireNoOtherEngine(facts, address, family.serviceManager);
   const sources = planPackageSources(engine, facts, family);
   const configure = planEngineConfiguration(input, family.serviceManager, installation !== undefined);
-  return [sources, installation?.check, timers, configure, installation?.install].filter((step) => step !== undefined);
+  return [timers, sources, installation?.check, configure, installation?.install].filter((step) => step !== undefined);
 }
 
 /** Returns the step that writes and removes the files about package sources; the engine keeps running. */
-function planPackageSources(engine: EngineSpec, facts: Facts, { distro, serviceManager }: HostFamily): Step | undefined {
+function planPackageSources(
+  engine: EngineSpec,
+  facts: Facts,
+  { distro, serviceManager }: HostFamily,
+): Step | undefined {
   const files = changedFiles(distro.sourceFilesFor(engine, facts), facts);
   if (files.length === 0) return undefined;
   const step = configureStep(files, { engine: 'none', enable: false }, 'keep', serviceManager);

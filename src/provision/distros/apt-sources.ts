@@ -26,9 +26,7 @@ function parseLines(path: string, text: string): readonly AptSource[] {
     const [uri, suite, ...components] = rest.trim().split(/\s+/);
     if (uri === undefined || suite === undefined) return [];
     const signedBy = /(?:^|\s)signed-by\s*=\s*(\S+)/i.exec(options)?.[1];
-    return [
-      { path, isEnabled: true, uris: [uri], suites: [suite], components, signedBy: signedBy?.split(',') ?? [] },
-    ];
+    return [{ path, isEnabled: true, uris: [uri], suites: [suite], components, signedBy: signedBy?.split(',') ?? [] }];
   });
 }
 
@@ -60,7 +58,12 @@ function parseParagraphs(path: string, text: string): readonly AptSource[] {
 function parseSignedBy(value: string): readonly string[] {
   if (!value.includes('-----BEGIN')) return value.split(/[\s,]+/).filter(Boolean);
   // In a field, each line is indented, and a dot stands for an empty one.
-  return [value.replaceAll(/^[ \t]+/gm, '').replaceAll(/^\.$/gm, '').trim()];
+  return [
+    value
+      .replaceAll(/^[ \t]+/gm, '')
+      .replaceAll(/^\.$/gm, '')
+      .trim(),
+  ];
 }
 
 /**

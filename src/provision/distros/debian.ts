@@ -37,8 +37,14 @@ export const debian: Distro = {
   conflictOf: (install) => (install.source === 'docker' ? findSourceConflict(install) : undefined),
   // Two entries for one repository with different keys, and apt reads no list any more.
   sourceFilesFor: (engine, facts) =>
-    usableSourceOf(facts, engine.repositoryUrl) ? [OWN_LISTING, OWN_KEY].map((path) => ({ path, content: undefined })) : [],
-  checkScript: (install) => ({ ...INSTALL_SCRIPT, variables: { ...installVariables(install), MODE: 'check' } }),
+    usableSourceOf(facts, engine.repositoryUrl)
+      ? [OWN_LISTING, OWN_KEY].map((path) => ({ path, content: undefined }))
+      : [],
+  checkScript: (install) => ({
+    ...INSTALL_SCRIPT,
+    template: 'check-packages.debian.sh',
+    variables: { ...installVariables(install), MODE: 'check' },
+  }),
   installScript: (install) => ({ ...INSTALL_SCRIPT, variables: { ...installVariables(install), MODE: 'install' } }),
   upgradeScript: (packages, version) => ({
     ...INSTALL_SCRIPT,

@@ -45,7 +45,8 @@ function* readPackets(bytes: Buffer): Generator<Packet> {
     const first = bytes.readUInt8(at);
     const isNewFormat = (first & 0x40) !== 0;
     const type = isNewFormat ? first & 0x3f : (first >> 2) & 0x0f;
-    if ((first & 0x80) === 0 || (type !== PUBLIC_KEY && !OTHER_PACKETS.has(type))) throw new RangeError('no key packet');
+    if ((first & 0x80) === 0 || (type !== PUBLIC_KEY && !OTHER_PACKETS.has(type)))
+      throw new RangeError('no key packet');
     const { start, length } = isNewFormat ? newFormatLength(bytes, at + 1) : oldFormatLength(bytes, at + 1, first & 3);
     if (start + length > bytes.length) throw new RangeError('a truncated packet');
     yield { type, body: bytes.subarray(start, start + length) };
