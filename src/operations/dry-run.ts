@@ -16,8 +16,9 @@ import type { ValidSpec } from './validate-spec.ts';
 import type { World } from './world.ts';
 
 /**
- * Plans what `create` or `provision` would do for this spec, and changes nothing: it writes no record and no file, and
- * the remote commands only gather facts and, before an installation, simulate it. `before` is the machine's record, if there is one.
+ * Plans what `create` or `provision` would do for this spec, and changes nothing: it writes no record and no file. The
+ * remote commands only gather facts and, before an installation, simulate it. `before` is the machine's record, if
+ * there is one.
  */
 export async function planDryRun(
   { spec, engineSettings }: ValidSpec,

@@ -21,8 +21,8 @@ export type PlanInput = EngineConfig & {
 
 /**
  * Returns the steps that bring the host to the state in the spec; none if it is in that state. The order matters: the
- * configuration is written before the package is installed, since the installation starts the engine. The deadline is
- * set before both, since it must apply even if they fail. An installation is checked before the configuration is written.
+ * deadline is set first, since it must apply even if the others fail; an installation is checked before the
+ * configuration is written, which comes before the package, since the installation starts the engine.
  */
 export function planProvision(input: PlanInput): Plan {
   const { engine, facts, address, lifetime } = input;

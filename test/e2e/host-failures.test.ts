@@ -80,7 +80,7 @@ describeOnBed('a host with problems', () => {
       expect(gone.detail.join('\n')).toContain('127.0.0.1');
       expect(await readRecord(user, 'web')).toMatchObject({
         phase: 'created',
-        failure: { step: 'install-engine', code: 'REMOTE_COMMAND' },
+        failure: { step: 'check-packages', code: 'REMOTE_COMMAND' },
       });
       await host.runOrThrow(`
       mv /root/debian.sources /etc/apt/sources.list.d/ && rm -r /var/lib/apt/lists && mv /root/lists /var/lib/apt/
