@@ -1,8 +1,14 @@
-import { knownHostsLine } from '../ssh/host-key.ts';
+import { knownHostsLine } from './host-key.ts';
 import type { SshTarget } from '../machine/model.ts';
 
-/** How the user's own OpenSSH programs connect to a machine. `knownHosts` is a file with only the pinned keys. */
-export type SshRoute = { readonly target: SshTarget; readonly knownHosts: string };
+/** How the user's own OpenSSH programs connect to a machine. */
+export type SshRoute = {
+  readonly target: SshTarget;
+  /** A file with only the pinned keys. */
+  readonly knownHosts: string;
+  /** More arguments for the `ssh` that connects to the jump host. */
+  readonly jumpArguments?: readonly string[];
+};
 
 /** Returns the pinned keys of a machine and of its jump host as a known_hosts file. */
 export function formatKnownHosts(target: SshTarget): string {
@@ -21,7 +27,7 @@ export type SshOptions = readonly (readonly [name: string, value: string])[];
  * Returns options in the syntax of ssh_config, for files and for `-o`. With them, ssh accepts only the pinned host
  * keys, and never asks to confirm one.
  */
-export function sshOptionsFor({ target, knownHosts }: SshRoute): SshOptions {
+export function sshOptionsFor({ target, knownHosts, jumpArguments = [] }: SshRoute): SshOptions {
   const { jump } = target;
   const strict: SshOptions = [
     ['UserKnownHostsFile', quoteLiteral(knownHosts)],
@@ -42,7 +48,7 @@ export function sshOptionsFor({ target, knownHosts }: SshRoute): SshOptions {
     ? [
         [
           'ProxyCommand',
-          `ssh ${[...sshFlagsFor([...strict, ...hop(jump)]), '-W', '[%h]:%p', jump.address].map(quoteShellWord).join(' ')}`,
+          `ssh ${[...jumpArguments, ...sshFlagsFor([...strict, ...hop(jump)]), '-W', '[%h]:%p', jump.address].map(quoteShellWord).join(' ')}`,
         ],
       ]
     : [];
