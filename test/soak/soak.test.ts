@@ -158,7 +158,7 @@ async function takeHostInventory(host: BedHost): Promise<unknown> {
     files: (await snapshotFiles(host, '/etc', '/usr/local', '/root')).map((line) => line.replace(/ \d+\.\d+ /, ' ')),
     listeners: await host.runOrThrow("ss -Hltn | awk '{ print $4 }' | sort"),
     units: await host.runOrThrow("systemctl list-unit-files --no-legend --plain | awk '{ print $1, $2 }'"),
-    timers: await host.runOrThrow("systemctl list-timers --all --no-legend --plain | grep -c slipway || true"),
+    timers: await host.runOrThrow('systemctl list-timers --all --no-legend --plain | grep -c slipway || true'),
     packages: await host.runOrThrow("dpkg-query -W -f '${Package} ${Version} ${db:Status-Status}\\n'"),
     run: await host.runOrThrow('ls -A /run/slipway 2>/dev/null || true'),
     temporary: await host.runOrThrow('ls -A /tmp /var/tmp | grep -v systemd-private || true'),
