@@ -71,7 +71,7 @@ function endReasonOf(instance: AwsInstance | undefined, { spot }: Ec2Options): s
   const code = instance.StateReason?.Code ?? '';
   if (code === '' || /^Client\.(User|Instance)InitiatedShutdown$/.test(code)) return undefined;
   const { InstanceId } = instance;
-  if (/^Server\.SpotInstance/.test(code)) return `AWS has reclaimed its spot instance ${InstanceId} (${code})`;
+  if (code.startsWith('Server.SpotInstance')) return `AWS has reclaimed its spot instance ${InstanceId} (${code})`;
   return `EC2 has terminated ${InstanceId}: ${reasonWordsOf(instance)}`;
 }
 
