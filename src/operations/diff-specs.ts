@@ -95,13 +95,17 @@ function diffLifetime(
   driver: DriverManifest,
 ): SpecDiff {
   const isRemoved = (): boolean =>
-    onShutdown === 'removed' && driver.shutdownBehavior?.(targetOf(driver, wantedOf(spec, wanted))).byItself !== 'stopped';
+    onShutdown === 'removed' &&
+    driver.shutdownBehavior?.(targetOf(driver, wantedOf(spec, wanted))).byItself !== 'stopped';
   return diffValues('lifetime', spec.lifetime ?? {}, wanted.lifetime ?? {}).map((change) =>
     change.key === 'idleStop' && change.to !== undefined && isRemoved() ? { ...change, effect: 'replace' } : change,
   );
 }
 
-function wantedOf({ id, name }: MachineSpec, { driver, options, engine, profiles, lifetime }: ComparableSpec): MachineSpec {
+function wantedOf(
+  { id, name }: MachineSpec,
+  { driver, options, engine, profiles, lifetime }: ComparableSpec,
+): MachineSpec {
   return { id, name, driver, options, engine, profiles, ...(lifetime ? { lifetime } : {}) };
 }
 

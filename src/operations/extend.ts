@@ -87,7 +87,10 @@ function withExtendedDeadline(machine: ReadyMachine, more: DeadlineExtension, no
 /** Returns whether the machine is stopped; throws if it no longer exists. */
 async function isStopped(machine: ReadyMachine, driver: Driver, world: World): Promise<boolean> {
   if (driver.kind === 'existing') return false;
-  const { state } = await driver.machines.inspect(targetOf(driver, machine.spec, machine), driverCallFor(world, world.debug));
+  const { state } = await driver.machines.inspect(
+    targetOf(driver, machine.spec, machine),
+    driverCallFor(world, world.debug),
+  );
   if (state !== 'missing') return state === 'stopped';
   const { name } = machine.spec;
   const when = hasEnded(machine, world.now()) ? ` since its deadline, ${formatTime(machine.deadline ?? '')}` : '';

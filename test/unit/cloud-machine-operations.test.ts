@@ -278,7 +278,9 @@ describe('a cloud machine with a lifetime', () => {
       '/etc/systemd/system/slipway-idle.timer',
       '/etc/systemd/system/timers.target.d/slipway.conf',
     ]);
-    expect(boot?.commands?.join('\n')).toContain('systemctl start --no-block slipway-deadline.timer slipway-idle.timer');
+    expect(boot?.commands?.join('\n')).toContain(
+      'systemctl start --no-block slipway-deadline.timer slipway-idle.timer',
+    );
     expect(JSON.stringify(boot?.files)).not.toMatch(/PRIVATE|BEGIN/);
   });
 
@@ -530,7 +532,11 @@ describe('several cloud machines', () => {
     expect((await world.store.read('web-3')).failure?.message).toBe('there is no room for three');
     setup.cloud.createManyError = undefined;
     const specs = (await buildSpecs(setup)).map((spec) => ({ ...spec, options: { region: 'south' } }));
-    expect((await createMachines(specs, world, () => world)).map(({ error }) => error)).toEqual([undefined, undefined, undefined]);
+    expect((await createMachines(specs, world, () => world)).map(({ error }) => error)).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
     expect((await world.store.read('web-3')).spec.options).toEqual({ region: 'south' });
   });
 });

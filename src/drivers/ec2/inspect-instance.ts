@@ -67,7 +67,9 @@ function statusWithoutAddress({ InstanceId, LaunchTime }: AwsInstance): Instance
  */
 function endReasonOf(instance: AwsInstance | undefined, { spot }: Ec2Options): string | undefined {
   if (!instance)
-    return spot ? 'its spot instance no longer exists: AWS ends spot instances when it needs their capacity' : undefined;
+    return spot
+      ? 'its spot instance no longer exists: AWS ends spot instances when it needs their capacity'
+      : undefined;
   const code = instance.StateReason?.Code ?? '';
   if (code === '' || /^Client\.(User|Instance)InitiatedShutdown$/.test(code)) return undefined;
   const { InstanceId } = instance;

@@ -322,7 +322,9 @@ async function revokeRules(aws: Ec2Connection, GroupId: string, rules: readonly 
     if (causeAwsCode(error) === 'InvalidPermission.NotFound') return;
     if (!/^(UnauthorizedOperation|AccessDenied)/.test(causeAwsCode(error))) throw error;
     const cidrs = [...new Set(rules.map(({ cidr }) => cidr))].join(', ');
-    aws.call.note(`${cidrs} may still connect through ${GroupId}: your AWS credentials do not allow to revoke its rules`);
+    aws.call.note(
+      `${cidrs} may still connect through ${GroupId}: your AWS credentials do not allow to revoke its rules`,
+    );
   }
 }
 
