@@ -4,10 +4,11 @@
  * `ssh` never asks a question here, and accepts only the host keys that Slipway has verified.
  */
 import { type ChildProcess, type ChildProcessWithoutNullStreams, execFile, spawn } from 'node:child_process';
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, stat, writeFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
+import { deleteFolder } from '../computer/files.ts';
 import { canceledError } from '../errors.ts';
 import type { SshHop, SshTarget } from '../machine/model.ts';
 import { collectOutput } from './command-output.ts';
@@ -54,10 +55,10 @@ export async function openOpenSshSession(
   const folder = await mkdtemp(join(tmpdir(), 'slipway-ssh-'));
   try {
     const login = await logIn(target, folder, options);
-    if ('refused' in login) await rm(folder, { recursive: true, force: true });
+    if ('refused' in login) await deleteFolder(folder);
     return 'refused' in login ? login : createSession(login, target, options);
   } catch (error) {
-    await rm(folder, { recursive: true, force: true });
+    await deleteFolder(folder);
     throw error;
   }
 }
@@ -122,7 +123,7 @@ async function endLogin({ master, folder, hasEnded }: OpenSshLogin): Promise<voi
   const timer = setTimeout(() => master.kill('SIGKILL'), 2000);
   if (!hasEnded()) await ended;
   clearTimeout(timer);
-  await rm(folder, { recursive: true, force: true });
+  await deleteFolder(folder);
 }
 
 function runCommand(
@@ -190,7 +191,7 @@ export async function openOpenSshTunnels(
     words: () => texts.flatMap((text) => linesOf(text())),
     async end() {
       for (const child of children) child.kill('SIGTERM');
-      await rm(folder, { recursive: true, force: true });
+      await deleteFolder(folder);
     },
   };
 }
