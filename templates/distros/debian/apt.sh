@@ -12,6 +12,7 @@ explain() {
 advise() {
     echo "!> $1" >&2
 }
+# A line that begins with `!~` is shown at once.
 
 # Slipway shows these lines in `--dry-run`.
 note() {
@@ -50,7 +51,7 @@ wait_for_apt() {
             advise 'Run the same command again when that program has ended'
             exit 1
         fi
-        if [ "$said" != "$holder" ]; then echo "Waiting for apt, which $holder is using"; fi
+        if [ "$said" != "$holder" ]; then echo "!~ Waiting for apt, which $holder is using"; fi
         said=$holder
         sleep 1
         waited=$((waited + 1))
