@@ -193,7 +193,8 @@ export async function runStep(step: Step, { session, facts, address }: HostVisit
       sudoPassword,
       session,
       address,
-      log: (line) => (line.startsWith(NOTE_MARK) ? progress.note(`${address}: ${line.slice(NOTE_MARK.length)}`) : log(line)),
+      log: (line) =>
+        line.startsWith(NOTE_MARK) ? progress.note(`${address}: ${line.slice(NOTE_MARK.length)}`) : log(line),
     }),
   );
 }

@@ -1,7 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
-import { countEngineStarts, expectEngineAnswer, readRecord, expectFailure, waitForStderr, waitUntil } from './assertions.ts';
+import {
+  countEngineStarts,
+  expectEngineAnswer,
+  readRecord,
+  expectFailure,
+  waitForStderr,
+  waitUntil,
+} from './assertions.ts';
 
 /** Holds apt's lock, as another apt would, until /run/release exists. */
 const HOLD_LOCK = `perl -e '
