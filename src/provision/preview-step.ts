@@ -3,9 +3,7 @@ import type { PlannedPackage, Step, StepPreview } from './step.ts';
 
 const CHANGES = ['install', 'upgrade', 'downgrade', 'remove'] as const;
 
-/**
- * Returns the step that asks a host what this step would do, and changes nothing; undefined if this step can't be asked.
- */
+/** Returns the step that asks a host what this step would do; undefined if its script can only do it. */
 export function toPreviewStep(step: Step): Step | undefined {
   const { previewVariables } = step;
   return previewVariables && { ...step, files: [], variables: { ...step.variables, ...previewVariables } };
