@@ -1,6 +1,7 @@
-import { rm, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { deleteFile } from '../../computer/files.ts';
 import { canceledError, reasonOf, SlipwayError } from '../../errors.ts';
 import type { Image } from '../../images/image.ts';
 import { openImageStore } from '../../images/image-store.ts';
@@ -69,7 +70,7 @@ async function hasShutDown(vm: Vm, folder: string, call: DriverCall): Promise<bo
       throw canceledError();
     });
   }
-  await rm(join(folder, VM_FILES.shutdown), { force: true });
+  await deleteFile(join(folder, VM_FILES.shutdown));
   return false;
 }
 

@@ -1,8 +1,8 @@
 /** The file that holds the memory of a suspended VM, and QEMU's migration that writes it. */
-import { rm, truncate, writeFile } from 'node:fs/promises';
+import { truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { localFileError } from '../../computer/files.ts';
+import { deleteFile, localFileError } from '../../computer/files.ts';
 import type { DriverCall } from '../contract.ts';
 import { machineTypeOf, VM_FILES } from './command-line.ts';
 import type { Monitor } from './monitor.ts';
@@ -112,7 +112,7 @@ export function decompressCommand({ format }: VmSnapshot): string {
 
 /** Deletes the memory files. The partial file comes first, so that a shell that still writes it can't rename it. */
 async function deleteMemory(folder: string): Promise<void> {
-  for (const file of [PARTIAL_MEMORY_FILE, VM_FILES.memory]) await rm(join(folder, file), { force: true });
+  for (const file of [PARTIAL_MEMORY_FILE, VM_FILES.memory]) await deleteFile(join(folder, file));
 }
 
 /** Deletes what an interrupted suspend left of a VM that has no snapshot. Returns the VM as it boots. */
@@ -137,7 +137,7 @@ export async function writeBlankSeedDisk({ devices }: Vm, folder: string): Promi
   if (!devices || devices.seedDiskBytes === 0) return;
   const disk = join(folder, VM_FILES.seed);
   try {
-    await rm(disk, { force: true });
+    await deleteFile(disk);
     await writeFile(disk, '', { mode: 0o600, flag: 'wx' });
     await truncate(disk, devices.seedDiskBytes);
   } catch (error) {

@@ -1,6 +1,7 @@
-import { rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { deleteFile } from '../../computer/files.ts';
 import { canceledError, SlipwayError } from '../../errors.ts';
 import type { DriverCall, Target } from '../contract.ts';
 import { sendPendingCommands } from './boot.ts';
@@ -101,7 +102,7 @@ async function shutDown(
       throw canceledError();
     });
   }
-  await rm(join(folder, VM_FILES.shutdown), { force: true });
+  await deleteFile(join(folder, VM_FILES.shutdown));
 }
 
 /** Returns the error for a guest that was paused while it was shutting down, most often because the disk is full. */

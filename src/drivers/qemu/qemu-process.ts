@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { open, rename, rm, writeFile } from 'node:fs/promises';
+import { open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readFileIfExists } from '../../computer/files.ts';
+import { deleteFile, readFileIfExists, renamePath } from '../../computer/files.ts';
 import { childEnvironment, sendSignal, startInBackground } from '../../computer/child-process.ts';
 import { isProcessRunningCommand } from '../../computer/process-identity.ts';
 import { canceledError, SlipwayError, systemCode } from '../../errors.ts';
@@ -60,7 +60,7 @@ function randomKey(): string {
 /** Writes a new key for the monitor of a VM that is about to start. QEMU reads it from the folder that it runs in. */
 async function writeMonitorKey(folder: string): Promise<void> {
   const file = join(folder, VM_FILES.monitorKeys);
-  await rm(file, { force: true });
+  await deleteFile(file);
   await writeFile(file, `${MONITOR_KEY_NAME}:${randomKey()}\n`, { mode: 0o600, flag: 'wx' });
 }
 
@@ -92,10 +92,10 @@ export async function startProcess(
   folder: string,
   call: StartCall,
 ): Promise<StartFailure | undefined> {
-  for (const file of [VM_FILES.pid, VM_FILES.shutdown]) await rm(join(folder, file), { force: true });
+  for (const file of [VM_FILES.pid, VM_FILES.shutdown]) await deleteFile(join(folder, file));
   // Keeps the console of the last start, which often explains why the VM is started again. A resume writes no boot.
   if (boots)
-    await rename(join(folder, VM_FILES.console), join(folder, VM_FILES.lastConsole)).catch((error: unknown) => {
+    await renamePath(join(folder, VM_FILES.console), join(folder, VM_FILES.lastConsole)).catch((error: unknown) => {
       if (systemCode(error) !== 'ENOENT') throw error;
     });
   const child = await spawnQemu(program, toArguments(monitorArguments(vm.monitorPort)), vm, folder, call);
@@ -248,7 +248,7 @@ export async function killProcess(folder: string, vm: VmIdentity, call: DriverCa
     await sleep(50);
   }
   throw new SlipwayError('DRIVER_FAILED', `The QEMU process of "${vm.name}" (PID ${pid}) does not exit`, {
-    hint: `Kill it: kill -9 ${pid}. Then run the same command again`,
+    hint: `Kill it: ${call.computer.platform === 'win32' ? 'taskkill /f /pid' : 'kill -9'} ${pid}. Then run the same command again`,
   });
 }
 
