@@ -184,15 +184,17 @@ export function startInBackground(
     readonly env: Environment;
     readonly output: FileHandle;
     readonly cwd?: string | undefined;
-    readonly purpose?: Purpose;
-    readonly platform?: NodeJS.Platform;
+    readonly guard?: { readonly purpose: Purpose; readonly platform: NodeJS.Platform };
   },
 ): ChildProcess {
-  const { purpose = {}, platform = process.platform } = how;
-  const [command, ...rest] = guardedCommand(program, argv, purpose, platform);
+  const { guard } = how;
+  const [command, ...rest] = guard
+    ? guardedCommand(program, argv, guard.purpose, guard.platform)
+    : ([program, ...argv] as const);
+  const hasPipe = guard?.purpose.maker === true && guard.platform !== 'win32';
   const child = spawn(command, rest, {
     detached: true,
-    stdio: [purpose.maker && platform !== 'win32' ? 'pipe' : 'ignore', how.output.fd, how.output.fd],
+    stdio: [hasPipe ? 'pipe' : 'ignore', how.output.fd, how.output.fd],
     env: how.env,
     windowsHide: true,
     ...(how.cwd === undefined ? {} : { cwd: how.cwd }),

@@ -10,7 +10,7 @@ import { pollMonitor, QEMU_EXITED_MESSAGE } from './poll-monitor.ts';
 import { openVmMonitor } from './qemu-process.ts';
 import { readFileStamp } from './snapshot.ts';
 import { writeVm } from './vm-record.ts';
-import type { Vm, VmSnapshot } from './vm.ts';
+import type { MemoryWriter, Vm, VmSnapshot } from './vm.ts';
 
 export const MEMORY_WRITE_MINUTES = 15;
 /** How long the shell behind QEMU's pipe may take to rename the file after the end of a migration. */
@@ -22,9 +22,6 @@ const MAX_BYTES_PER_SECOND = 2 ** 40;
 /** A memory file that is being written. It gets its final name once the program that compresses it has succeeded. */
 const PARTIAL_MEMORY_FILE = `${VM_FILES.memory}.part`;
 const NO_SPACE_MESSAGE = 'the disk may be full';
-
-/** The QEMU that wrote a memory file, and the version of the machine type that it emulates. */
-export type MemoryWriter = { readonly version: string; readonly machineType: string };
 
 /** Stops a VM's CPUs and writes its memory to a file. */
 export async function writeMemory(

@@ -147,14 +147,14 @@ function connectIfListening({ key, ...where }: MonitorAddress): Promise<Socket |
     };
     // A listener of another program may never answer the handshake.
     const timer = setTimeout(() => fail(new Error(SILENCE_MESSAGE)), RESPONSE_TIMEOUT_SECONDS * 1000);
-    const closed = (): void => fail(new Error('the program that listens closes the connection'));
+    const failClosed = (): void => fail(new Error('the program that listens closes the connection'));
     socket.once(event, () => {
       clearTimeout(timer);
-      socket.removeAllListeners('error').off('close', closed);
+      socket.removeAllListeners('error').off('close', failClosed);
       socket.setNoDelay(true);
       resolve(socket);
     });
-    socket.once('close', closed);
+    socket.once('close', failClosed);
     socket.once('error', (error) => {
       clearTimeout(timer);
       // ECONNREFUSED: the socket file of a QEMU that was killed.

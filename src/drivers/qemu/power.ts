@@ -84,7 +84,7 @@ async function shutDown(
     const elapsed = (performance.now() - begin) / 1000;
     if (elapsed >= seconds) {
       if ((await cutPowerAfterTimeout(verb, seconds, vm, folder, call)) === 'paused')
-        throw await pausedError(vm, folder);
+        throw await explainPause(vm, folder);
       break;
     }
     if (!isAnnounced && elapsed >= seconds / 2) {
@@ -106,7 +106,7 @@ async function shutDown(
 }
 
 /** Returns the error for a guest that was paused while it was shutting down, most often because the disk is full. */
-async function pausedError({ name }: Vm, folder: string): Promise<unknown> {
+async function explainPause({ name }: Vm, folder: string): Promise<unknown> {
   try {
     await requireFreeSpace(folder);
   } catch (error) {
@@ -134,7 +134,7 @@ export async function suspend(target: Target<QemuOptions>, call: DriverCall): Pr
   await suspendVm({ ...vm, accelerator }, folder, [{ do: 'sync' }], program, call);
 }
 
-/** Returns a VM's accelerator. Throws if the VM could not resume, or would lose options that apply at its next start. */
+/** Returns a VM's accelerator. Throws if the VM could not resume, or has options that apply at its next start. */
 function requireSuspendable(
   { name, options }: Target<QemuOptions>,
   vm: Vm,

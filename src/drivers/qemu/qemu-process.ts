@@ -136,8 +136,10 @@ async function spawnQemu(
       output,
       env: childEnvironment(computer),
       // Without its folder, nobody could find or use the VM any more.
-      purpose: { maker: endsWithMaker, files: [VM_FILES.disk, VM_RECORD_FILE] },
-      platform: computer.platform,
+      guard: {
+        purpose: { maker: endsWithMaker, files: [VM_FILES.disk, VM_RECORD_FILE] },
+        platform: computer.platform,
+      },
     });
     child.once('error', (error) => {
       exitReason = error.message;

@@ -9,8 +9,7 @@ import type { Computer } from '../../computer/computer.ts';
 import { systemCode } from '../../errors.ts';
 import { hashFile } from '../../images/hashing.ts';
 import { VM_FILES, hardwareSignature, vmArguments, withMachineType, type Accelerator } from './command-line.ts';
-import type { MemoryWriter } from './memory.ts';
-import { toQemuConfig, type VmSnapshot, type VmWithAccelerator } from './vm.ts';
+import { toQemuConfig, type MemoryWriter, type VmSnapshot, type VmWithAccelerator } from './vm.ts';
 
 /**
  * Returns whether VMs can be suspended on this system. Only on Linux: there QEMU reads and writes a file through a

@@ -14,7 +14,8 @@ export type StartPlan<V extends Vm> = {
 
 /**
  * Starts a VM's process on ports that are free, and tries again with others if a program takes one in the meantime.
- * Records the ports and the arguments before each start. Returns the VM as it was started, and QEMU's last lines if it did not start.
+ * Records the ports and the arguments before each start. Returns the VM as it was started, and QEMU's last lines if it
+ * did not start.
  */
 export async function startOnFreePorts<V extends Vm>(
   program: string,

@@ -77,6 +77,9 @@ export type VmSnapshot = {
   readonly disk?: { readonly bytes: number; readonly mtimeMs: number };
 };
 
+/** The QEMU that wrote a memory file, and the version of the machine type that it emulates. */
+export type MemoryWriter = { readonly version: string; readonly machineType: string };
+
 export type VmWithAccelerator = Vm & { readonly accelerator: Accelerator };
 export type SuspendedVm = Vm & { readonly snapshot: VmSnapshot };
 
