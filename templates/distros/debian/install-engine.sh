@@ -51,7 +51,10 @@ preview() {
 
 check() {
     case $SOURCE in
-        distro) is_available docker.io || update ;;
+        distro)
+            is_available docker.io || update
+            is_available docker.io || { explain 'docker.io does not exist in the package lists of the host'; exit 1; }
+            ;;
         docker) prepare_repository ;;
         url)
             if ! command -v curl >/dev/null; then require_program curl; fi
