@@ -1,10 +1,10 @@
 /** Hosts that were set up as the pages of Docker and Kubernetes say, or with the common Ansible role. */
-import { expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { CREATE_REPOSITORY_SCRIPT, NEW_VERSION, OLD_VERSION } from './apt-repositories.ts';
 import { expectEngineAnswer, expectFailure, waitForStderr } from './assertions.ts';
 import { countEngineStarts } from './inspect-host.ts';
-import { createUser, describeOnBed, expectSuccess, hostFlags } from './test-user.ts';
+import { createUser, describeOnBed, expectSuccess, hostFlags, type User } from './test-user.ts';
 
 const LISTING = '/etc/apt/sources.list.d/docker.list';
 
@@ -37,7 +37,7 @@ function expectKept(before: ReadonlyMap<string, string>, after: ReadonlyMap<stri
 /** Adds an empty package to the repository of the host's tests, and installs it. */
 const installThinPackage = (name: string, fields = ''): string => `
   rm -rf /root/thin && mkdir -p /root/thin/DEBIAN && cd /root
-  printf 'Package: %s\\nVersion: 1.0\\nArchitecture: all\\nMaintainer: nobody\\nDescription: thin\\n${fields}' ${name} >thin/DEBIAN/control
+  printf 'Package: %s\\nVersion: 99.0\\nArchitecture: all\\nMaintainer: nobody\\nDescription: thin\\n${fields}' ${name} >thin/DEBIAN/control
   dpkg-deb -Znone -b thin thin.deb >/dev/null && dpkg -i thin.deb >/dev/null && rm -r thin thin.deb`;
 
 /** Docker's page: the key in /etc/apt/keyrings, and a list that names it. */
@@ -51,10 +51,19 @@ const setUpRepository = (keyFile: string): string => `
 const SLOW_TEST = { timeout: 360_000 };
 
 describeOnBed('a host that was prepared', () => {
+  let host: BedHost;
+  let user: User;
+  let key: string;
+  // One host for all: to create the repository takes longer than most of what is tested.
+  beforeAll(async () => {
+    [host, user] = await Promise.all([startHost({ suite: 'bookworm' }), createUser()]);
+    key = await host.runOrThrow(CREATE_REPOSITORY_SCRIPT);
+  });
+  afterAll(async () => {
+    await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
+  });
+
   test("as Docker's page says gets its engine from there, and loses nothing", SLOW_TEST, async () => {
-    await using host = await startHost({ suite: 'bookworm' });
-    await using user = await createUser();
-    const key = await host.runOrThrow(CREATE_REPOSITORY_SCRIPT);
     await host.runOrThrow(setUpRepository('/etc/apt/keyrings/docker.asc'));
     await host.runOrThrow(installThinPackage('podman-docker', 'Conflicts: docker-ce-cli, docker.io\\n'));
     const before = await snapshotHost(host);
@@ -71,8 +80,7 @@ describeOnBed('a host that was prepared', () => {
         user.slipway('create', 'web', '--engine-repository-key', key, ...more, ...hostFlags(host)),
       );
       expect(removing.status).toBe(7);
-      expect(removing.sentence).toContain('installing docker-ce=');
-      expect(removing.sentence).toContain('would remove podman-docker (1.0)');
+      expect(removing.sentence).toContain('installing docker-ce would remove podman-docker (99.0)');
       expect(removing.hint).toContain('sudo apt-get remove podman-docker');
       const after = await snapshotHost(host);
       expectKept(before.files, after.files);
@@ -112,14 +120,14 @@ describeOnBed('a host that was prepared', () => {
   });
 
   test('with an engine by the common Ansible role is the same after rm --deprovision', SLOW_TEST, async () => {
-    await using host = await startHost({ suite: 'bookworm' });
-    await using user = await createUser();
-    const key = await host.runOrThrow(CREATE_REPOSITORY_SCRIPT);
-    await host.runOrThrow(`${setUpRepository('/etc/apt/trusted.gpg.d/docker.asc')}
+    // The engine and its packages are there from the test before.
+    await host.runOrThrow(`rm /etc/apt/keyrings/docker.asc
+      ${setUpRepository('/etc/apt/trusted.gpg.d/docker.asc')}
+      DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --allow-downgrades docker-ce=${OLD_VERSION} docker-ce-cli=${OLD_VERSION} >/dev/null 2>&1
+      apt-get remove -qq -y docker-buildx-plugin >/dev/null 2>&1
       mkdir -p /etc/docker
       printf '{\\n    "log-opts": {\\n        "max-size": "100m"\\n    }\\n}' >/etc/docker/daemon.json
-      DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends docker-ce=${OLD_VERSION} docker-ce-cli=${OLD_VERSION} containerd.io docker-compose-plugin iptables >/dev/null 2>&1
-      usermod -aG docker deploy && systemctl enable -q --now docker`);
+      usermod -aG docker deploy && systemctl enable -q docker && systemctl restart docker`);
     const before = await snapshotHost(host);
 
     const flags = [...hostFlags(host, 'deploy'), '--engine-repository-key', key];
@@ -146,11 +154,10 @@ describeOnBed('a host that was prepared', () => {
   });
 
   test('for Kubernetes keeps its held packages, waits for apt, and gets no second engine', SLOW_TEST, async () => {
-    await using host = await startHost({ suite: 'bookworm' });
-    await using user = await createUser();
-    const key = await host.runOrThrow(CREATE_REPOSITORY_SCRIPT);
-    await host.runOrThrow(`${setUpRepository('/etc/apt/keyrings/docker.asc')}
-      DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends containerd.io >/dev/null 2>&1
+    await host.runOrThrow(`rm /etc/apt/trusted.gpg.d/docker.asc
+      ${setUpRepository('/etc/apt/keyrings/docker.asc')}
+      DEBIAN_FRONTEND=noninteractive apt-get purge -qq -y docker-ce docker-ce-cli docker-compose-plugin >/dev/null 2>&1
+      systemctl stop docker.socket 2>/dev/null; systemctl daemon-reload; rm -rf /run/docker.sock /etc/docker
       ${installThinPackage('kubelet')}
       apt-mark hold -qq kubelet containerd.io`);
     const before = await snapshotHost(host);
@@ -189,7 +196,8 @@ describeOnBed('a host that was prepared', () => {
     await host.runOrThrow(`cat >/root/unattended-upgrade <<'END'
 use Fcntl;
 open(my $file, '>', '/var/lib/apt/lists/lock') or die $!;
-fcntl($file, F_SETLK, pack('s s l! l! i', F_WRLCK, 0, 0, 0, 0)) or die $!;
+my $lock = pack('s s l! l! i', F_WRLCK, 0, 0, 0, 0);
+fcntl($file, F_SETLK, $lock) or die $!;
 open(my $held, '>', '/run/held');
 select(undef, undef, undef, 0.1) until -e '/run/release';
 END

@@ -3,7 +3,7 @@ import { parseLogin } from '../../machine/repository-login.ts';
 import type { Facts } from '../facts.ts';
 import type { RemoteFileChange } from '../step.ts';
 import { findDockerSources, fingerprintsOf, parseAptSources, type AptSource } from './apt-sources.ts';
-import type { Distro, Conflict, EngineInstall } from './distro.ts';
+import type { Conflict, Distro, EngineInstall } from './distro.ts';
 import { isVersionNamed, versionPattern } from './version-pattern.ts';
 
 /** The fingerprint of "Docker Release (CE deb)", from Docker's installation page. */
