@@ -115,6 +115,10 @@ describe('chooseAccelerator', () => {
     });
     const [run = ''] = await runs();
     while (await isProcessAlive(Number(run.split(' ')[0]))) await turn();
+    // Too slow is no answer: the next command tries again. This one does not wait a second time.
+    expect(await readLastProbe(computerOn(folder.path))).toBeUndefined();
+    expect((await choose(program, computerOn(folder.path))).accelerator).toBe('tcg');
+    expect(await runs()).toHaveLength(1);
   });
 
   test('probes again when QEMU or the kernel has changed', async () => {
@@ -128,6 +132,37 @@ describe('chooseAccelerator', () => {
     await choose(program, computer, 'another digest');
     expect(await runs()).toHaveLength(3);
     await choose(program, computer, 'another digest');
+    expect(await runs()).toHaveLength(3);
+    // The result for the first image was not replaced.
+    await choose(program, computer);
+    expect(await runs()).toHaveLength(3);
+  });
+
+  test('probes again after a failure: in ten minutes, or at the next command if the guest was only too slow', async () => {
+    await using folder = await createTemporaryFolder();
+    const computer = computerOn(folder.path);
+    const { program, runs } = await writeFakeQemu(folder.path, REFUSING_SCRIPT);
+    const file = join(computer.home, 'accelerator.json');
+    await choose(program, computer);
+    const [[key = '', probe] = []] = Object.entries(JSON.parse(await readFile(file, 'utf8')) as Record<string, object>);
+    const age = (minutes: number): Promise<void> =>
+      writeFileAtomic(
+        file,
+        JSON.stringify({ [key]: { ...probe, at: new Date(Date.now() - minutes * 60_000).toISOString() } }),
+        0o600,
+      );
+    await age(9);
+    await choose(program, computer);
+    expect(await runs()).toHaveLength(1);
+    await age(11);
+    await choose(program, computer);
+    expect(await runs()).toHaveLength(2);
+    // An older version recorded no time, and believed a failure for ever.
+    await writeFileAtomic(file, JSON.stringify({ [key]: { works: false, reason: 'busy' } }), 0o600);
+    await choose(program, computer);
+    expect(await runs()).toHaveLength(3);
+    await writeFileAtomic(file, JSON.stringify({ [key]: { works: true } }), 0o600);
+    expect((await choose(program, computer)).accelerator).toBe('hvf');
     expect(await runs()).toHaveLength(3);
   });
 

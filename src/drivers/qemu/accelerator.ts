@@ -10,12 +10,22 @@ import { probeArguments, type Accelerator, type QemuConfig } from './command-lin
 
 /** Whether a guest actually ran with an accelerator on this computer, and if not, why. */
 export type AcceleratorProbe = { readonly works: true } | { readonly works: false; readonly reason: string };
+/** A probe with its time (ISO 8601), as it is cached. Older versions recorded no time. */
+type CachedProbe = AcceleratorProbe & { readonly at?: string };
+/** `isTimeout`: the guest made no progress in time, which may also be because this computer is busy. */
+type ProbeResult = { readonly probe: AcceleratorProbe; readonly isTimeout: boolean };
 export type AcceleratorChoice = {
   readonly accelerator: Accelerator;
   readonly rejected: readonly { readonly accelerator: Accelerator; readonly reason: string }[];
 };
 
 const PROBE_TIMEOUT_SECONDS = 10;
+/** A failure may pass: another program uses the accelerator, or a module is loaded later. */
+const FAILURE_MINUTES = 10;
+/** One probe for each image, QEMU and kernel that are in use. */
+const MAX_CACHED_PROBES = 20;
+/** Results that are no answer: they are kept only until this command ends, which asks several times. */
+const timeouts = new Map<string, AcceleratorProbe>();
 /** A program of coreutils or busybox. */
 const TIMEOUT_PROGRAM = '/usr/bin/timeout';
 
@@ -27,7 +37,8 @@ export function hardwareAccelerator(platform: NodeJS.Platform): Accelerator | un
 /**
  * Chooses the system's hardware acceleration if a guest actually runs with it, else software emulation. That an
  * accelerator exists proves nothing: some can be opened and then hang the guest. So this boots the guest's kernel for a
- * second or two, and keeps the result until QEMU, the kernel of this computer or the image changes.
+ * second or two, and keeps a success until QEMU, the kernel of this computer or the image changes. A failure is tried
+ * again after a while, and a timeout by the next command.
  */
 export async function chooseAccelerator(
   program: string,
@@ -37,7 +48,6 @@ export async function chooseAccelerator(
 ): Promise<AcceleratorChoice> {
   const accelerator = hardwareAccelerator(computer.platform);
   if (accelerator === undefined) return { accelerator: 'tcg', rejected: [] };
-  const file = probeCacheFile(computer);
   const key = [
     accelerator,
     program,
@@ -47,8 +57,8 @@ export async function chooseAccelerator(
     kernelDigest,
   ].join(' ');
   const cached = (await readProbeCache(computer))[key];
-  const probe = cached ?? (await runProbe(program, { ...guest, accelerator }, computer, signal));
-  if (!cached) await writeFileAtomic(file, `${JSON.stringify({ [key]: probe }, null, 2)}\n`, 0o600);
+  const known = cached && isValidProbe(cached, new Date()) ? cached : timeouts.get(key);
+  const probe = known ?? (await probeAndKeep(key, program, { ...guest, accelerator }, computer, signal));
   return probe.works
     ? { accelerator, rejected: [] }
     : { accelerator: 'tcg', rejected: [{ accelerator, reason: probe.reason }] };
@@ -56,18 +66,49 @@ export async function chooseAccelerator(
 
 /** Returns the result of the last probe on this computer, for `doctor`; undefined if there was none yet. */
 export async function readLastProbe(computer: Computer): Promise<AcceleratorProbe | undefined> {
-  return Object.values(await readProbeCache(computer))[0];
+  const [last] = sortNewestFirst(Object.entries(await readProbeCache(computer)));
+  if (!last) return undefined;
+  const { at: _at, ...probe } = last[1];
+  return probe;
+}
+
+/** Pure. Returns whether a cached probe still counts. */
+function isValidProbe({ works, at = '' }: CachedProbe, now: Date): boolean {
+  return works || now.getTime() - Date.parse(at) < FAILURE_MINUTES * 60_000;
+}
+
+function sortNewestFirst(probes: readonly [string, CachedProbe][]): readonly [string, CachedProbe][] {
+  return probes.toSorted(([, left], [, right]) => (right.at ?? '').localeCompare(left.at ?? ''));
+}
+
+async function probeAndKeep(
+  key: string,
+  program: string,
+  guest: ProbeGuest,
+  computer: Computer,
+  signal: AbortSignal,
+): Promise<AcceleratorProbe> {
+  const { probe, isTimeout } = await runProbe(program, guest, computer, signal);
+  if (isTimeout) {
+    timeouts.set(key, probe);
+    return probe;
+  }
+  const others = Object.entries(await readProbeCache(computer)).filter(([other]) => other !== key);
+  const kept = sortNewestFirst([[key, { ...probe, at: new Date().toISOString() }], ...others]);
+  const content = Object.fromEntries(kept.slice(0, MAX_CACHED_PROBES));
+  await writeFileAtomic(probeCacheFile(computer), `${JSON.stringify(content, null, 2)}\n`, 0o600);
+  return probe;
 }
 
 function probeCacheFile({ home }: Computer): string {
   return join(home, 'accelerator.json');
 }
 
-async function readProbeCache(computer: Computer): Promise<Readonly<Record<string, AcceleratorProbe>>> {
+async function readProbeCache(computer: Computer): Promise<Readonly<Record<string, CachedProbe>>> {
   const text = await readFileIfExists(probeCacheFile(computer));
   try {
     const probes = JSON.parse(text ?? '{}') as unknown;
-    return typeof probes === 'object' && probes !== null ? (probes as Record<string, AcceleratorProbe>) : {};
+    return typeof probes === 'object' && probes !== null ? (probes as Record<string, CachedProbe>) : {};
   } catch {
     // A cache that can't be read counts as empty.
     return {};
@@ -97,9 +138,12 @@ async function runProbe(
   guest: ProbeGuest,
   computer: Computer,
   signal: AbortSignal,
-): Promise<AcceleratorProbe> {
+): Promise<ProbeResult> {
   if (guest.accelerator === 'kvm' && (await checkDeviceAccess('kvm')) === 'closed')
-    return { works: false, reason: '/dev/kvm does not exist, or you have no access to it' };
+    return {
+      probe: { works: false, reason: '/dev/kvm does not exist, or you have no access to it' },
+      isTimeout: false,
+    };
   if (signal.aborted) throw canceledError();
   return new Promise((resolve, reject) => {
     const [file, ...argv] = withHardTimeout([program, ...probeArguments(guest)], computer);
@@ -110,16 +154,16 @@ async function runProbe(
       signal.removeEventListener('abort', cancel);
       group.kill('SIGKILL');
     };
-    const finish = (probe: AcceleratorProbe): void => {
+    const finish = (probe: AcceleratorProbe, isTimeout = false): void => {
       stop();
-      resolve(probe);
+      resolve({ probe, isTimeout });
     };
     const cancel = (): void => {
       stop();
       reject(canceledError());
     };
     const timer = setTimeout(
-      () => finish({ works: false, reason: `a guest made no progress in ${PROBE_TIMEOUT_SECONDS} seconds` }),
+      () => finish({ works: false, reason: `a guest made no progress in ${PROBE_TIMEOUT_SECONDS} seconds` }, true),
       PROBE_TIMEOUT_SECONDS * 1000,
     );
     signal.addEventListener('abort', cancel, { once: true });
