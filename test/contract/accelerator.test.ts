@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { readFile, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -59,21 +58,16 @@ describe('chooseAccelerator', () => {
     while (await isProcessAlive(Number(run.split(' ')[0]))) await turn();
   });
 
-  test.runIf(existsSync('/usr/bin/timeout'))(
-    'runs QEMU under a program that kills QEMU even when this process is killed',
-    async () => {
-      await using folder = await createTemporaryFolder();
-      const parentFile = join(folder.path, 'parent');
-      const { program } = await writeFakeQemu(
-        folder.path,
-        `tr '\\0' ' ' </proc/$PPID/cmdline >'${parentFile}'; ${BOOTING_SCRIPT}`,
-      );
-      await choose(program, computerOn(folder.path));
-      expect(await readFile(parentFile, 'utf8')).toMatch(
-        /^\/usr\/bin\/timeout -s KILL 15 \S+qemu-system-x86_64 -machine /,
-      );
-    },
-  );
+  test('runs QEMU under a guard that kills it when this process is killed', async () => {
+    await using folder = await createTemporaryFolder();
+    const parentFile = join(folder.path, 'parent');
+    const { program } = await writeFakeQemu(
+      folder.path,
+      `tr '\\0\\n' '  ' </proc/$PPID/cmdline >'${parentFile}'; ${BOOTING_SCRIPT}`,
+    );
+    await choose(program, computerOn(folder.path));
+    expect(await readFile(parentFile, 'utf8')).toMatch(/ slipway-guard maker   \S+qemu-system-x86_64 -machine /);
+  });
 
   test("rejects an accelerator that QEMU refuses, with QEMU's reason", async () => {
     await using folder = await createTemporaryFolder();
@@ -120,6 +114,20 @@ describe('chooseAccelerator', () => {
     expect((await choose(program, computerOn(folder.path))).accelerator).toBe('tcg');
     expect(await runs()).toHaveLength(1);
   });
+
+  test.runIf(process.platform === 'linux')(
+    'keeps the result for a day if the guest used its time and made no progress',
+    async () => {
+      await using folder = await createTemporaryFolder();
+      const computer = computerOn(folder.path);
+      const { program } = await writeFakeQemu(folder.path, 'while :; do :; done');
+      const { rejected } = await choose(program, computer);
+      expect(rejected).toEqual([{ accelerator: 'hvf', reason: 'a guest made no progress in 10 seconds' }]);
+      expect(await readLastProbe(computer)).toEqual({ works: false, reason: 'a guest made no progress in 10 seconds' });
+      expect(await readFile(join(computer.home, 'accelerator.json'), 'utf8')).toContain('"hangs": true');
+    },
+    30_000,
+  );
 
   test('probes again when QEMU or the kernel has changed', async () => {
     await using folder = await createTemporaryFolder();

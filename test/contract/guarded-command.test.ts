@@ -4,6 +4,7 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
+import { releaseChild } from '../../src/computer/child-process.ts';
 import { guardedCommand, type Purpose } from '../../src/computer/guarded-command.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { isProcessAlive } from '../fakes/executable-scripts.ts';
@@ -60,6 +61,16 @@ describe.skipIf(process.platform === 'win32')('guardedCommand', () => {
     run.guard.stdin?.destroy();
     await run.ended;
     await waitForEnd(pids, 2);
+  });
+
+  test('does not kill a program that its maker has released', async () => {
+    await using folder = await createTemporaryFolder();
+    using run = await startGuarded(folder.path, { maker: true });
+    const pids = await run.pids();
+    await releaseChild(run.guard);
+    run.guard.stdin?.destroy();
+    await sleep(500);
+    expect(await Promise.all(pids.map(isProcessAlive))).toEqual([true, true]);
   });
 
   test('kills the program when its files are removed, and not when its folder is moved', async () => {
