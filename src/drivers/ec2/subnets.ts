@@ -25,15 +25,16 @@ export async function findSubnet(aws: Ec2Connection, id: string): Promise<Subnet
 type SubnetRules = {
   /** The zones that offer the instance type; undefined if AWS does not say it. */
   readonly zones: ReadonlySet<string> | undefined;
-  /** The VPC's route tables, if the machine needs a public address; undefined if it needs none, or AWS does not say it. */
+  /** The VPC's route tables; undefined if the machine needs no public address, or AWS does not say it. */
   readonly routeTables: readonly RouteTable[] | undefined;
   readonly options: Ec2Options;
 };
 
 /**
- * Returns the subnet that the request has to name; undefined to let AWS choose a default subnet by free capacity, which
- * requires that all of them suit the machine. Throws USAGE, before anything exists, if the named subnet or none of them
- * suits it: RunInstances would refuse it only after a security group exists, or create a machine that nobody reaches.
+ * Returns the subnet that the request has to name; undefined to let AWS choose a default subnet by free capacity,
+ * which requires that all of them suit the machine. Throws USAGE, before anything exists, if the named subnet or none of
+ * them suits it: RunInstances would refuse it only after a security group exists, or create a machine that nobody
+ * reaches.
  */
 export async function chooseSubnet(
   aws: Ec2Connection,
@@ -153,8 +154,8 @@ async function listRouteTables(aws: Ec2Connection, { VpcId = '' }: Vpc): Promise
 }
 
 /**
- * Ignores that the user may not ask this, or that a server with EC2's protocol does not know the question: the request
- * for the instance then says what does not fit.
+ * Ignores that the user may not ask this, or that a server with EC2's protocol does not know it: the request for the
+ * instance then says what does not fit.
  */
 function skipUnanswered(error: unknown): undefined {
   if (!/^(UnauthorizedOperation|AccessDenied\w*|InvalidAction|NotImplemented)$/.test(causeAwsCode(error))) throw error;
