@@ -45,7 +45,7 @@ describe('planProvision, for a host without an engine', () => {
             },
             {
               "change": "write",
-              "path": "/etc/systemd/system/docker.service.d/50-slipway.conf",
+              "path": "/etc/systemd/system/docker.service.d/zz-slipway.conf",
             },
             {
               "change": "write",
@@ -62,7 +62,7 @@ describe('planProvision, for a host without an engine', () => {
       644 1 /etc/docker/slipway/server-cert.pem
       600 2 /etc/docker/slipway/server-key.pem
       600 3 /etc/docker/slipway/state.json
-      644 4 /etc/systemd/system/docker.service.d/50-slipway.conf
+      644 4 /etc/systemd/system/docker.service.d/zz-slipway.conf
       = 5 /etc/docker/daemon.json",
           },
         },
@@ -148,7 +148,7 @@ describe('planProvision, for a host with an engine', () => {
             },
             {
               "change": "write",
-              "path": "/etc/systemd/system/docker.service.d/50-slipway.conf",
+              "path": "/etc/systemd/system/docker.service.d/zz-slipway.conf",
             },
             {
               "change": "write",
@@ -165,7 +165,7 @@ describe('planProvision, for a host with an engine', () => {
       644 1 /etc/docker/slipway/server-cert.pem
       600 2 /etc/docker/slipway/server-key.pem
       600 3 /etc/docker/slipway/state.json
-      644 4 /etc/systemd/system/docker.service.d/50-slipway.conf
+      644 4 /etc/systemd/system/docker.service.d/zz-slipway.conf
       = 5 /etc/docker/daemon.json",
           },
         },
@@ -188,7 +188,7 @@ describe('planProvision, for a host with an engine', () => {
       }
       "
     `);
-    expect(plannedContent(hostWithEngine, '/etc/systemd/system/docker.service.d/50-slipway.conf'))
+    expect(plannedContent(hostWithEngine, '/etc/systemd/system/docker.service.d/zz-slipway.conf'))
       .toMatchInlineSnapshot(`
         "# Written by Slipway. Where dockerd listens stands in daemon.json, and dockerd refuses to hear it twice.
         [Service]
@@ -254,7 +254,7 @@ describe('planProvision, for a host with an engine', () => {
       EMPTY=""
       "
     `);
-    expect(plannedContent(hostWithEngine, '/etc/systemd/system/docker.service.d/50-slipway.conf', { env })).toContain(
+    expect(plannedContent(hostWithEngine, '/etc/systemd/system/docker.service.d/zz-slipway.conf', { env })).toContain(
       'EnvironmentFile=/etc/docker/slipway/engine.env',
     );
   });
@@ -405,7 +405,7 @@ describe('planDeprovision', () => {
             },
             {
               "change": "remove",
-              "path": "/etc/systemd/system/docker.service.d/50-slipway.conf",
+              "path": "/etc/systemd/system/docker.service.d/zz-slipway.conf",
             },
           ],
           "id": "deprovision",
@@ -419,7 +419,7 @@ describe('planDeprovision', () => {
       - 2 /etc/docker/slipway/server-cert.pem
       - 3 /etc/docker/slipway/server-key.pem
       - 4 /etc/docker/slipway/state.json
-      - 5 /etc/systemd/system/docker.service.d/50-slipway.conf",
+      - 5 /etc/systemd/system/docker.service.d/zz-slipway.conf",
           },
         },
       ]
@@ -501,7 +501,7 @@ describe('firstBootFilesFor', () => {
       '600 /etc/docker/slipway/server-key.pem',
       '600 /etc/docker/slipway/engine.env',
       '600 /etc/docker/slipway/state.json',
-      '644 /etc/systemd/system/docker.service.d/50-slipway.conf',
+      '644 /etc/systemd/system/docker.service.d/zz-slipway.conf',
       '644 /etc/docker/daemon.json',
     ]);
     expect(ownerOf(factsAfterFirstBoot({}))).toEqual({ id: 'id-of-web', name: 'web' });
