@@ -8,14 +8,11 @@ main() {
     LC_ALL=C
     export LC_ALL
     unset_live_restore || { explain 'daemon.json could not be restored to what it was before an interrupted run'; exit 1; }
-    if [ ! -e "$pending" ]; then forget_previous; fi
+    if ! is_restart_pending; then forget_previous; fi
     # Only these two can run out of space, and when they do nothing has changed yet.
     each keep_previous || { explain 'the present files could not be backed up'; exit 1; }
     each stage_file || { explain 'the files could not be written'; each unstage_file; exit 1; }
-    if [ "$ENGINE" = restart ] || [ "$ENGINE" = later ]; then
-        mkdir -p "${pending%/*}"
-        : >"$pending"
-    fi
+    if [ "$ENGINE" = restart ] || [ "$ENGINE" = later ]; then mark_restart_pending; fi
     if [ "$ENGINE" = restart ]; then protect_containers; fi
     each move_file || { explain 'the files could not be moved into place'; restore_previous; exit 1; }
     reload_definitions

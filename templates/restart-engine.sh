@@ -15,6 +15,14 @@ explain() {
     echo "!! $1" >&2
 }
 
+is_restart_pending() {
+    [ -e "$pending" ]
+}
+
+mark_restart_pending() {
+    mkdir -p "${pending%/*}" && : >"$pending"
+}
+
 # --- the previous files ---
 
 # Copies the file at path $3 unless an earlier run has.
