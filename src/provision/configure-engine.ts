@@ -57,3 +57,9 @@ export function configureStep(
     files,
   };
 }
+
+/** Returns the step that writes files which the engine does not read. */
+export function writeFilesStep(files: readonly RemoteFileChange[], serviceManager: ServiceManager): Step {
+  const socket = { isExpected: true, isLost: false };
+  return configureStep(files, { engine: 'none', enable: false }, { containers: 'keep', socket }, serviceManager);
+}

@@ -27,6 +27,12 @@ export type Facts = {
   readonly dockerd: string | undefined;
   /** The engine's packages, with client, plugins and containerd. `state` is the host's package manager's own word. */
   readonly packages: Readonly<Record<string, { readonly state: string; readonly version: string }>>;
+  /** The texts of the host's lists of package repositories, by path. */
+  readonly packageSources: Readonly<Record<string, string>>;
+  /** The keys with which the package manager verifies repositories, by path; base64. */
+  readonly packageKeys: Readonly<Record<string, string>>;
+  /** What runs in the place of the engine's service; empty while the engine's service runs. */
+  readonly otherEngines: readonly OtherEngine[];
   readonly engineService: {
     readonly isActive: boolean;
     /** Whether the engine starts at boot. */
@@ -69,7 +75,24 @@ export type LocalEngine = {
   readonly isSwarmNode?: boolean;
 };
 
-type FactsHost = { readonly user: string; readonly address: string; readonly sudoPassword: string | undefined };
+/** An engine of another source, or another program that serves the local socket. */
+export type OtherEngine = {
+  /** `socket` serves the local socket, `engine` runs elsewhere, `snap` is installed. */
+  readonly role: string;
+  readonly pid: number | undefined;
+  readonly user: string;
+  /** The service manager's name for it; `user:NAME` if a user's own service manager runs it. */
+  readonly unit: string | undefined;
+  readonly program: string | undefined;
+};
+
+type FactsHost = {
+  readonly user: string;
+  readonly address: string;
+  readonly sudoPassword: string | undefined;
+  /** The flag with which a machine gets another user to log in as; absent if its driver has none. */
+  readonly userFlag?: { readonly flag: string; readonly needsNewMachine: boolean };
+};
 
 /** Runs the script of `readFactsScript` on a host. Throws SUDO if the user can't become root there. */
 export async function gatherFacts(
@@ -100,23 +123,28 @@ function splitGreeting(stdout: string): { readonly greeting: string; readonly an
 }
 
 /** Returns the error for a host that did not run the script to its end, with the host's own words. */
-function incompleteFactsError({ user, address }: FactsHost, code: number, words: string): SlipwayError {
+function incompleteFactsError(host: FactsHost, code: number, words: string): SlipwayError {
+  const { user, address } = host;
   const why = code === 0 ? 'its answer is incomplete' : `its shell ended with exit status ${code}`;
   // The images of clouds answer root with: Please login as the user "admin" rather than the user "root".
   const otherUser = /log ?in as the user "([\w.-]+)"/i.exec(words)?.[1];
+  const loginHint = otherUser === undefined ? undefined : otherUserHint(host, otherUser);
   return new SlipwayError('REMOTE_COMMAND', `The facts of ${address} could not be gathered: ${why}`, {
     hint:
-      otherUser === undefined
+      loginHint === undefined
         ? `Check that ${user} gets a shell: ssh ${user}@${address} true`
-        : `Log in as the user that the host names: --generic-ssh-user ${otherUser}`,
+        : `To use the user that the host names, ${loginHint}`,
     detail: lastLines(words),
   });
 }
 
-function becomeRootError(become: 'missing' | 'none', { user, address, sudoPassword }: FactsHost): SlipwayError {
+function becomeRootError(become: 'missing' | 'none', host: FactsHost): SlipwayError {
+  const { user, address, sudoPassword } = host;
+  const loginHint = otherUserHint(host, 'root');
+  const orLogin = loginHint === undefined ? '' : `, or ${loginHint}`;
   if (become === 'missing') {
     return new SlipwayError('SUDO', `${user} on ${address} is not root, and sudo is not installed there`, {
-      hint: `Log in as root (--generic-ssh-user root), or install sudo there and allow ${user} to use it`,
+      hint: `Install sudo there and allow ${user} to use it${orLogin}`,
     });
   }
   return new SlipwayError(
@@ -124,10 +152,16 @@ function becomeRootError(become: 'missing' | 'none', { user, address, sudoPasswo
     sudoPassword === undefined
       ? `${user} on ${address} can't become root without a password`
       : `${user} on ${address} can't become root with the specified sudo password`,
-    {
-      hint: `Set SLIPWAY_SUDO_PASSWORD, allow ${user} to use sudo there, or log in as root (--generic-ssh-user root)`,
-    },
+    { hint: `Set SLIPWAY_SUDO_PASSWORD, allow ${user} to use sudo there${orLogin}` },
   );
+}
+
+/** Returns how to log in as another user, as a part of a sentence; undefined if the machine's driver can't do that. */
+function otherUserHint({ userFlag }: FactsHost, user: string): string | undefined {
+  if (userFlag === undefined) return undefined;
+  return userFlag.needsNewMachine
+    ? `remove the machine and create it again with ${userFlag.flag} ${user}`
+    : `log in as ${user}: ${userFlag.flag} ${user}`;
 }
 
 /** The output of a script that prints one `key value` per line. A key can occur more than once. */
@@ -164,6 +198,9 @@ function parseFacts(become: Become, answers: ScriptAnswers, receivedAt: Date): F
     packageManager: first('package_manager') || undefined,
     dockerd: first('dockerd') || undefined,
     packages: Object.fromEntries(all('package').map(parsePackage)),
+    packageSources: parseContents(all('package_source'), 'utf8'),
+    packageKeys: parseContents(all('package_key'), 'base64'),
+    otherEngines: all('other_engine').map(parseOtherEngine),
     engineService: parseEngineService(answers),
     ...parseLocalEngine(answers),
     ...parseDaemonJsonFacts(answers, files),
@@ -248,6 +285,22 @@ function parseFiles({ all }: ScriptAnswers): Facts['files'] {
 function parsePackage(line: string): [name: string, Facts['packages'][string]] {
   const [name = '', state = '', version = ''] = line.split(' ');
   return [name, { state, version }];
+}
+
+/** Parses lines `PATH BASE64`. */
+function parseContents(lines: readonly string[], encoding: 'utf8' | 'base64'): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    lines.map((line) => {
+      const [path = '', text = ''] = line.split(' ');
+      return [path, Buffer.from(text, 'base64').toString(encoding)];
+    }),
+  );
+}
+
+function parseOtherEngine(line: string): OtherEngine {
+  const [role = '', pid = '', user = '', ...words] = line.split(' ');
+  const [unit, program] = [words[0], words.slice(1).join(' ')].map((word) => (word === '-' ? undefined : word));
+  return { role, pid: /^\d+$/.test(pid) ? Number(pid) : undefined, user, unit, program };
 }
 
 function parseFreeSpace(line: string): [mount: string, kib: number] {

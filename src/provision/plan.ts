@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { parseJson } from '../parse-json.ts';
 import { runningFlags } from './command-line.ts';
-import { configureStep, engineEffectFor } from './configure-engine.ts';
+import { configureStep, engineEffectFor, writeFilesStep } from './configure-engine.ts';
 import { DAEMON_JSON, type DaemonSettings, withoutOwnSettings } from './daemon-json.ts';
 import { isListeningFlag } from './dockerd-flags.ts';
 import {
@@ -16,6 +16,7 @@ import {
 } from './engine-files.ts';
 import { planEngineInstall } from './engine-install.ts';
 import { parseOwnership } from './engine-owner.ts';
+import { requireNoOtherEngine } from './other-engines.ts';
 import type { Facts } from './facts.ts';
 import { defaultServiceManager } from './init/registry.ts';
 import type { EngineService, HostLifetime, ServiceManager } from './init/service-manager.ts';
@@ -23,8 +24,9 @@ import { planLifetime } from './lifetime-timers.ts';
 import { localSocketOf, localSocketVariable } from './local-socket.ts';
 import { formatJson } from './remote-files.ts';
 import type { Plan, RemoteFile, Step } from './step.ts';
+import { type HostFamily, requireSupportedHost, serviceManagerOf } from './supported-host.ts';
+import type { EngineSpec } from '../machine/model.ts';
 import { decodeDaemonJson } from './text-encoding.ts';
-import { requireSupportedHost, serviceManagerOf } from './supported-host.ts';
 
 export type PlanInput = EngineConfig & {
   readonly facts: Facts;
@@ -34,22 +36,36 @@ export type PlanInput = EngineConfig & {
 
 /**
  * Returns the steps that bring the host to the state in the spec; none if it is in that state. The order matters: the
- * configuration is written before the package is installed, since the installation starts the engine. The deadline is
- * set before both, since it must apply even if they fail.
+ * deadline is set first, since it must apply even if the others fail; an installation is checked before the
+ * configuration is written, which comes before the package, since the installation starts the engine.
  */
 export function planProvision(input: PlanInput): Plan {
   const { engine, facts, address, lifetime } = input;
   const family = requireSupportedHost(facts, address);
   const timers = planLifetime(lifetime, facts);
-  const install = planEngineInstall(engine, facts, address, family);
+  const installation = planEngineInstall(engine, facts, address, family);
+  if (installation || !facts.engineService.isActive) requireNoOtherEngine(facts, address, family.serviceManager);
+  const sources = planPackageSources(engine, facts, family);
   const configuration = engineConfigurationFor(input, facts, family.serviceManager.engine);
-  const socket = localSocketOf(configuration.settings, facts);
-  const configure = planEngineConfiguration(input, configuration, family.serviceManager, install !== undefined);
-  return [
-    timers,
-    configure,
-    install && { ...install, variables: { ...install.variables, ...localSocketVariable(socket) } },
-  ].filter((step) => step !== undefined);
+  const socket = localSocketVariable(localSocketOf(configuration.settings, facts));
+  const configure = planEngineConfiguration(input, configuration, family.serviceManager, installation !== undefined);
+  const install = installation && {
+    ...installation.install,
+    variables: { ...installation.install.variables, ...socket },
+  };
+  return [timers, sources, installation?.check, configure, install].filter((step) => step !== undefined);
+}
+
+/** Returns the step that writes and removes the files about package sources; the engine keeps running. */
+function planPackageSources(
+  engine: EngineSpec,
+  facts: Facts,
+  { distro, serviceManager }: HostFamily,
+): Step | undefined {
+  const files = changedFiles(distro.sourceFilesFor(engine, facts), facts);
+  if (files.length === 0) return undefined;
+  const step = writeFilesStep(files, serviceManager);
+  return { ...step, id: 'package-sources', title: "Update the host's package sources" };
 }
 
 function planEngineConfiguration(
@@ -91,6 +107,19 @@ export function firstBootFilesFor({ lifetime, ...config }: Omit<PlanInput, 'fact
     .files.filter((file): file is RemoteFile => file.content !== undefined)
     .map((file) => ({ ...file, mode: file.mode === '=' ? '644' : file.mode }));
   return [...engineFiles, ...(lifetime ? timers.filesFor(lifetime) : [])];
+}
+
+/**
+ * Returns the files and commands with which a machine gets its timers from user data that others can read: unlike the
+ * rest of `firstBootFilesFor`, they contain no secret.
+ */
+export function firstBootTimersFor(lifetime: HostLifetime): {
+  readonly files: readonly RemoteFile[];
+  readonly commands: readonly string[];
+} {
+  const { timers } = defaultServiceManager;
+  const files = timers.filesFor(lifetime);
+  return { files, commands: timers.startCommandsOf(timers.namesOf(files.map(({ path }) => path))) };
 }
 
 /** Returns the steps that remove the files of `planProvision` from the host. The engine and its containers stay. */

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { applyFileChanges } from '../../src/computer/files.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { loadClientCertificates } from '../../src/operations/credentials.ts';
+import { finishProvision } from '../../src/operations/client-profiles.ts';
 import { createMachine } from '../../src/operations/create.ts';
 import { planDryRun } from '../../src/operations/dry-run.ts';
 import { provisionMachine } from '../../src/operations/provision-machine.ts';
@@ -45,6 +46,25 @@ async function listFiles(folder: string): Promise<readonly string[]> {
 }
 
 describe('create', () => {
+  test.each([
+    [{ HTTPS_PROXY: 'http://ada:secret@proxy.example:3128' }, true],
+    [{ HTTPS_PROXY: 'http://proxy.example:3128', NO_PROXY: '192.0.2.0/24' }, false],
+    [{}, false],
+  ])('says when the docker CLI would reach the engine through a proxy: %o', async (env, isSaid) => {
+    await using home = await createTemporaryFolder();
+    const progress = recordingProgress();
+    const connect = async (): Promise<never> => Promise.reject(new Error('nothing to connect to'));
+    const base = worldIn(home.path, { connect, progress });
+    const world = { ...base, computer: { ...base.computer, env } };
+    const endpoint = { url: 'tcp://192.0.2.10:2376', tls: true };
+    const machine = readyMachine('web', { host: { address: '192.0.2.10', engine: { url: endpoint.url } }, endpoint });
+    await finishProvision({ machine, tls: undefined }, world, async () => {});
+    const said = progress.notes.join('\n');
+    expect(said.includes('proxy.example:3128')).toBe(isSaid);
+    expect(said.includes('slipway env --no-proxy web')).toBe(isSaid);
+    expect(said).not.toContain('secret');
+  });
+
   test('makes a machine ready over one connection, and records it as ready after its profiles are written', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: false });
@@ -53,9 +73,22 @@ describe('create', () => {
     const ready = await createMachine(specOn(host), world);
     expect(ready).toMatchObject({ phase: 'ready', endpoint: { url: `tcp://127.0.0.1:${host.port}`, tls: true } });
     expect(await world.store.read('web')).toEqual(ready);
-    expect(progress.ids).toEqual(['connect', 'facts', 'configure-engine', 'install-engine', 'verify', 'profiles']);
+    expect(progress.ids).toEqual([
+      'connect',
+      'facts',
+      'check-packages',
+      'configure-engine',
+      'install-engine',
+      'verify',
+      'profiles',
+    ]);
     expect(host.expectedHostKeys).toHaveLength(1);
-    expect(host.executions).toEqual(['facts.sh', 'configure.sh', 'install-engine.debian.sh']);
+    expect(host.executions).toEqual([
+      'facts.sh',
+      'check-packages.debian.sh',
+      'configure.sh',
+      'install-engine.debian.sh',
+    ]);
     expect(host.engineStarts()).toBe(1);
     expect(await readContextOwner('web', world.clientPaths)).toBe(ready.spec.id);
     expect(progress.notes).toEqual([expect.stringContaining('Host key of 127.0.0.1, seen for the first time')]);
@@ -116,7 +149,7 @@ describe('create', () => {
   });
 });
 
-const CREATE_STEPS = ['connect', 'facts', 'configure-engine', 'install-engine', 'verify', 'profiles'];
+const CREATE_STEPS = ['connect', 'facts', 'check-packages', 'configure-engine', 'install-engine', 'verify', 'profiles'];
 const KILL_POINTS = CREATE_STEPS.flatMap((id) => (['before', 'after'] as const).map((when) => ({ when, id })));
 
 describe('a create that is killed', () => {
@@ -310,8 +343,8 @@ describe('provision', () => {
     await using host = await startFakeHost({ engine: false });
     const world = worldIn(home.path, { connect: host.connect });
     const plan = await planDryRun(await validateSpec(specOn(host), world), undefined, world);
-    expect(plan.map(({ id }) => id)).toEqual(['configure-engine', 'install-engine']);
-    expect([host.executions, host.files.size]).toEqual([['facts.sh'], 0]);
+    expect(plan.map(({ id }) => id)).toEqual(['check-packages', 'configure-engine', 'install-engine']);
+    expect([host.executions, host.files.size]).toEqual([['facts.sh', 'check-packages.debian.sh'], 0]);
     expect(await readdir(home.path)).toEqual([]);
   });
 });

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
-import { cp, mkdir, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { cp, mkdir, open, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseTar } from 'nanotar';
-import { localFileError } from '../../computer/files.ts';
+import { deleteFolder, localFileError } from '../../computer/files.ts';
 import { runChild } from '../../computer/child-process.ts';
 import { SlipwayError } from '../../errors.ts';
 import { archOf } from '../../images/image.ts';
@@ -37,7 +37,7 @@ export async function bakeImage(base: string, folder: string, call: DriverCall):
   const qemuImg = await requireProgramPath(qemuImgProgram, computer);
   const emulator = await requireProgramPath(qemuSystemProgram(arch), computer);
   const runQemuImg = async (...argv: readonly string[]): Promise<void> => {
-    const { code, lines } = await runChild(qemuImg, argv, { ...call, cwd: folder });
+    const { code, lines } = await runChild(qemuImg, argv, { ...call, cwd: folder, purpose: { maker: true } });
     if (code !== 0) throw bakeError(`qemu-img ${argv[0]} failed`, lines);
   };
   const [work, output, seed] = [join(folder, 'work.qcow2'), join(folder, 'out.raw'), join(folder, 'seed')];
@@ -62,7 +62,7 @@ export async function bakeImage(base: string, folder: string, call: DriverCall):
   log('Compress the disk');
   await runQemuImg('convert', '-O', 'qcow2', work, join(folder, 'disk.qcow2'));
   const image = await unpackBakeOutput(output, folder);
-  await Promise.all([work, output, seed].map((path) => rm(path, { recursive: true, force: true })));
+  await Promise.all([work, output, seed].map((path) => deleteFolder(path)));
   return image;
 }
 
@@ -110,6 +110,7 @@ export async function runGuestOnce(
     const { code } = await runChild(emulator, argv, {
       ...call,
       cwd: folder,
+      purpose: { maker: true, files: [folder] },
       signal: AbortSignal.any([call.signal, timeout.signal]),
       log: (line) => {
         if (accelerator !== 'tcg') silenceTimer.refresh();

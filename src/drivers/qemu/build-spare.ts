@@ -1,11 +1,10 @@
-import { mkdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { mkdir, stat, statfs } from 'node:fs/promises';
 import { freemem, getPriority } from 'node:os';
 import { join } from 'node:path';
 import { lowerPriority } from '../../computer/child-process.ts';
-import { listFolderIfExists, localFileError, readFileIfExists } from '../../computer/files.ts';
+import { deleteFile, listFolderIfExists, localFileError, readFileIfExists, renamePath } from '../../computer/files.ts';
 import { takeLock } from '../../computer/lock.ts';
 import { SlipwayError } from '../../errors.ts';
-import { archOf } from '../../images/image.ts';
 import type { DriverCall, FirstBootConfig, Target } from '../contract.ts';
 import { waitForVmBoot } from './boot.ts';
 import { buildFolder, isBuildCanceled, removeBuild } from './builds.ts';
@@ -69,23 +68,24 @@ async function startAndSuspend(
   call: DriverCall,
 ): Promise<VmWithAccelerator & SuspendedVm> {
   await writeSeedDisk(folder, seed.bytes);
-  await ensureRunning(await createVm(folder, target, boot, seed.id, call), target, folder, call);
+  const vmToStart = await createVm(folder, target, boot, seed.id, call);
+  await ensureRunning(vmToStart, target, folder, { ...call, endsWithMaker: true });
   const vm = await requireStartedVm(folder);
   await lowerQemuPriority(folder);
   const result = await waitForVmBoot(folder, vm, call);
   if (!result.ready) throw new SlipwayError('BOOT_FAILED', `The spare did not start: ${result.reason}`);
   call.log('Suspend it');
-  const program = await requireProgramPath(qemuSystemProgram(archOf(call.computer)), call.computer);
+  const program = await requireProgramPath(qemuSystemProgram(vm.arch), call.computer);
   return await suspendVm({ ...vm, seedApplied: true }, folder, [{ do: 'sync' }, { do: 'drop' }], program, call);
 }
 
 /** Moves a finished build to where `create` finds it, without the files that only a running VM or a builder needs. */
 async function publishSpare(folder: string, place: string): Promise<void> {
   for (const file of [VM_RECORD_FILE, VM_FILES.pid, VM_FILES.monitor, VM_FILES.port])
-    await rm(join(folder, file), { force: true });
-  await rename(folder, place);
+    await deleteFile(join(folder, file));
+  await renamePath(folder, place);
   for (const file of await listFolderIfExists(place).catch(() => []))
-    if (file.startsWith('lock.')) await rm(join(place, file), { force: true });
+    if (file.startsWith('lock.')) await deleteFile(join(place, file));
 }
 
 function spareRemovedError(cause?: unknown): SlipwayError {

@@ -75,6 +75,8 @@ export type ServiceManager = {
   };
   /** Returns whether the facts are those of a host with this service manager. */
   isRecognized(facts: Facts): boolean;
+  /** Returns the command, for people, that ends a service for good; `isUsers` means the user's own service manager. */
+  endCommandOf(service: string, isUsers: boolean): string;
   readonly engine: EngineService;
   readonly timers: LifetimeTimers;
 };
@@ -120,6 +122,8 @@ export type LifetimeTimers = {
   filesFor(lifetime: HostLifetime): readonly RemoteFile[];
   /** Returns the names of the timers among files of `filesFor`. */
   namesOf(paths: readonly string[]): readonly string[];
+  /** The shell commands, for root, that start timers whose files have just been written on a host that boots. */
+  startCommandsOf(timers: readonly string[]): readonly string[];
   /** The shell commands, without sudo, that stop all timers and keep them from starting at boot. */
   readonly stopCommands: readonly string[];
 };
