@@ -16,15 +16,10 @@ import {
   type OfferedKeys,
   type SshClientError,
 } from './connection-errors.ts';
-import {
-  verifyHostKey,
-  toPublicKeyLine,
-  findKnownKeys,
-  type HostKeyExpectation,
-  type HostKeyVerdict,
-} from './host-key.ts';
+import { verifyHostKey, toPublicKeyLine, type HostKeyExpectation, type HostKeyVerdict } from './host-key.ts';
 import type { SshHop, SshTarget } from '../machine/model.ts';
 import type { Shell } from './shell.ts';
+import { findKnownKeys } from './user-known-hosts.ts';
 
 /** The result of a remote command. A non-zero exit code is no error here: only the caller knows what it means. */
 export type ExecResult = { readonly code: number; readonly stdout: string; readonly stderr: string };
@@ -116,11 +111,12 @@ async function connectHop(
   throw refusal;
 }
 
-/** Returns what a host's key is compared with. known_hosts counts only if no key is pinned and the user gave none. */
+/** Returns what a host's key is compared with. Known keys count only if none is pinned and the user gave none. */
 async function hostKeyExpectationFor(hop: SshHop, { userHome }: SshClientOptions): Promise<HostKeyExpectation> {
-  const hasOwnKey = hop.hostKey !== undefined || hop.expectedKey !== undefined;
-  const { known, revoked } = hasOwnKey ? { known: [], revoked: [] } : await findKnownKeys(hop, userHome);
-  return { pinned: hop.hostKey, bootstrap: hop.bootstrapHostKey, expected: hop.expectedKey, known, revoked };
+  const { hostKey: pinned, bootstrapHostKey: bootstrap, expectedKey: expected } = hop;
+  const found = await findKnownKeys(hop, userHome);
+  const known = pinned !== undefined || expected !== undefined ? [] : found.known;
+  return { ...found, pinned, bootstrap, expected, known };
 }
 
 type ConnectAttempt = LoginContext & {
@@ -202,7 +198,7 @@ function toConnectError(
   { identities, algorithms, expectation }: ConnectAttempt,
   { key, verdict }: ShownByHost,
 ): SlipwayError {
-  if (verdict?.verdict === 'refused') return hostKeyRefusedError(hop, key, verdict.wanted);
+  if (verdict?.verdict === 'refused') return hostKeyRefusedError(hop, key, verdict);
   const hasNoSuchKey = algorithms.length > 0 && /no matching host key/.test(error.message);
   return hasNoSuchKey ? hostKeyMissingError(hop, expectation) : connectError(hop, identities, error);
 }
