@@ -1,7 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, lstat, mkdir, open, readdir, readFile, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { platform } from 'node:os';
 import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { SlipwayError, systemCode } from '../errors.ts';
+
+/** How long a change of a file waits on Windows for other programs that have it open. */
+const IN_USE_SECONDS = 5;
+/** What Windows reports for a file in use; ENOTEMPTY for a folder with a deleted file that a program still has open. */
+const IN_USE_CODES: ReadonlySet<string> = new Set(['EPERM', 'EACCES', 'EBUSY', 'ENOTEMPTY']);
 
 /** A change of a local file, as data: profiles return changes, and `applyFileChanges` applies them. */
 export type FileChange =
@@ -26,7 +33,7 @@ export type IncludeLine = {
 export async function applyFileChanges(changes: readonly FileChange[]): Promise<void> {
   for (const change of changes) {
     if (change.do === 'write') await writeFileAtomic(change.path, change.content, change.mode);
-    else if (change.do === 'delete') await rm(change.path, { recursive: true, force: true });
+    else if (change.do === 'delete') await deleteFolder(change.path);
     else if (change.do === 'prune') await removeFolderIfEmpty(change.path);
     else if (change.do === 'include') await addIncludeLine(change);
     else await removeIncludeLine(change);
@@ -55,7 +62,7 @@ async function removeIncludeLine(inclusion: IncludeLine): Promise<void> {
   const at = lines.findIndex((candidate) => candidate.replace(/\r$/, '') === line);
   if (at < 0) return;
   const rest = lines.toSpliced(at, 1).join('\n');
-  if (rest === '' && isRegularFile) await rm(path, { force: true });
+  if (rest === '' && isRegularFile) await deleteFile(path);
   else await writeFileAtomic(path, Buffer.from(rest, 'latin1'), mode);
   // Another command may just have added a file, and found the line still there.
   if (await isNeeded()) await addIncludeLine(inclusion);
@@ -106,11 +113,11 @@ export async function writeFileAtomic(place: string, content: string | Uint8Arra
     }
     // The umask may have removed bits from the mode passed to open.
     await chmod(temporary, mode);
-    await rename(temporary, path);
+    await renamePath(temporary, path);
     await syncFolder(folder);
   } catch (error) {
     // A temporary file that can't be removed was never created; the first error is the one to report.
-    await rm(temporary, { force: true }).catch(() => undefined);
+    await deleteFile(temporary).catch(() => undefined);
     throw localFileError(path, error);
   }
 }
@@ -125,7 +132,8 @@ export async function ignoreMissing<T>(operation: Promise<T>): Promise<T | undef
 
 /** Returns the text of a file. Errors name the path, which Node leaves out if it could open the file, as a folder. */
 export async function readTextFile(path: string, encoding: BufferEncoding = 'utf8'): Promise<string> {
-  return readFile(path, encoding).catch((error: unknown) => {
+  // On Windows, a file that is just being replaced can't be opened for a moment.
+  return retryWhileInUse(() => readFile(path, encoding), { seconds: 1 }).catch((error: unknown) => {
     throw error instanceof Error ? Object.assign(error, { path }) : error;
   });
 }
@@ -146,15 +154,63 @@ export async function listFolderIfExists(folder: string): Promise<readonly strin
   });
 }
 
-/** Makes sure that files created, renamed or removed in a folder survive a power cut. */
+/** Makes sure that files created, renamed or removed in a folder survive a power cut, as far as the system can. */
 export async function syncFolder(folder: string): Promise<void> {
-  // Windows can't open a folder, and offers nothing safer than the rename itself.
+  const isWindows = platform() === 'win32';
   const handle = await open(folder, 'r').catch((error: unknown) => {
-    if (['EISDIR', 'EPERM', 'EACCES'].includes(systemCode(error) ?? '')) return undefined;
+    // A folder that its user may write and not list can't be opened.
+    if (systemCode(error) === 'EACCES') return undefined;
+    if (isWindows && isFolderSyncRefusal(error)) return undefined;
     throw error;
   });
-  await handle?.sync();
-  await handle?.close();
+  try {
+    await handle?.sync();
+  } catch (error) {
+    // Windows flushes no folders: its file system logs each rename itself.
+    if (!(isWindows && isFolderSyncRefusal(error))) throw error;
+  } finally {
+    await handle?.close();
+  }
+}
+
+function isFolderSyncRefusal(error: unknown): boolean {
+  return ['EPERM', 'EACCES', 'EISDIR'].includes(systemCode(error) ?? '');
+}
+
+/** Renames a file or a folder, and replaces a file of the new name. */
+export async function renamePath(from: string, to: string): Promise<void> {
+  await retryWhileInUse(() => rename(from, to));
+}
+
+/** Deletes a file, or a link and not what it points to. Does nothing if it is missing. */
+export async function deleteFile(path: string): Promise<void> {
+  await retryWhileInUse(() => rm(path, { force: true }));
+}
+
+/** Deletes a folder with its contents, or a file. Does nothing if it is missing. */
+export async function deleteFolder(path: string): Promise<void> {
+  await retryWhileInUse(() => rm(path, { recursive: true, force: true }));
+}
+
+/**
+ * Awaits an operation on a file. On Windows, where a file that any program has open can't be replaced, renamed or
+ * removed, repeats the operation for these seconds: virus scanners and search indexes open each new file. Elsewhere
+ * such an error is final.
+ */
+export async function retryWhileInUse<T>(
+  operation: () => Promise<T>,
+  { seconds = IN_USE_SECONDS, system = platform() }: { readonly seconds?: number; readonly system?: string } = {},
+): Promise<T> {
+  const end = performance.now() + seconds * 1000;
+  for (let pause = 10; ; pause = Math.min(pause * 2, 200)) {
+    try {
+      return await operation();
+    } catch (error) {
+      const isInUse = system === 'win32' && IN_USE_CODES.has(systemCode(error) ?? '');
+      if (!isInUse || performance.now() > end) throw error;
+      await sleep(pause);
+    }
+  }
 }
 
 /** Returns a LOCAL_FILES error for a problem of the user's disk, and any other error unchanged. */
@@ -168,6 +224,7 @@ export function localFileError(path: string, error: unknown, action: 'written' |
     ENOTDIR: 'a part of its path is a file',
     EEXIST: 'a part of its path is a file',
     EISDIR: 'it is a folder',
+    EBUSY: 'another program uses it',
     ELOOP: 'its symbolic links form a loop',
   };
   const reason = reasons[systemCode(error) ?? ''];

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { link, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { link, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ignoreMissing, localFileError } from './files.ts';
+import { deleteFile, ignoreMissing, localFileError } from './files.ts';
 import { describePlace, identifyOwner, isOwnerAlive, startHeartbeat, type Owner } from './owner.ts';
 import { canceledError, SlipwayError, systemCode } from '../errors.ts';
 
@@ -37,10 +37,10 @@ export async function takeLock(folder: string, what: string): Promise<HeldLock> 
     if (!(await createFileAtomic(path, content))) continue;
     const after = await listLockNumbers(folder);
     if (after.at(-1) !== highest + 1) {
-      await rm(path, { force: true });
+      await deleteFile(path);
       continue;
     }
-    await Promise.all(before.map((number) => rm(join(folder, `lock.${number}`), { force: true })));
+    await Promise.all(before.map((number) => deleteFile(join(folder, `lock.${number}`))));
     return holdLock(path, what);
   }
 }
@@ -103,7 +103,7 @@ async function createFileAtomic(path: string, content: string): Promise<boolean>
     if (systemCode(error) === 'EEXIST') return false;
     throw localFileError(path, error);
   } finally {
-    await rm(temporary, { force: true });
+    await deleteFile(temporary);
   }
 }
 

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SlipwayError, systemCode } from '../errors.ts';
-import { ignoreMissing, listFolderIfExists } from './files.ts';
+import { deleteFolder, ignoreMissing, listFolderIfExists } from './files.ts';
 import { takeLock } from './lock.ts';
 import { isProcessAlive } from './process-identity.ts';
 
@@ -24,7 +24,7 @@ export async function createWorkFolder(parent: string, prefix: string): Promise<
       return {
         folder,
         async [Symbol.asyncDispose]() {
-          await rm(place, { recursive: true, force: true });
+          await deleteFolder(place);
           await lock[Symbol.asyncDispose]();
         },
       };
@@ -47,7 +47,7 @@ async function removeIfAbandoned(place: string, name: string): Promise<void> {
   if (pid !== undefined && (await isEarlierWorkAlive(place, Number(pid)))) return;
   try {
     await using _lock = await takeLock(place, 'The folder');
-    await rm(place, { recursive: true, force: true });
+    await deleteFolder(place);
   } catch (error) {
     if (!isBusyError(error) && systemCode(error) !== 'ENOENT') throw error;
   }

@@ -1,8 +1,15 @@
 import { createHash } from 'node:crypto';
-import { mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { localFileError, readFileIfExists, syncFolder, writeFileAtomic } from '../computer/files.ts';
+import {
+  deleteFile,
+  localFileError,
+  readFileIfExists,
+  renamePath,
+  syncFolder,
+  writeFileAtomic,
+} from '../computer/files.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
 import type { Log } from '../progress.ts';
 import { splitDigest } from './digest.ts';
@@ -167,14 +174,14 @@ async function openPartFile(path: string, url: string, { digest, log, signal }: 
       bytes = 0;
     },
     async remove() {
-      await rm(path, { force: true });
-      await rm(originPath, { force: true });
+      await deleteFile(path);
+      await deleteFile(originPath);
     },
     moveTo: (target) =>
       withLocalFileError(target, async () => {
         await file.sync();
-        await rename(path, target);
-        await rm(originPath, { force: true });
+        await renamePath(path, target);
+        await deleteFile(originPath);
         await syncFolder(join(target, '..'));
       }),
     [Symbol.asyncDispose]: () => file.close(),

@@ -7,9 +7,16 @@
  *                     .downloads/         downloads, also interrupted ones (download.ts)
  *                     .locks/NAME/        held to create or remove images of that name (lock.ts)
  */
-import { mkdir, rename, stat } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ignoreMissing, listFolderIfExists, localFileError, readFileIfExists, syncFolder } from '../computer/files.ts';
+import {
+  ignoreMissing,
+  listFolderIfExists,
+  localFileError,
+  readFileIfExists,
+  renamePath,
+  syncFolder,
+} from '../computer/files.ts';
 import { emptyTrash, moveToTrash } from '../computer/trash.ts';
 import { createWorkFolder, removeAbandonedWork, type WorkFolder } from '../computer/work-folder.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
@@ -189,7 +196,7 @@ async function addImage(
     if (existing) return existing;
     // A damaged image with the same digest is replaced.
     await moveToTrash(target);
-    await rename(folder, target);
+    await renamePath(folder, target);
     await syncFolder(root);
     return image;
   } catch (error) {

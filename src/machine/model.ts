@@ -150,6 +150,11 @@ export function isMachineName(name: string): boolean {
   return NAME_PATTERN.test(name);
 }
 
+/** Returns whether Windows takes a folder of this name for a device, or drops the dot at its end. */
+export function isWindowsDeviceName(name: string): boolean {
+  return /^(con|prn|aux|nul|com\d|lpt\d)(\.|$)|\.$/i.test(name);
+}
+
 /**
  * Sorts names as people do: numbers by value, upper-case letters next to lower-case ones. For the characters that are
  * valid in names, an Intl.Collator would return the same, but creating one takes a third of Node's start-up time.

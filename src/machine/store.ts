@@ -13,10 +13,12 @@
  *                            tls/             ca.pem cert.pem key.pem: for DOCKER_CERT_PATH
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, rm, stat } from 'node:fs/promises';
-import { join, sep } from 'node:path';
+import { mkdir, stat } from 'node:fs/promises';
+import { platform } from 'node:os';
+import { dirname, join, sep } from 'node:path';
 import {
   applyFileChanges,
+  deleteFile,
   type FileChange,
   listFolderIfExists,
   localFileError,
@@ -26,7 +28,7 @@ import {
 import { SlipwayError, systemCode } from '../errors.ts';
 import { takeLock, type HeldLock } from '../computer/lock.ts';
 import { emptyTrash, moveToTrash } from '../computer/trash.ts';
-import { isMachineName, sortNames, type Machine } from './model.ts';
+import { isMachineName, isWindowsDeviceName, sortNames, type Machine } from './model.ts';
 import { decodeMachine, encodeMachine, type MachineRecord } from './record-format.ts';
 
 export type MachinePaths = {
@@ -145,6 +147,7 @@ export function openStore(home: string, layout: StoreLayout = DEFAULT_LAYOUT): S
 
 function pathsOf(root: string, name: string, layout: StoreLayout): MachinePaths {
   if (!isMachineName(name)) throw invalidNameError(name);
+  if (platform() === 'win32' && isWindowsDeviceName(name)) throw windowsNameError(name);
   const folder = join(root, name);
   return {
     folder,
@@ -171,6 +174,7 @@ async function readMachine(
     });
   for (let text = await read(record); text !== undefined;) {
     const { engineEnv, ...members } = parseRecord(name, record, text);
+    if (members.spec.name !== name) throw await wrongNameError(name, members.spec.name, folder, record);
     const machine = decodeMachine(members);
     const variables = machine.spec.engine.env;
     if (variables.length === 0) return machine;
@@ -238,7 +242,7 @@ async function writeMachine(machine: Machine, { folder, record }: MachinePaths, 
   const content = { ...toPublicRecord(machine), ...(engineEnv === undefined ? {} : { engineEnv }) };
   await writeFileAtomic(record, toJsonText(content), 0o600);
   for (const file of await listFolderIfExists(folder))
-    if (VALUES_FILE.test(file) && file !== engineEnv) await rm(join(folder, file), { force: true });
+    if (VALUES_FILE.test(file) && file !== engineEnv) await deleteFile(join(folder, file));
   await applyFileChanges(await layout.foreignFileChanges(machine, folder));
 }
 
@@ -296,6 +300,25 @@ function variableName(pair: string): string {
 export function invalidNameError(name: string): SlipwayError {
   return new SlipwayError('USAGE', `${JSON.stringify(name)} can't be a machine name`, {
     hint: 'Use letters, digits, dots and hyphens, starting with a letter or digit, 63 at most: web-1',
+  });
+}
+
+function windowsNameError(name: string): SlipwayError {
+  return new SlipwayError('USAGE', `${JSON.stringify(name)} can't be a machine name on Windows`, {
+    hint: 'Use a name that is no device (con, nul, aux, com1 …) and does not end with a dot: web-1',
+  });
+}
+
+/**
+ * Returns the error for a record of another machine. On Windows and macOS, `Web` and `web` are one folder: that record
+ * is not broken, and must not be removed in its place.
+ */
+async function wrongNameError(name: string, existing: string, folder: string, record: string): Promise<SlipwayError> {
+  const isOwnFolder = (await listFolderIfExists(dirname(folder))).includes(name);
+  if (isOwnFolder || existing.toLowerCase() !== name.toLowerCase())
+    return brokenRecordError(name, record, `it belongs to a machine named "${existing}"`);
+  return new SlipwayError('USAGE', `Machine "${name}" does not exist, but "${existing}" does`, {
+    hint: `On this computer, upper and lower case make no different names: type ${existing}, or choose another name`,
   });
 }
 
@@ -357,7 +380,6 @@ function parseRecord(name: string, path: string, text: string): StoredRecord {
     throw unusable(
       `it names ${JSON.stringify(record.engineEnv)} as the file with the values of the engine's variables`,
     );
-  if (record.spec.name !== name) throw unusable(`it belongs to a machine named "${record.spec.name}"`);
   const complete =
     record.phase === 'creating' ||
     (record.phase === 'created' && record.host !== undefined) ||

@@ -1,5 +1,6 @@
 import { knownHostsLine } from '../ssh/host-key.ts';
 import type { SshTarget } from '../machine/model.ts';
+import { quote, quoteWindowsWord } from '../ssh/shell.ts';
 
 /** How the user's own OpenSSH programs connect to a machine. `knownHosts` is a file with only the pinned keys. */
 export type SshRoute = { readonly target: SshTarget; readonly knownHosts: string };
@@ -42,7 +43,10 @@ export function sshOptionsFor({ target, knownHosts }: SshRoute): SshOptions {
     ? [
         [
           'ProxyCommand',
-          `ssh ${[...sshFlagsFor([...strict, ...hop(jump)]), '-W', '[%h]:%p', jump.address].map(quoteShellWord).join(' ')}`,
+          formatProxyCommand(
+            [...sshFlagsFor([...strict, ...hop(jump)]), '-W', '[%h]:%p', jump.address],
+            isWindowsPath(knownHosts),
+          ),
         ],
       ]
     : [];
@@ -73,17 +77,34 @@ export function quoteLiteral(text: string): string {
   return quoteWord(escapePercents(text));
 }
 
-/** Quotes one word for ssh_config, in which % begins one of ssh's tokens. */
+/**
+ * Quotes one word for ssh_config, in which % begins one of ssh's tokens. A path of Windows gets slashes, which all its
+ * programs accept: newer versions of ssh, and the shell of Git's ssh, read a backslash as an escape.
+ */
 export function quoteWord(word: string): string {
-  return /^[\w@%+=:,./\\~*-]+$/.test(word) ? word : `"${word.replaceAll('"', String.raw`\"`)}"`;
+  const text = isWindowsPath(word) ? word.replaceAll('\\', '/') : word;
+  return /^[\w@%+=:,./\\~*-]+$/.test(text) ? text : `"${text.replaceAll('"', String.raw`\"`)}"`;
+}
+
+/** Returns whether this is an absolute path of Windows, with a drive letter or a server. */
+function isWindowsPath(path: string): boolean {
+  return /^(?:[a-z]:[\\/]|\\\\)/i.test(path);
 }
 
 export function escapePercents(text: string): string {
   return text.replaceAll('%', '%%');
 }
 
-/** Quotes a word of a ProxyCommand, which ssh passes to the user's shell after expanding % tokens. */
-function quoteShellWord(word: string): string {
-  const escaped = word === '[%h]:%p' ? word : escapePercents(word);
-  return /^[\w@+=:,./-]+$/.test(escaped) ? escaped : `'${escaped.replaceAll("'", String.raw`'\''`)}'`;
+/**
+ * Returns a ProxyCommand, which ssh passes to the user's shell after expanding % tokens. Windows' own ssh starts the
+ * program without a shell, so that the words need the quotes of Windows, which a POSIX shell (Git's ssh uses one) reads
+ * alike as long as there is no backslash in a path.
+ */
+function formatProxyCommand(argv: readonly string[], isWindows: boolean): string {
+  const quoteText = isWindows ? quoteWindowsWord : quote;
+  const words = argv.map((word) => {
+    const escaped = word === '[%h]:%p' ? word : escapePercents(word);
+    return /^[\w@+=:,./-]+$/.test(escaped) ? escaped : quoteText(escaped);
+  });
+  return [isWindows ? 'ssh.exe' : 'ssh', ...words].join(' ');
 }

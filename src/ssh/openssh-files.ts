@@ -52,7 +52,7 @@ function toSshConfigHost(alias: string, values: ComputedSshConfig, computer: Com
     user: firstValue('User'),
     port: Number(firstValue('Port')) || undefined,
     keyFile:
-      key === undefined || key.includes('%') ? undefined : key.replace(/^~(?=\/)/, join(sshFolder(computer), '..')),
+      key === undefined || key.includes('%') ? undefined : key.replace(/^~(?=[\\/])/, join(sshFolder(computer), '..')),
     jump: jump === undefined || jump === 'none' || jump.includes(',') ? undefined : jump,
   };
 }

@@ -327,6 +327,15 @@ test('only entry files use the process: all others receive what they need as arg
   expect(found).toEqual(['terminal/questions.ts: process.stdin', 'terminal/questions.ts: process.stderr']);
 });
 
+test('only computer/files.ts renames and deletes files, since on Windows that may need several attempts', () => {
+  const importsOf = /import \{([^}]*)\} from 'node:fs(?:\/promises)?'/g;
+  const found = [...sources]
+    .filter(([file]) => file !== 'computer/files.ts')
+    .flatMap(([file, text]) => [...text.matchAll(importsOf)].map(([, names = '']) => ({ file, names })))
+    .filter(({ names }) => /\b(rename|rm|rmdir|unlink)(Sync)?\b/.test(names));
+  expect(found).toEqual([]);
+});
+
 /** Words of one package manager or service manager, which hosts of other families do not have. */
 const FAMILY_WORDS = /\b(apt(-\w+)?|dpkg(-\w+)?|debs?|systemctl|systemd(-\w+)?|journalctl|logind)\b/i;
 /** Files that may use these words, by their subject. */

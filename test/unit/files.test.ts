@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { applyFileChanges, readFileIfExists, writeFileAtomic } from '../../src/computer/files.ts';
+import { applyFileChanges, readFileIfExists, retryWhileInUse, writeFileAtomic } from '../../src/computer/files.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { bundleModule, startScript } from '../fakes/script-process.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
@@ -67,6 +67,30 @@ test('a missing file is read as undefined, any other error is thrown', async () 
   await using folder = await createTemporaryFolder();
   expect(await readFileIfExists(join(folder.path, 'none'))).toBeUndefined();
   await expect(readFileIfExists(folder.path)).rejects.toThrow(/EISDIR/);
+});
+
+test('on Windows, an operation on a file in use is repeated for some seconds; elsewhere its error is final', async () => {
+  let calls = 0;
+  const failWith = (codes: readonly string[]) => async (): Promise<string> => {
+    const code = codes[calls];
+    calls += 1;
+    if (code !== undefined) throw Object.assign(new Error(code), { code });
+    return 'done';
+  };
+  expect(await retryWhileInUse(failWith(['EPERM', 'EACCES', 'EBUSY', 'ENOTEMPTY']), { system: 'win32' })).toBe('done');
+  expect(calls).toBe(5);
+  for (const [codes, how] of [
+    [['EPERM'], { system: 'linux' }],
+    [['ENOENT'], { system: 'win32' }],
+  ] as const) {
+    calls = 0;
+    await expect(retryWhileInUse(failWith(codes), how)).rejects.toThrow(codes[0]);
+    expect(calls).toBe(1);
+  }
+  calls = 0;
+  const forever = { system: 'win32', seconds: 0.1 };
+  await expect(retryWhileInUse(failWith(Array<string>(1000).fill('EBUSY')), forever)).rejects.toThrow('EBUSY');
+  expect(calls).toBeGreaterThan(2);
 });
 
 test('a reader sees the old or the new content, even after a kill', async () => {

@@ -142,6 +142,20 @@ describe('ssh', () => {
     expect(sshArgv(webRoute, ['-C', 'echo', 'a b']).slice(-4)).toEqual(['192.0.2.10', '-C', 'echo', 'a b']);
   });
 
+  test('gets paths with slashes on Windows, and a ProxyCommand in the quotes of Windows', () => {
+    const jump = { address: '198.51.100.1', port: 22, user: 'Ada "A"' };
+    const route: SshRoute = {
+      target: { ...webRoute.target, keyFile: String.raw`C:\Users\Ada B\.ssh\id`, jump },
+      knownHosts: String.raw`C:\Users\Ada B\known_hosts`,
+    };
+    const options = sshArgv(route, []);
+    expect(options).toContain('UserKnownHostsFile="C:/Users/Ada B/known_hosts"');
+    expect(options).toContain('IdentityFile="C:/Users/Ada B/.ssh/id"');
+    const proxy = String.raw`ssh.exe -o "UserKnownHostsFile=\"C:/Users/Ada B/known_hosts\"" -o GlobalKnownHostsFile=none -o StrictHostKeyChecking=yes -o LogLevel=ERROR -o "IdentityFile=\"C:/Users/Ada B/.ssh/id\"" -o IdentitiesOnly=yes -o Port=22 -o "User=\"Ada \\\"A\\\"\"" -W "[%h]:%p" 198.51.100.1`;
+    expect(options).toContain(`ProxyCommand=${proxy}`);
+    expect(formatSshConfig({ web: route })).toContain(`  ProxyCommand ${proxy}\n`);
+  });
+
   test('requires the pinned host key of a jump host too', () => {
     expect(sshArgv(jumpRoute, []).find((word) => word.startsWith('ProxyCommand='))).toMatchInlineSnapshot(
       `"ProxyCommand=ssh -o 'UserKnownHostsFile="/my store/known_hosts"' -o GlobalKnownHostsFile=none -o StrictHostKeyChecking=yes -o LogLevel=ERROR -o IdentityFile=/keys/web -o IdentitiesOnly=yes -o Port=22 -o User=ops -W '[%h]:%p' 198.51.100.1"`,

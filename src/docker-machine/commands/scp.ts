@@ -1,7 +1,7 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { writeFileAtomic } from '../../computer/files.ts';
+import { deleteFolder, writeFileAtomic } from '../../computer/files.ts';
 import { prepareSshRoute, scpArgv, parsePathSpec, type PathSpec } from '../../openssh/openssh-command.ts';
 import { runInTerminal } from '../../terminal/run-program.ts';
 import { pinHostKey } from '../../operations/pin-host-key.ts';
@@ -47,7 +47,7 @@ export const scp = defineDockerMachineCommand({
         throw toDockerMachineError(error);
       });
     } finally {
-      await rm(folder, { recursive: true, force: true });
+      await deleteFolder(folder);
     }
   },
 });

@@ -1,6 +1,5 @@
-import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { localFileError } from '../../computer/files.ts';
+import { deleteFile, localFileError } from '../../computer/files.ts';
 import { SlipwayError } from '../../errors.ts';
 import { buildImage } from '../../images/build-image.ts';
 import { requireKnownImage } from '../../images/catalog.ts';
@@ -157,7 +156,7 @@ async function pullCloudImage(
     bakeImage(base, folder, { computer, log, note: (text) => progress.note(text), signal }),
   );
   // The new image contains the download.
-  if (base.startsWith(downloads)) await rm(base, { force: true });
+  if (base.startsWith(downloads)) await deleteFile(base);
   return [baked, { kind: 'baked', url: source.url, digest: source.digest }];
 }
 
