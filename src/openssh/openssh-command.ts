@@ -4,8 +4,8 @@ import type { SshHop } from '../machine/model.ts';
 import type { Store } from '../machine/store.ts';
 import { requireHost } from '../machine/require-machine.ts';
 import { contextName } from '../profiles/docker-context.ts';
-import { sshFlagsFor, formatKnownHosts, sshOptionsFor, type SshRoute } from '../profiles/ssh-options.ts';
 import { hostKeyRefusedError } from '../ssh/connection-errors.ts';
+import { sshFlagsFor, formatKnownHosts, sshOptionsFor, type SshRoute } from '../ssh/openssh-options.ts';
 import { findKnownKeys } from '../ssh/user-known-hosts.ts';
 
 /**

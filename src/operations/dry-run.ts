@@ -35,7 +35,7 @@ export async function planDryRun(
   const certificates = await loadOrRenewCertificates(spec, host.address, world);
   const { session } = await openSession(host.ssh, world);
   await using _session = session;
-  const facts = await gatherHostFacts(session, host.ssh, world);
+  const facts = await gatherHostFacts(session, host.ssh, spec, world);
   const { address } = host;
   const config = await loadHostConfig({ machine: planned, engineSettings, address, certificates, facts }, world);
   return planProvision({ ...config, facts });

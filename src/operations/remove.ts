@@ -197,7 +197,7 @@ async function applyPlanOnHost(
 ): Promise<void> {
   const { session } = await connectToHost(ssh, world);
   await using _session = session;
-  const facts = await gatherHostFacts(session, ssh, world);
+  const facts = await gatherHostFacts(session, ssh, machine.spec, world);
   const owner = ownerOf(facts);
   if (owner && owner.id !== machine.spec.id) {
     world.progress.note(`Host ${ssh.address} now belongs to machine "${owner.name}", so its files stay`);

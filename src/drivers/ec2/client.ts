@@ -1,5 +1,8 @@
 import { setMaxListeners } from 'node:events';
+import type { Agent as HttpAgent } from 'node:http';
+import type { Agent as HttpsAgent } from 'node:https';
 import type { EC2Client } from '@aws-sdk/client-ec2';
+import { hasProxy } from '../../computer/proxy.ts';
 import type { DriverCall } from '../contract.ts';
 import { canceledError, SlipwayError } from '../../errors.ts';
 import { awsCodeOf, isRetryable, errorKindOf, toSlipwayError, type RequestPurpose } from './errors.ts';
@@ -49,7 +52,7 @@ async function connectEc2(
   const signal = AbortSignal.any([call.signal, closed.signal]);
   // Each request listens to the signal, and many run at the same time.
   setMaxListeners(0, signal);
-  const client = createClient(sdk, options, regionName, maxAttempts, call);
+  const client = createClient(sdk, options, regionName, maxAttempts, call, await createAgents(call));
   reportRetries(client, { ...call, signal }, maxAttempts > 1);
   const endpoints = watchEndpoint(client);
   const profile = options.profile ?? (call.computer.env.AWS_PROFILE || undefined);
@@ -118,13 +121,24 @@ export async function collectPages<Page extends { readonly NextToken?: string | 
   return pages;
 }
 
+/** The agents that connect through the proxies of the environment, which the SDK ignores; none without a proxy. */
+type ProxyAgents = { readonly httpAgent?: HttpAgent; readonly httpsAgent?: HttpsAgent };
+
+async function createAgents({ computer: { env } }: DriverCall): Promise<ProxyAgents> {
+  if (!hasProxy(env)) return {};
+  const agent = (await import('../../computer/proxy-agent.ts')).createProxyAgent(env);
+  return { httpAgent: agent, httpsAgent: agent as HttpsAgent };
+}
+
 function createClient(
   sdk: Ec2Sdk,
   options: Partial<Ec2Options>,
   region: string | undefined,
   maxAttempts: number,
   call: DriverCall,
+  agents: ProxyAgents,
 ): EC2Client {
+  const isProxied = agents.httpsAgent !== undefined;
   return new sdk.EC2Client({
     ...(region === undefined ? {} : { region }),
     ...(options.profile === undefined ? {} : { profile: options.profile }),
@@ -136,7 +150,15 @@ function createClient(
       connectionTimeout: CONNECT_TIMEOUT_MS,
       requestTimeout: REQUEST_TIMEOUT_MS,
       throwOnRequestTimeout: true,
+      ...agents,
     },
+    // The clients that sign in, such as that of IAM Identity Center, get no request handler of their own otherwise.
+    ...(isProxied
+      ? {
+          credentialDefaultProvider: (init) =>
+            sdk.defaultProvider({ ...init, clientConfig: { requestHandler: agents } }),
+        }
+      : {}),
   });
 }
 
