@@ -57,7 +57,7 @@ export function isListeningFlag(name: string): boolean {
 /** Finds the flags among the words of a command line, as dockerd does. */
 export function findDockerdFlags(words: readonly string[]): readonly DockerdFlag[] {
   const flags: DockerdFlag[] = [];
-  for (let start = 0; start < words.length; ) {
+  for (let start = 0; start < words.length;) {
     const { name, inline } = splitFlag(words[start] ?? '');
     if (name === '') {
       // Old engines were started as `docker daemon`.

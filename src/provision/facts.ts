@@ -250,7 +250,9 @@ function parseLocalEngine({ first, all }: ScriptAnswers): Pick<Facts, 'localEngi
   const [running, liveRestore] = [info.get('ContainersRunning'), info.get('LiveRestoreEnabled')];
   const localEngine: LocalEngine = {
     ...(version === undefined ? {} : { version }),
-    ...(running === undefined ? {} : { runningContainers: Number(running) + Number(info.get('ContainersPaused') ?? 0) }),
+    ...(running === undefined
+      ? {}
+      : { runningContainers: Number(running) + Number(info.get('ContainersPaused') ?? 0) }),
     ...(liveRestore === undefined ? {} : { isLiveRestoreEnabled: liveRestore === 'true' }),
     ...(swarm === undefined ? {} : { isSwarmNode: swarm !== 'inactive' }),
   };

@@ -161,7 +161,8 @@ function restoredDaemonJson(
   if (daemonJson === undefined) return { settings: {}, files: [] };
   const ownership = parseOwnership(slipwayState);
   const settings = withoutOwnSettings(readDaemonJson(facts, where), ownership);
-  const original = ownership?.original === undefined ? undefined : decodeDaemonJson(Buffer.from(ownership.original, 'base64'));
+  const original =
+    ownership?.original === undefined ? undefined : decodeDaemonJson(Buffer.from(ownership.original, 'base64'));
   const isUnchanged =
     original !== undefined && isDeepStrictEqual(settings, parseJson(original.text.replace(/^\u{feff}/u, '') || '{}'));
   const isEmptied = Object.keys(settings).length === 0 && (ownership?.made ?? false);

@@ -10,7 +10,8 @@ export function decodeDaemonJson(bytes: Uint8Array): {
   readonly encoding: TextEncodingName | 'invalid' | undefined;
 } {
   const [first, second] = bytes;
-  const marked = first === 0xff && second === 0xfe ? 'utf-16le' : first === 0xfe && second === 0xff ? 'utf-16be' : undefined;
+  const marked =
+    first === 0xff && second === 0xfe ? 'utf-16le' : first === 0xfe && second === 0xff ? 'utf-16be' : undefined;
   try {
     const text = new TextDecoder(marked ?? 'utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
     return { text, encoding: marked };

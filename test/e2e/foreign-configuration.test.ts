@@ -36,7 +36,9 @@ describeOnBed('a host on which somebody else configured the engine', () => {
   /** Expects the engine to answer clients of the machine, and users of the host. */
   async function expectBothAnswer(): Promise<void> {
     await expectEngineAnswer(user, 'web');
-    expect(await host.runOrThrow('curl -s --max-time 5 --unix-socket /run/docker.sock http://localhost/_ping')).toBe('OK');
+    expect(await host.runOrThrow('curl -s --max-time 5 --unix-socket /run/docker.sock http://localhost/_ping')).toBe(
+      'OK',
+    );
   }
   const readHosts = async (): Promise<unknown> =>
     (JSON.parse(await host.runOrThrow('cat /etc/docker/daemon.json')) as { hosts: unknown }).hosts;

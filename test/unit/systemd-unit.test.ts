@@ -109,7 +109,8 @@ describe('variables on the command line', () => {
   });
 
   test('are replaced by their other words if they have such flags', () => {
-    const text = '# DOCKER_OPTS="-H tcp://10.0.0.1:1"\nDOCKER_OPTS="-H tcp://127.0.0.1:2375 --dns 9.9.9.9 \\\n  --tlsverify"\n';
+    const text =
+      '# DOCKER_OPTS="-H tcp://10.0.0.1:1"\nDOCKER_OPTS="-H tcp://127.0.0.1:2375 --dns 9.9.9.9 \\\n  --tlsverify"\n';
     expect(defaults(text)).toEqual({
       line: '/usr/sbin/dockerd --dns 9.9.9.9 --log-level=${LEVEL}',
       sockets: ['fd://', 'tcp://127.0.0.1:2375'],
@@ -152,13 +153,21 @@ describe('the name of the drop-in', () => {
   });
 
   test('need not come after a file about something else', () => {
-    expect(dockerUnit.dropInPathFor({ definition: DEBIAN_UNIT + dropIn('zzz.conf', 'LimitNOFILE=1') })).toBe(DROP_IN_PATH);
+    expect(dockerUnit.dropInPathFor({ definition: DEBIAN_UNIT + dropIn('zzz.conf', 'LimitNOFILE=1') })).toBe(
+      DROP_IN_PATH,
+    );
   });
 });
 
 describe('findConflictingFlag', () => {
   const own = (name: string): string => dropIn(name, 'ExecStart=', 'ExecStart=/usr/sbin/dockerd $DOCKER_OPTS');
-  const override = dropIn('override.conf', '# mine', 'ExecStart=', 'ExecStart=/usr/sbin/dockerd -H fd:// \\', ' --debug');
+  const override = dropIn(
+    'override.conf',
+    '# mine',
+    'ExecStart=',
+    'ExecStart=/usr/sbin/dockerd -H fd:// \\',
+    ' --debug',
+  );
   const conflictOf = (definition: string, environmentFiles = {}): string | undefined => {
     const flag = dockerUnit.findConflictingFlag({ definition, environmentFiles });
     return flag && `${flag.name} ${flag.place.path}:${flag.place.line}`;

@@ -116,7 +116,11 @@ function parseEnvironmentFile(path: string, text: string): readonly { pair: stri
     if (name === '') return [];
     // Unlike in a shell, a value without quotes may contain spaces.
     const isQuoted = /^(["']).*\1$/s.test(value);
-    const plain = isQuoted ? splitWords(value).map((word) => word.value).join(' ') : value;
+    const plain = isQuoted
+      ? splitWords(value)
+          .map((word) => word.value)
+          .join(' ')
+      : value;
     return [{ pair: `${name}=${plain}`, place: { path, line } }];
   });
 }

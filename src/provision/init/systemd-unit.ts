@@ -77,7 +77,9 @@ function commandOf(service: EngineServiceFacts): EngineCommand {
   // An engine that was installed after the drop-in keeps the default, whatever its package's unit contains.
   const isDefault =
     present === undefined || (!isDropIn(present.place.path) && (own?.value.startsWith(DEFAULT_START) ?? false));
-  const { value, place } = isDefault ? { value: DEFAULT_LINE, place: own?.place ?? { path: DROP_INS[0], line: 4 } } : present;
+  const { value, place } = isDefault
+    ? { value: DEFAULT_LINE, place: own?.place ?? { path: DROP_INS[0], line: 4 } }
+    : present;
   return parseCommand(value, place, variablesOf(foreign, service, place));
 }
 
@@ -124,7 +126,9 @@ function isDockerd({ value }: CommandWord, index: number, words: readonly Comman
 }
 
 function insertVariables(value: string, variables: ReadonlyMap<string, Variable>): string {
-  return value.replaceAll(/\$\{(\w+)\}/g, (_all, name: string) => variables.get(name)?.value ?? '').replaceAll('$$', '$');
+  return value
+    .replaceAll(/\$\{(\w+)\}/g, (_all, name: string) => variables.get(name)?.value ?? '')
+    .replaceAll('$$', '$');
 }
 
 /** A variable stays a variable unless one of its words moves: then the others are written in its place. */
@@ -169,9 +173,7 @@ function isDropIn(path: string): boolean {
 function hasCommand({ path, directives }: UnitFile): boolean {
   return (
     isDropIn(path) &&
-    directives.some(
-      ({ section, key }) => section === 'Service' && (key === 'ExecStart' || key === 'EnvironmentFile'),
-    )
+    directives.some(({ section, key }) => section === 'Service' && (key === 'ExecStart' || key === 'EnvironmentFile'))
   );
 }
 
