@@ -19,16 +19,11 @@ import {
   type OfferedKeys,
   type SshClientError,
 } from './connection-errors.ts';
-import {
-  verifyHostKey,
-  toPublicKeyLine,
-  findKnownKeys,
-  type HostKeyExpectation,
-  type HostKeyVerdict,
-} from './host-key.ts';
+import { verifyHostKey, toPublicKeyLine, type HostKeyExpectation, type HostKeyVerdict } from './host-key.ts';
 import type { SshHop, SshTarget } from '../machine/model.ts';
 import type { ExecOptions, ExecResult, SshClientOptions, SshSession } from './session.ts';
 import type { Shell } from './shell.ts';
+import { findKnownKeys } from './user-known-hosts.ts';
 
 export type { ExecResult, SshClientOptions, SshSession } from './session.ts';
 
@@ -124,7 +119,7 @@ async function acceptScannedKey(hop: SshHop, { options, onHostKey }: LoginContex
     return true;
   }
   const [refused] = verdicts;
-  if (refused?.verdict.verdict === 'refused') throw hostKeyRefusedError(hop, refused.key, refused.verdict.wanted);
+  if (refused?.verdict.verdict === 'refused') throw hostKeyRefusedError(hop, refused.key, refused.verdict);
   return false;
 }
 
@@ -200,11 +195,12 @@ async function connectHop(
   throw refusal;
 }
 
-/** Returns what a host's key is compared with. known_hosts counts only if no key is pinned and the user gave none. */
+/** Returns what a host's key is compared with. Known keys count only if none is pinned and the user gave none. */
 async function hostKeyExpectationFor(hop: SshHop, { userHome }: SshClientOptions): Promise<HostKeyExpectation> {
-  const hasOwnKey = hop.hostKey !== undefined || hop.expectedKey !== undefined;
-  const { known, revoked } = hasOwnKey ? { known: [], revoked: [] } : await findKnownKeys(hop, userHome);
-  return { pinned: hop.hostKey, bootstrap: hop.bootstrapHostKey, expected: hop.expectedKey, known, revoked };
+  const { hostKey: pinned, bootstrapHostKey: bootstrap, expectedKey: expected } = hop;
+  const found = await findKnownKeys(hop, userHome);
+  const known = pinned !== undefined || expected !== undefined ? [] : found.known;
+  return { ...found, pinned, bootstrap, expected, known };
 }
 
 type ConnectAttempt = LoginContext & {
@@ -306,7 +302,7 @@ function toConnectError(
   { identities, algorithms, expectation }: ConnectAttempt,
   { key, verdict, methods }: ShownByHost,
 ): SlipwayError {
-  if (verdict?.verdict === 'refused') return hostKeyRefusedError(hop, key, verdict.wanted);
+  if (verdict?.verdict === 'refused') return hostKeyRefusedError(hop, key, verdict);
   const hasNoSuchKey = algorithms.length > 0 && /no matching host key/.test(error.message);
   return hasNoSuchKey ? hostKeyMissingError(hop, expectation) : connectError(hop, { ...identities, methods }, error);
 }
