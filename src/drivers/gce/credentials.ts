@@ -1,6 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Computer } from '../../computer/computer.ts';
+import { fileReasonOf, readUserFileIfExists } from '../../computer/files.ts';
 import { canceledError, SlipwayError } from '../../errors.ts';
 import type { DriverCall, DriverHealth } from '../contract.ts';
 
@@ -106,7 +107,7 @@ async function readCredentialsFile(file: string): Promise<CredentialsFile> {
     if (content?.type !== undefined) return content;
     throw new SyntaxError('no type');
   } catch (error) {
-    const why = error instanceof SyntaxError ? 'has no Google credentials' : "can't be read";
+    const why = error instanceof SyntaxError ? 'has no Google credentials' : `can't be read: ${fileReasonOf(error)}`;
     throw new SlipwayError('CREDENTIALS', `${file} ${why}`, { hint: SIGN_IN_HINT, cause: error });
   }
 }
@@ -176,5 +177,5 @@ async function readGcloudProject(computer: Computer): Promise<string | undefined
 
 /** Returns an empty text for a file that does not exist. */
 async function readTextOrEmpty(file: string): Promise<string> {
-  return readFile(file, 'utf8').catch(() => '');
+  return (await readUserFileIfExists(file)) ?? '';
 }
