@@ -31,10 +31,9 @@ type SubnetRules = {
 };
 
 /**
- * Returns the subnet that the request has to name; undefined to let AWS choose a default subnet by free capacity,
- * which requires that all of them suit the machine. Throws USAGE, before anything exists, if the named subnet or none of
- * them suits it: RunInstances would refuse it only after a security group exists, or create a machine that nobody
- * reaches.
+ * Returns the subnet that the request has to name; undefined to let AWS choose a default subnet by free capacity, which
+ * requires that all of them suit the machine. Throws USAGE, before anything exists, if the named subnet or none of them
+ * suits it: RunInstances would refuse it only after a security group exists, or create a machine that nobody reaches.
  */
 export async function chooseSubnet(
   aws: Ec2Connection,
@@ -162,7 +161,7 @@ function skipUnanswered(error: unknown): undefined {
   return undefined;
 }
 
-/** Returns whether a subnet's route table, or else the main one of its VPC, leads to the internet in both directions. */
+/** Returns whether a subnet's route table, or else its VPC's main one, leads to an internet gateway. */
 function hasInternetRoute({ SubnetId }: Subnet, tables: readonly RouteTable[]): boolean {
   const isOf =
     (id: string | undefined) =>
