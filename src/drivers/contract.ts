@@ -175,6 +175,11 @@ type DeclarationBase<S extends z.ZodObject> = {
   /** Flags, environment variables, questions of the wizard and tables of the docs all come from this schema. */
   readonly options: S;
   /**
+   * Defaults that options had in earlier versions and the driver now decides itself: a machine of such a version whose
+   * user leaves the option open keeps its value.
+   */
+  readonly formerDefaults?: Readonly<Partial<Record<keyof z.output<S> & string, unknown>>>;
+  /**
    * Returns whether the driver can work on this computer; without it, the driver works on any. It is part of the
    * manifest so that `slipway drivers` loads no driver's code. Quick, needs no options, and changes nothing.
    */

@@ -24,6 +24,8 @@ export type GceFixture = AsyncDisposable & {
   readonly notes: string[];
   /** The requests that the driver recorded before it sent them. */
   readonly recordedRequests: string[];
+  /** How often the driver cleared them, because nothing of them exists. */
+  readonly clearedRequests: string[];
   readonly folder: string;
   /** Returns a machine with these options, resolved or not. */
   newTarget(given?: Partial<GceOptions>, more?: Partial<Target<GceOptions>>): Target<GceOptions>;
@@ -35,6 +37,7 @@ export async function startGceFixture(): Promise<GceFixture> {
   const [cloud, folder] = await Promise.all([startGce({ guests: noGuests(), bootTime: 5 }), createTemporaryFolder()]);
   const notes: string[] = [];
   const recordedRequests: string[] = [];
+  const clearedRequests: string[] = [];
   const callWith = (env: Readonly<Record<string, string>>): CreateCall =>
     createRecordingCall(
       {
@@ -44,7 +47,7 @@ export async function startGceFixture(): Promise<GceFixture> {
         home: join(folder.path, '.slipway'),
         templates: fileURLToPath(new URL('../../templates/', import.meta.url)),
       },
-      { notes, recordedRequests },
+      { notes, recordedRequests, clearedRequests },
     );
   return {
     cloud,
@@ -52,11 +55,13 @@ export async function startGceFixture(): Promise<GceFixture> {
     callWith,
     notes,
     recordedRequests,
+    clearedRequests,
     folder: folder.path,
     newTarget: (given = {}, more = {}) => ({
       id: MACHINE_ID,
       name: 'web',
-      options: optionsSchema.parse({ endpoint: `${cloud.url}${API_PATH}`, ...given }),
+      // The driver resolves the rest.
+      options: optionsSchema.parse({ endpoint: `${cloud.url}${API_PATH}`, ...given }) as GceOptions,
       ...more,
     }),
     async [Symbol.asyncDispose]() {

@@ -5,6 +5,8 @@ import type { CreateCall } from '../../src/drivers/contract.ts';
 export type RecordingCall = CreateCall & {
   readonly notes: string[];
   readonly recordedRequests: string[];
+  /** One item for each time that the driver cleared the recorded request. */
+  readonly clearedRequests: string[];
 };
 
 /** Creates a call on this computer. Several calls may share the same lists. */
@@ -14,8 +16,14 @@ export function createRecordingCall(
     signal = new AbortController().signal,
     notes = [],
     recordedRequests = [],
-  }: { readonly signal?: AbortSignal; readonly notes?: string[]; readonly recordedRequests?: string[] } = {},
-): RecordingCall {
+    clearedRequests = [],
+  }: {
+    readonly signal?: AbortSignal;
+    readonly notes?: string[];
+    readonly recordedRequests?: string[];
+    readonly clearedRequests?: string[];
+  } = {},
+): RecordingCall & { readonly clearRequest: () => Promise<void> } {
   return {
     computer,
     log: () => {},
@@ -23,6 +31,8 @@ export function createRecordingCall(
     signal,
     notes,
     recordedRequests,
+    clearedRequests,
+    clearRequest: async () => void clearedRequests.push(recordedRequests.at(-1) ?? ''),
     recordRequest: async (what) => void recordedRequests.push(what),
   };
 }

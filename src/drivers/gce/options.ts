@@ -16,9 +16,9 @@ export const optionsSchema = z.object({
       ...dockerMachineAliases('project'),
     }),
   zone: resourceNameOrPath('a zone like europe-west3-a')
-    .default('us-central1-a')
+    .optional()
     .meta({
-      description: 'Zone',
+      description: "Zone; default: the one of your gcloud settings, or us-central1-a",
       ask: 'Which zone?',
       env: 'GOOGLE_ZONE',
       value: 'zone',
@@ -62,9 +62,9 @@ export const optionsSchema = z.object({
       ...dockerMachineAliases('disk-size'),
     }),
   diskType: resourceNameOrPath('a disk type like pd-balanced')
-    .default('pd-balanced')
+    .optional()
     .meta({
-      description: 'Type of the boot disk',
+      description: 'Type of the boot disk; default: pd-balanced, or hyperdisk-balanced if the machine type requires it',
       env: 'GOOGLE_DISK_TYPE',
       value: 'type',
       ...dockerMachineAliases('disk-type'),
@@ -105,9 +105,9 @@ export const optionsSchema = z.object({
     .array(nonEmptyString())
     .default([])
     .meta({
-      description: 'Scope of the service account, instead of cloud-platform',
+      description: 'Scope of the service account, such as logging.write, instead of cloud-platform',
       env: 'GOOGLE_SCOPES',
-      value: 'url',
+      value: 'scope',
       ...dockerMachineAliases('scopes'),
     }),
   preemptible: z
@@ -220,7 +220,14 @@ export const optionsSchema = z.object({
   imageLink: nonEmptyString().optional().meta({ description: 'Link of the image; recorded at creation', value: 'url' }),
 });
 
-export type GceOptions = z.output<typeof optionsSchema>;
+/** The options as the user gave them. */
+export type UnresolvedGceOptions = z.output<typeof optionsSchema>;
+
+/** The options of a machine that Slipway has requested, or is about to request. */
+export type GceOptions = UnresolvedGceOptions & { readonly zone: string; readonly diskType: string };
+
+/** The defaults that options had when they still had some: machines of that time have them in their records. */
+export const FORMER_DEFAULTS = { zone: 'us-central1-a', diskType: 'pd-balanced' };
 
 export const changeKindOf = changeKindsOf({
   typeOption: 'machineType',
