@@ -115,6 +115,8 @@ export type OptionChoice = {
   readonly value: string;
   /** What distinguishes it from the others: `2 vCPU, 2 GiB, about $15 a month`. */
   readonly note: string;
+  /** The settings of this computer name this value: the wizard offers it first, even before the option's default. */
+  readonly isConfigured?: true;
   /** Values of other options that come with it, such as the user of a host from ~/.ssh/config. */
   readonly sets?: Readonly<Record<string, unknown>>;
 };

@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { generateKeyPairSync } from 'node:crypto';
@@ -31,6 +34,8 @@ export type GceFixture = AsyncDisposable & {
   newTarget(given?: Partial<GceOptions>, more?: Partial<Target<GceOptions>>): Target<GceOptions>;
   /** Returns a call with other environment variables. */
   callWith(env: Readonly<Record<string, string>>): CreateCall;
+  /** Starts a server that answers every request with this page, as the sign-in page of a network does. */
+  callBehindPage(page: string): Promise<AsyncDisposable & { readonly url: string; readonly call: CreateCall }>;
 };
 
 export async function startGceFixture(): Promise<GceFixture> {
@@ -53,6 +58,19 @@ export async function startGceFixture(): Promise<GceFixture> {
     cloud,
     call: callWith(cloud.env),
     callWith,
+    async callBehindPage(page) {
+      const server = createServer((_request, response) => response.writeHead(200, { 'content-type': 'text/html' }).end(page));
+      server.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      return {
+        url: `http://127.0.0.1:${(server.address() as AddressInfo).port}${API_PATH}`,
+        call: callWith(cloud.env),
+        async [Symbol.asyncDispose]() {
+          server.closeAllConnections();
+          server.close();
+        },
+      };
+    },
     notes,
     recordedRequests,
     clearedRequests,

@@ -26,7 +26,7 @@ export async function listZones(answers: OptionAnswers, call: DriverCall): Promi
     const zones = await listUsableZones(gce);
     const configured = await readGcloudSetting(call.computer, 'compute', 'zone');
     return [
-      ...zones.filter((zone) => zone === configured).map((value) => ({ value, note: 'from your gcloud settings' })),
+      ...zones.filter((zone) => zone === configured).map((value) => ({ value, note: 'from your gcloud settings', isConfigured: true as const })),
       ...zones.filter((zone) => zone !== configured).map((value) => ({ value, note: '' })),
     ];
   });

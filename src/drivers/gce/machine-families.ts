@@ -3,6 +3,8 @@
  * accelerators, but not which disks fit a type. A family that is not listed accepts everything here, and Google decides.
  */
 
+import { DEFAULT_DISK_TYPE } from './options.ts';
+
 export type Architecture = 'X86_64' | 'ARM64';
 
 const ARM_FAMILIES: readonly string[] = ['t2a', 'c4a', 'n4a', 'a4x'];
@@ -43,7 +45,6 @@ const NOT_MOVABLE_FAMILIES: readonly string[] = ['a2', 'a3', 'a4', 'a4x', 'g2', 
 /** Only these families accept accelerators besides the ones that a type has. */
 const ACCELERATOR_FAMILIES: readonly string[] = ['n1'];
 
-const DEFAULT_DISK_TYPE = 'pd-balanced';
 const DEFAULT_HYPERDISK_TYPE = 'hyperdisk-balanced';
 
 /** `c4` of `c4-standard-2`. */

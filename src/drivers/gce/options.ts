@@ -4,6 +4,9 @@ import { changeKindsOf } from '../cloud/option-changes.ts';
 
 const resourceNameOrPath = (what: string): z.ZodString => z.string().regex(/^[a-z0-9][\w.:/-]*$/, what);
 
+export const DEFAULT_ZONE = 'us-central1-a';
+export const DEFAULT_DISK_TYPE = 'pd-balanced';
+
 const dockerMachineAliases = dockerMachineAliasesOf('google');
 
 export const optionsSchema = z.object({
@@ -18,7 +21,8 @@ export const optionsSchema = z.object({
   zone: resourceNameOrPath('a zone like europe-west3-a')
     .optional()
     .meta({
-      description: "Zone; default: the one of your gcloud settings, or us-central1-a",
+      description: 'Zone; if your gcloud settings name one, that one',
+      default: DEFAULT_ZONE,
       ask: 'Which zone?',
       env: 'GOOGLE_ZONE',
       value: 'zone',
@@ -64,7 +68,8 @@ export const optionsSchema = z.object({
   diskType: resourceNameOrPath('a disk type like pd-balanced')
     .optional()
     .meta({
-      description: 'Type of the boot disk; default: pd-balanced, or hyperdisk-balanced if the machine type requires it',
+      description: 'Type of the boot disk; hyperdisk-balanced if the machine type requires it',
+      default: DEFAULT_DISK_TYPE,
       env: 'GOOGLE_DISK_TYPE',
       value: 'type',
       ...dockerMachineAliases('disk-type'),
@@ -226,8 +231,8 @@ export type UnresolvedGceOptions = z.output<typeof optionsSchema>;
 /** The options of a machine that Slipway has requested, or is about to request. */
 export type GceOptions = UnresolvedGceOptions & { readonly zone: string; readonly diskType: string };
 
-/** The defaults that options had when they still had some: machines of that time have them in their records. */
-export const FORMER_DEFAULTS = { zone: 'us-central1-a', diskType: 'pd-balanced' };
+/** The values that the schema once gave to options left open: machines of that time have them in their records. */
+export const FORMER_DEFAULTS = { zone: DEFAULT_ZONE, diskType: DEFAULT_DISK_TYPE };
 
 export const changeKindOf = changeKindsOf({
   typeOption: 'machineType',

@@ -2,8 +2,7 @@ import { SlipwayError } from '../../errors.ts';
 import type { DriverCall } from '../contract.ts';
 import { type GceConnection, regionOfZone } from './client.ts';
 import { readGcloudSetting } from './gcloud-settings.ts';
-
-const DEFAULT_ZONE = 'us-central1-a';
+import { DEFAULT_ZONE } from './options.ts';
 
 type ZoneDocument = { readonly name?: string; readonly status?: string | number };
 
