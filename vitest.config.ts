@@ -31,6 +31,19 @@ export default defineConfig({
           sequence: { groupOrder: 2 },
         },
       },
+      // Takes an hour, so only `npm run soak` runs it.
+      ...(process.env.SLIPWAY_SOAK
+        ? [
+            {
+              test: {
+                name: 'soak',
+                include: ['test/soak/**/*.test.ts'],
+                globalSetup: ['test/e2e/setup.ts'],
+                hookTimeout: 900_000,
+              },
+            },
+          ]
+        : []),
     ],
   },
 });

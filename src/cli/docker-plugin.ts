@@ -1,7 +1,7 @@
-import { lstat, mkdir, readFile, readlink, realpath, rm, symlink } from 'node:fs/promises';
+import { lstat, mkdir, readFile, readlink, realpath, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { reasonOf, SlipwayError, systemCode } from '../errors.ts';
-import { ignoreMissing, localFileError } from '../computer/files.ts';
+import { deleteFile, ignoreMissing, localFileError } from '../computer/files.ts';
 import { getDockerClientProgram, findProgram } from '../computer/programs.ts';
 import type { Cli } from './command.ts';
 
@@ -78,7 +78,7 @@ export async function linkPlugin({
 }: Extract<DockerMachinePlugin, { readonly state: 'absent' | 'dangling' }>): Promise<void> {
   try {
     await mkdir(dirname(path), { recursive: true });
-    if (state === 'dangling') await rm(path);
+    if (state === 'dangling') await deleteFile(path);
     await symlink(program, path);
   } catch (error) {
     throw new SlipwayError(

@@ -2,7 +2,7 @@ import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 import type { MachineSpec } from '../machine/model.ts';
 import { toArgv, type OptionSpec } from '../machine/options.ts';
 import { engineOptionSpecs, lifetimeOptionSpecs } from '../machine/spec.ts';
-import { toCommandLine } from '../ssh/shell.ts';
+import { formatCommandLine } from '../profiles/shell-env.ts';
 import type { Cli } from './command.ts';
 
 /** Returns the command line that creates this machine without a question. */
@@ -10,7 +10,7 @@ export function toRepeatCommand(
   spec: MachineSpec,
   use: boolean,
   createOptions: readonly OptionSpec[],
-  { program }: Pick<Cli, 'program'>,
+  { program, world: { computer } }: Pick<Cli, 'program' | 'world'>,
 ): string {
   const { name, driver, engine, lifetime, options } = spec;
   // Values of variables may be secret; their names remind the user to add the values.
@@ -23,7 +23,7 @@ export function toRepeatCommand(
     ...toArgv(driverOptionSpecs[driver] ?? [], options),
     ...toArgv(engineOptionSpecs, { ...engine, env }),
   ];
-  return toCommandLine([program, ...argv]);
+  return formatCommandLine([program, ...argv], computer);
 }
 
 /** Returns lines that repeat the answers of the wizard: as a command for scripts, and as a machines.yaml. */

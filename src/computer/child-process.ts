@@ -14,9 +14,16 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const MAX_KEPT_LINES = 200;
 /** How long a program has to clean up after SIGTERM, before it gets SIGKILL. */
 const GRACE_SECONDS = 10;
-/** The variables that programs need. Other variables of the user's environment may be secret and are not passed on. */
-const PASSED_VARIABLES =
-  /^(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TMPDIR|TEMP|TMP|TERM|XDG_\w+|SystemRoot|ComSpec|PATHEXT|APPDATA|LOCALAPPDATA|USERPROFILE|DEBIAN_FRONTEND)$/i;
+/**
+ * The variables that programs need, and after the first line those of Windows, without which its ssh and winget fail.
+ * Other variables of the user's environment may be secret and are not passed on.
+ */
+const PASSED_VARIABLES = [
+  /^(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TMPDIR|TEMP|TMP|TERM|XDG_\w+|DEBIAN_FRONTEND)$/i,
+  /^(System(Root|Drive)|windir|ComSpec|PATHEXT|OS|Processor_\w+|Number_Of_Processors|ChocolateyInstall)$/i,
+  /^((Local)?AppData|User(Profile|Name|Domain)|Home(Drive|Path)|ProgramData|AllUsersProfile|Public)$/i,
+  /^((Common)?Program(Files(\(x86\))?|W6432)|NoDefaultCurrentDirectoryInExePath)$/i,
+];
 
 /**
  * Returns the proxy settings of an environment. Package repositories can often be reached only through a proxy. Its URL
@@ -32,7 +39,9 @@ export function childEnvironment(
   { env }: Pick<Computer, 'env'>,
   more: Readonly<Record<string, string>> = {},
 ): NodeJS.ProcessEnv {
-  const passed = Object.entries(env).filter(([name, value]) => value !== undefined && PASSED_VARIABLES.test(name));
+  const passed = Object.entries(env).filter(
+    ([name, value]) => value !== undefined && PASSED_VARIABLES.some((known) => known.test(name)),
+  );
   return { ...Object.fromEntries(passed), ...more } as NodeJS.ProcessEnv;
 }
 

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { link, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { link, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { localFileError } from './files.ts';
+import { deleteFile, localFileError } from './files.ts';
 import { identifyProcess, isProcessAlive, type ProcessIdentity } from './process-identity.ts';
 import { canceledError, SlipwayError, systemCode } from '../errors.ts';
 
@@ -33,10 +33,10 @@ export async function takeLock(folder: string, what: string): Promise<AsyncDispo
     if (!(await createFileAtomic(path, content))) continue;
     const after = await listLockNumbers(folder);
     if (after.at(-1) !== highest + 1) {
-      await rm(path, { force: true });
+      await deleteFile(path);
       continue;
     }
-    await Promise.all(before.map((number) => rm(join(folder, `lock.${number}`), { force: true })));
+    await Promise.all(before.map((number) => deleteFile(join(folder, `lock.${number}`))));
     return {
       async [Symbol.asyncDispose]() {
         // ENOENT: the folder was removed together with its machine.
@@ -90,7 +90,7 @@ async function createFileAtomic(path: string, content: string): Promise<boolean>
     if (systemCode(error) === 'EEXIST') return false;
     throw localFileError(path, error);
   } finally {
-    await rm(temporary, { force: true });
+    await deleteFile(temporary);
   }
 }
 

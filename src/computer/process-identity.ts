@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { Computer } from './computer.ts';
-import { systemCode } from '../errors.ts';
+import { reasonOf, SlipwayError, systemCode } from '../errors.ts';
 import { readFileIfExists } from './files.ts';
 
 /**
@@ -29,13 +29,15 @@ export async function isProcessAlive({ pid, started }: ProcessIdentity): Promise
 
 /**
  * Returns whether a process with this number runs and has these words in its command line, separated by single spaces.
- * For processes that write their own number to a file, so that their start time was not recorded.
+ * For processes that write their own number to a file, so that their start time was not recorded. Throws if a process
+ * has the number and the system does not say what it runs: that is no answer.
  */
 export async function isProcessRunningCommand(
   pid: number,
   words: readonly string[],
   call: { readonly computer: Computer; readonly signal: AbortSignal },
 ): Promise<boolean> {
+  if (!isPidInUse(pid)) return false;
   return `${(await readCommandLine(pid, call)).replaceAll('\0', ' ')} `.includes(` ${words.join(' ')} `);
 }
 
@@ -68,20 +70,50 @@ async function readProcessStart(pid: number): Promise<string | undefined> {
 /** Returns a process's command line; '' if the process does not run. */
 async function readCommandLine(
   pid: number,
-  { computer, signal }: { readonly computer: Computer; readonly signal: AbortSignal },
+  call: { readonly computer: Computer; readonly signal: AbortSignal },
 ): Promise<string> {
+  const { platform } = call.computer;
   // The file is empty for a zombie process.
-  if (computer.platform === 'linux') return (await readFileIfExists(`/proc/${pid}/cmdline`).catch(() => '')) ?? '';
-  const [program, ...argv] =
-    computer.platform === 'win32'
-      ? (['powershell.exe', '-NoProfile', '-Command', windowsCommandLineQuery(pid)] as const)
-      : (['ps', '-ww', '-o', 'command=', '-p', String(pid)] as const);
+  if (platform === 'linux') return (await readFileIfExists(`/proc/${pid}/cmdline`).catch(() => '')) ?? '';
+  if (platform === 'win32') return readWindowsCommandLine(pid, call);
   // Imported only when needed: every lock imports this file, and most commands start no programs.
   const { runChild } = await import('./child-process.ts');
-  const { lines } = await runChild(program, argv, { computer, signal, log: () => {} });
+  const argv = ['-ww', '-o', 'command=', '-p', String(pid)];
+  const { lines } = await runChild('ps', argv, { ...call, log: () => {} });
   return lines.join(' ');
 }
 
-function windowsCommandLineQuery(pid: number): string {
-  return `(Get-CimInstance Win32_Process -Filter 'ProcessId=${pid}').CommandLine`;
+/**
+ * Only PowerShell shows the command lines of other processes. It starts in a second, is refused on some computers, and
+ * shows nothing of a process with more rights. It therefore says what it found, and its silence is an error.
+ */
+async function readWindowsCommandLine(
+  pid: number,
+  call: { readonly computer: Computer; readonly signal: AbortSignal },
+): Promise<string> {
+  const { runChild } = await import('./child-process.ts');
+  const argv = ['-NoProfile', '-NonInteractive', '-Command', windowsProcessQuery(pid)];
+  const { lines } = await runChild(powershellPath(call.computer), argv, { ...call, log: () => {} }).catch(
+    (error: unknown) => {
+      // Such as ENOENT, or CANCELED, which is no error of the system.
+      if (error instanceof SlipwayError || systemCode(error) === undefined) throw error;
+      return { lines: [reasonOf(error)] };
+    },
+  );
+  const commandLine = lines.find((line) => line.startsWith('command='))?.slice('command='.length);
+  if (commandLine) return commandLine;
+  if (lines.includes('none')) return '';
+  throw new SlipwayError('DRIVER_FAILED', `Windows does not say which program process ${pid} is`, {
+    hint: `To see it: tasklist /v /fi "PID eq ${pid}". Then run the same command again, as administrator if it runs as one`,
+    detail: lines,
+  });
+}
+
+function windowsProcessQuery(pid: number): string {
+  return `$p = Get-CimInstance Win32_Process -Filter 'ProcessId=${pid}' -ErrorAction Stop; if ($p) { 'command=' + $p.CommandLine } else { 'none' }`;
+}
+
+/** The folder of PowerShell is in every PATH, but a program of this name may also be in the current folder. */
+function powershellPath({ env }: Computer): string {
+  return `${env.SystemRoot ?? String.raw`C:\Windows`}\\System32\\WindowsPowerShell\\v1.0\\powershell.exe`;
 }

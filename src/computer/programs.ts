@@ -232,8 +232,9 @@ function searchFolders({ folders = [] }: ProgramLookup, { platform, env }: Compu
   return [...listed, ...folders, ...(windows ? [] : POSIX_FOLDERS)].filter((folder) => isAbsolute(folder));
 }
 
-function executableExtensions({ platform, env }: Computer): readonly string[] {
-  return platform === 'win32' ? (env.PATHEXT || '.COM;.EXE;.BAT;.CMD').split(';') : [''];
+/** Programs start without a shell, which on Windows only these can: Node refuses .cmd and .bat files. */
+function executableExtensions({ platform }: Computer): readonly string[] {
+  return platform === 'win32' ? ['.exe', '.com'] : [''];
 }
 
 function isRoot(): boolean {

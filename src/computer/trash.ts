@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { systemCode } from '../errors.ts';
-import { listFolderIfExists } from './files.ts';
+import { deleteFolder, listFolderIfExists, renamePath } from './files.ts';
 
 /** Identifies trash. Older versions used other suffixes (a name and PID, an id), so only this prefix counts. */
 const TRASH_PREFIX = '.removed-';
@@ -17,7 +16,7 @@ const TRASH_PREFIX = '.removed-';
  */
 export async function moveToTrash(folder: string): Promise<void> {
   const trash = join(dirname(folder), `${TRASH_PREFIX}${basename(folder)}-${randomBytes(6).toString('hex')}`);
-  await rename(folder, trash).catch((error: unknown) => {
+  await renamePath(folder, trash).catch((error: unknown) => {
     if (systemCode(error) !== 'ENOENT') throw error;
   });
 }
@@ -25,5 +24,5 @@ export async function moveToTrash(folder: string): Promise<void> {
 /** Deletes all trash in a folder, including that of earlier commands that were killed: it may contain private keys. */
 export async function emptyTrash(parent: string): Promise<void> {
   for (const entry of await listFolderIfExists(parent))
-    if (entry.startsWith(TRASH_PREFIX)) await rm(join(parent, entry), { recursive: true, force: true });
+    if (entry.startsWith(TRASH_PREFIX)) await deleteFolder(join(parent, entry));
 }

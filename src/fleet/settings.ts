@@ -75,7 +75,7 @@ function isLocalImage(value: unknown): boolean {
 
 /** Resolves a path relative to the folder of the file that contains it. */
 function toAbsolutePath(path: string, folder: string, home: string): string {
-  return path.startsWith('~/') ? join(home, path.slice(2)) : resolve(folder, path);
+  return /^~[\\/]/.test(path) ? join(home, path.slice(2)) : resolve(folder, path);
 }
 
 /** Returns the values of a section by option, without the section's name. */

@@ -1,5 +1,6 @@
-import { readFile, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { deleteFile } from '../computer/files.ts';
 import { proxyVariablesIn, runChild } from '../computer/child-process.ts';
 import type { Computer } from '../computer/computer.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
@@ -40,12 +41,12 @@ export async function buildImage(
   const raw = join(folder, 'disk.raw');
   const packed = await runChild(qemuImg, ['convert', '-O', 'qcow2', raw, join(folder, 'disk.qcow2')], call);
   if (packed.code !== 0) throw imageBuildError(suite, packed.lines);
-  await rm(raw);
+  await deleteFile(raw);
   const engine = await readFile(join(folder, 'engine'), 'utf8').catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') return '';
     throw error;
   });
-  await rm(join(folder, 'engine'), { force: true });
+  await deleteFile(join(folder, 'engine'));
   return { root: '/dev/vda', engine: engine.trim() };
 }
 

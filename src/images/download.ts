@@ -1,8 +1,16 @@
 import { createHash } from 'node:crypto';
-import { mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { localFileError, readFileIfExists, syncFolder, writeFileAtomic } from '../computer/files.ts';
+import {
+  deleteFile,
+  localFileError,
+  readFileIfExists,
+  renamePath,
+  syncFolder,
+  writeFileAtomic,
+} from '../computer/files.ts';
+import type { ProxyEnvironment } from '../computer/proxy.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
 import type { Log } from '../progress.ts';
 import { splitDigest } from './digest.ts';
@@ -29,6 +37,7 @@ export type DownloadRequest = {
   /** The file's name; the default is the digits of its digest. */
   readonly fileName?: string;
   readonly retryPolicy?: DownloadRetryPolicy;
+  readonly env?: ProxyEnvironment;
 };
 
 /** Where the content of the .part file came from: a download continues only from the same file. */
@@ -78,6 +87,7 @@ async function fetchRest(part: PartFile, url: string, call: DownloadRequest): Pr
     signal: call.signal,
     retryPolicy: call.retryPolicy ?? DEFAULT_RETRY_POLICY,
     log: call.log,
+    env: call.env,
     bytesReceived: () => part.bytes,
   };
   const reportBytes = createByteMeter(call.log, '');
@@ -167,14 +177,14 @@ async function openPartFile(path: string, url: string, { digest, log, signal }: 
       bytes = 0;
     },
     async remove() {
-      await rm(path, { force: true });
-      await rm(originPath, { force: true });
+      await deleteFile(path);
+      await deleteFile(originPath);
     },
     moveTo: (target) =>
       withLocalFileError(target, async () => {
         await file.sync();
-        await rename(path, target);
-        await rm(originPath, { force: true });
+        await renamePath(path, target);
+        await deleteFile(originPath);
         await syncFolder(join(target, '..'));
       }),
     [Symbol.asyncDispose]: () => file.close(),

@@ -8,9 +8,17 @@
  *                     .locks/NAME/        held to create or remove images of that name (lock.ts)
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ignoreMissing, listFolderIfExists, localFileError, readFileIfExists, syncFolder } from '../computer/files.ts';
+import {
+  deleteFolder,
+  ignoreMissing,
+  listFolderIfExists,
+  localFileError,
+  readFileIfExists,
+  renamePath,
+  syncFolder,
+} from '../computer/files.ts';
 import { isProcessAlive } from '../computer/process-identity.ts';
 import { emptyTrash, moveToTrash } from '../computer/trash.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
@@ -180,7 +188,7 @@ async function createStagingFolder(root: string): Promise<StagingFolder> {
   return {
     folder,
     async [Symbol.asyncDispose]() {
-      await rm(folder, { recursive: true, force: true });
+      await deleteFolder(folder);
     },
   };
 }
@@ -198,7 +206,7 @@ async function addImage(
     if (existing) return existing;
     // A damaged image with the same digest is replaced.
     await moveToTrash(target);
-    await rename(folder, target);
+    await renamePath(folder, target);
     await syncFolder(root);
     return image;
   } catch (error) {
@@ -231,7 +239,7 @@ async function cleanUp(root: string): Promise<void> {
   for (const entry of await listFolderIfExists(root)) {
     const pid = /^\.new-(\d+)-/.exec(entry)?.[1];
     if (pid !== undefined && !(await isProcessAlive({ pid: Number(pid), started: '' })))
-      await rm(join(root, entry), { recursive: true, force: true });
+      await deleteFolder(join(root, entry));
   }
 }
 

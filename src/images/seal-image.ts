@@ -1,6 +1,6 @@
-import { chmod, lstat, open, readdir, rm, stat } from 'node:fs/promises';
+import { chmod, lstat, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeFileAtomic } from '../computer/files.ts';
+import { deleteFolder, writeFileAtomic } from '../computer/files.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
 import { hashFile } from './hashing.ts';
 import { imageFiles, type Image, type ImageFile, type ImageFileState } from './image.ts';
@@ -11,7 +11,7 @@ export type ImageDescription = Omit<Image, 'digest' | 'files'>;
 /** Turns a builder's folder into an image: deletes other files, makes the rest read-only and syncs it to the disk. */
 export async function sealImage(folder: string, about: ImageDescription, signal: AbortSignal): Promise<Image> {
   for (const entry of await readdir(folder))
-    if (!(imageFiles as readonly string[]).includes(entry)) await rm(join(folder, entry), { recursive: true });
+    if (!(imageFiles as readonly string[]).includes(entry)) await deleteFolder(join(folder, entry));
   const states: [ImageFile, ImageFileState][] = [];
   for (const file of imageFiles) states.push([file, await sealFile(join(folder, file), file, about.name, signal)]);
   const files = Object.fromEntries(states) as Image['files'];

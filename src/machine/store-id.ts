@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, rm, writeFile } from 'node:fs/promises';
+import { link, mkdir, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { localFileError, readFileIfExists } from '../computer/files.ts';
+import { deleteFile, localFileError, readFileIfExists } from '../computer/files.ts';
 import type { Computer } from '../computer/computer.ts';
 import { systemCode } from '../errors.ts';
 
@@ -28,7 +28,7 @@ export async function getStoreId({
     } catch (error) {
       if (systemCode(error) !== 'EEXIST') throw localFileError(file, error);
     } finally {
-      await rm(temporary, { force: true });
+      await deleteFile(temporary);
     }
   }
 }

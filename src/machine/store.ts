@@ -11,10 +11,12 @@
  *                                             and host_ed25519, the host's own key
  *                            tls/             ca.pem cert.pem key.pem: for DOCKER_CERT_PATH
  */
-import { mkdir, rm, stat } from 'node:fs/promises';
-import { join, sep } from 'node:path';
+import { mkdir, stat } from 'node:fs/promises';
+import { platform } from 'node:os';
+import { dirname, join, sep } from 'node:path';
 import {
   applyFileChanges,
+  deleteFile,
   type FileChange,
   listFolderIfExists,
   localFileError,
@@ -24,7 +26,7 @@ import {
 import { SlipwayError, systemCode } from '../errors.ts';
 import { takeLock } from '../computer/lock.ts';
 import { emptyTrash, moveToTrash } from '../computer/trash.ts';
-import { isMachineName, sortNames, type Machine } from './model.ts';
+import { isMachineName, isWindowsDeviceName, sortNames, type Machine } from './model.ts';
 import { decodeMachine, encodeMachine, type MachineRecord } from './record-format.ts';
 
 export type MachinePaths = {
@@ -116,6 +118,7 @@ export function openStore(home: string, layout: StoreLayout = DEFAULT_LAYOUT): S
 
 function pathsOf(root: string, name: string, layout: StoreLayout): MachinePaths {
   if (!isMachineName(name)) throw invalidNameError(name);
+  if (platform() === 'win32' && isWindowsDeviceName(name)) throw windowsNameError(name);
   const folder = join(root, name);
   return {
     folder,
@@ -148,7 +151,9 @@ async function readMachine(
     return layout.readForeign(name, folder).catch((error: unknown) => {
       throw error instanceof SlipwayError || systemCode(error) === undefined ? error : unreadable(folder, error);
     });
-  const machine = decodeMachine(parseRecord(name, record, text));
+  const parsed = parseRecord(name, record, text);
+  if (parsed.spec.name !== name) throw await wrongNameError(name, parsed.spec.name, folder, record);
+  const machine = decodeMachine(parsed);
   const variables = machine.spec.engine.env;
   if (variables.length === 0) return machine;
   const pairs = parseEngineEnv(name, engineEnv, await read(engineEnv));
@@ -200,7 +205,7 @@ async function writeMachine(
   // The values first: the record names them.
   if (env.length > 0) await writeFileAtomic(engineEnv, toJsonText(env), 0o600);
   await writeFileAtomic(record, toJsonText(toPublicRecord(machine)), 0o600);
-  if (env.length === 0) await rm(engineEnv, { force: true });
+  if (env.length === 0) await deleteFile(engineEnv);
   await applyFileChanges(await layout.foreignFileChanges(machine, folder));
 }
 
@@ -236,6 +241,25 @@ function variableName(pair: string): string {
 export function invalidNameError(name: string): SlipwayError {
   return new SlipwayError('USAGE', `${JSON.stringify(name)} can't be a machine name`, {
     hint: 'Use letters, digits, dots and hyphens, starting with a letter or digit, 63 at most: web-1',
+  });
+}
+
+function windowsNameError(name: string): SlipwayError {
+  return new SlipwayError('USAGE', `${JSON.stringify(name)} can't be a machine name on Windows`, {
+    hint: 'Use a name that is no device (con, nul, aux, com1 …) and does not end with a dot: web-1',
+  });
+}
+
+/**
+ * Returns the error for a record of another machine. On Windows and macOS, `Web` and `web` are one folder: that record
+ * is not broken, and must not be removed in its place.
+ */
+async function wrongNameError(name: string, existing: string, folder: string, record: string): Promise<SlipwayError> {
+  const isOwnFolder = (await listFolderIfExists(dirname(folder))).includes(name);
+  if (isOwnFolder || existing.toLowerCase() !== name.toLowerCase())
+    return brokenRecordError(name, record, `it belongs to a machine named "${existing}"`);
+  return new SlipwayError('USAGE', `Machine "${name}" does not exist, but "${existing}" does`, {
+    hint: `On this computer, upper and lower case make no different names: type ${existing}, or choose another name`,
   });
 }
 
@@ -275,7 +299,6 @@ function parseRecord(name: string, path: string, text: string): MachineRecord {
   if (typeof record.version === 'number' && record.version > 1) throw unusable('a newer version of Slipway wrote it');
   if (record.version !== 1 || typeof record.spec?.driver !== 'string' || !Array.isArray(record.spec.engine?.env))
     throw unusable('it is not a record');
-  if (record.spec.name !== name) throw unusable(`it belongs to a machine named "${record.spec.name}"`);
   const complete =
     record.phase === 'creating' ||
     (record.phase === 'created' && record.host !== undefined) ||

@@ -3,8 +3,8 @@ import { join, resolve } from 'node:path';
 import { writeFileAtomic } from '../computer/files.ts';
 import { findProgram, sshfsProgram, sshProgram } from '../computer/programs.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
-import { keepaliveOptions, formatSshConfig } from '../profiles/ssh-options.ts';
-import { toCommandLine } from '../ssh/shell.ts';
+import { keepaliveOptions, formatSshConfig } from '../ssh/openssh-options.ts';
+import { formatCommandLine } from '../profiles/shell-env.ts';
 import { type InstallContext, installMissing } from '../terminal/install-programs.ts';
 import { runInTerminal } from '../terminal/run-program.ts';
 import { parsePathSpec, prepareSshRoute, sshfsArgv } from './openssh-command.ts';
@@ -31,7 +31,7 @@ export async function mountFolder(
   const { machine, path } = await parseRemote(remote, target, context);
   const route = await prepareSshRoute(machine, store);
   const operands = [remote, ...(target === undefined ? [] : [target])];
-  const consentCommand = toCommandLine([context.program, 'mount', ...operands, '--yes']);
+  const consentCommand = formatCommandLine([context.program, 'mount', ...operands, '--yes'], computer);
   await installMissing([sshfsProgram(computer), sshProgram], { yes, consentCommand }, context);
   const windows = computer.platform === 'win32';
   const mountpoint = windows ? (target ?? path) : resolve(target ?? path);
@@ -62,14 +62,14 @@ async function parseRemote(
   }
   if (target === undefined && !path.startsWith('/')) {
     throw new SlipwayError('USAGE', `A mountpoint is required for ${JSON.stringify(remote)}: its path is relative`, {
-      hint: `For example: ${toCommandLine([program, 'mount', remote, `./${path || machine}`])}`,
+      hint: `For example: ${formatCommandLine([program, 'mount', remote, `./${path || machine}`], world.computer)}`,
     });
   }
   return { machine, path };
 }
 
-function unmountCommand(mountpoint: string, { program }: MountContext): string {
-  return toCommandLine([program, 'mount', '-u', mountpoint]);
+function unmountCommand(mountpoint: string, { program, world }: MountContext): string {
+  return formatCommandLine([program, 'mount', '-u', mountpoint], world.computer);
 }
 
 async function requireEmptyFolder(mountpoint: string, context: MountContext): Promise<void> {
@@ -78,7 +78,10 @@ async function requireEmptyFolder(mountpoint: string, context: MountContext): Pr
     const disconnected = ['is a mount whose connection is lost', `To unmount it first: ${unmount}`];
     const [message, hint] =
       {
-        ENOENT: ['does not exist', `To create it: ${toCommandLine(['mkdir', '-p', mountpoint])}`],
+        ENOENT: [
+          'does not exist',
+          `To create it: ${formatCommandLine(['mkdir', '-p', mountpoint], context.world.computer)}`,
+        ],
         ENOTDIR: ['is a file', 'Name an empty folder'],
         EACCES: ["can't be read: permission denied", 'Name a folder of your own'],
         ENOTCONN: disconnected,
@@ -109,7 +112,7 @@ export async function unmountFolder(
   const program = await findProgram({ command, alternatives }, computer);
   if (program === undefined) {
     throw new SlipwayError('PROGRAM_MISSING', `Missing on this computer: ${command}, which unmounts folders`, {
-      hint: `It is installed with sshfs. As root, this unmounts too: ${toCommandLine(['umount', mountpoint])}`,
+      hint: `It is installed with sshfs. As root, this unmounts too: ${formatCommandLine(['umount', mountpoint], computer)}`,
     });
   }
   const status = await runInTerminal(program, linux ? ['-u', mountpoint] : [mountpoint], signal);

@@ -1,7 +1,6 @@
 /** Reads and writes the keys and certificates in a machine's folder of the store. */
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readFileIfExists, readTextFile, writeFileAtomic } from '../computer/files.ts';
+import { deleteFile, readFileIfExists, readTextFile, writeFileAtomic } from '../computer/files.ts';
 import type { ClientCertificates, ExistingEngine, MachineSpec, ReadyMachine } from '../machine/model.ts';
 import {
   clientCertificatesOf,
@@ -183,7 +182,7 @@ export async function readPermanentHostKey({ ssh }: MachinePaths): Promise<KeyPa
 
 /** Deletes the bootstrap host key once the host shows the permanent one, so that it is no longer accepted. */
 export async function deleteBootstrapHostKey({ ssh }: MachinePaths): Promise<void> {
-  for (const file of [BOOTSTRAP_HOST_KEY, `${BOOTSTRAP_HOST_KEY}.pub`]) await rm(join(ssh, file), { force: true });
+  for (const file of [BOOTSTRAP_HOST_KEY, `${BOOTSTRAP_HOST_KEY}.pub`]) await deleteFile(join(ssh, file));
 }
 
 async function ensureKeyPair(

@@ -2,10 +2,10 @@
  * The certificate authority that all machines of a store share, as in Docker Machine: one client certificate is valid
  * for all of them.
  */
-import { mkdir, rename } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
-import { readFileIfExists, writeFileAtomic } from '../computer/files.ts';
+import { readFileIfExists, renamePath, writeFileAtomic } from '../computer/files.ts';
 import { SlipwayError } from '../errors.ts';
 import { waitForLock } from '../computer/lock.ts';
 import {
@@ -62,7 +62,7 @@ async function renewAuthority(paths: AuthorityPaths, { now, say }: AuthorityCont
   say(`Creating client certificate: ${paths.cert}`);
   const renewed = await renewCertificates(reusable, { name: userName(), names: [], now: at });
   // A key without its certificate comes from a killed run, or its certificate is lost: it is set aside, not deleted.
-  if (caKey !== undefined && caKey !== renewed.caKey) await rename(paths.caKey, `${paths.caKey}.old`);
+  if (caKey !== undefined && caKey !== renewed.caKey) await renamePath(paths.caKey, `${paths.caKey}.old`);
   // The certificates last: their presence says that the keys exist.
   if (caKey !== renewed.caKey) await writeFileAtomic(paths.caKey, renewed.caKey, 0o600);
   if (ca !== renewed.ca) await writeFileAtomic(paths.ca, renewed.ca, 0o644);

@@ -86,7 +86,7 @@ export async function findKnownKeys(
 ): Promise<Pick<HostKeyExpectation, 'known' | 'revoked'>> {
   const files = [join(userHome, '.ssh', 'known_hosts'), '/etc/ssh/ssh_known_hosts'];
   const outputs = await Promise.all(files.map((file) => runSshKeygen(knownHostsName(hop), file)));
-  const lines = outputs.join('').split('\n');
+  const lines = outputs.join('').split(/\r?\n/);
   const REVOKED = '@revoked ';
   return {
     known: lines.filter((line) => line !== '' && !/^[#@]/.test(line)).map(keyOfLine),

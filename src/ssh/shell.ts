@@ -1,6 +1,6 @@
 /**
  * Builds the command lines that a POSIX shell runs; no other file does. Command lines never contain secrets, which
- * travel over stdin.
+ * travel over stdin. The quotes of other shells are in profiles/shell-env.ts.
  */
 
 declare const brand: unique symbol;
@@ -10,6 +10,11 @@ export type Shell = string & { readonly [brand]: 'shell' };
 /** Quotes a word for a POSIX shell, unless it needs no quotes. */
 export function quote(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+}
+
+/** Quotes a word as the programs of Windows read it: a quote needs a backslash, and so do the backslashes before it. */
+export function quoteWindowsWord(word: string): string {
+  return `"${word.replaceAll(/(\\*)"/g, String.raw`$1$1\"`).replace(/(\\+)$/, '$1$1')}"`;
 }
 
 /** Returns a command line that the user can paste into a POSIX shell. */

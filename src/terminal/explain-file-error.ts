@@ -1,5 +1,5 @@
 import { lstat } from 'node:fs/promises';
-import { homedir, userInfo } from 'node:os';
+import { homedir, platform, userInfo } from 'node:os';
 import { dirname, join, relative, sep } from 'node:path';
 import { reasonOf, SlipwayError, systemCode } from '../errors.ts';
 import { quote } from '../ssh/shell.ts';
@@ -27,7 +27,7 @@ export async function explainFileError(error: unknown): Promise<unknown> {
           'LOCAL_FILES',
           `${system.path} could not be ${action}: ${systemCode(system) === 'ENOENT' ? 'it does not exist' : reasonOf(system)}`,
           {
-            hint: `Check it: ls -ld ${quote(system.path)}`,
+            hint: `Check it: ${accessListCommand([system.path])}`,
             cause: error,
           },
         );
@@ -48,10 +48,11 @@ function hintedError({ code, message, detail, cause }: SlipwayError, hint: strin
   return new SlipwayError(code, message, { detail, cause, hint });
 }
 
-/** Returns the command that gives the user access; undefined on systems without owners and modes. */
+/** Returns the command that gives the user access, or shows who has it. */
 async function accessHint(path: string): Promise<string | undefined> {
   const { uid } = userInfo();
-  if (uid < 0) return undefined;
+  // Windows has no owners and modes.
+  if (uid < 0) return `To see who has access: ${accessListCommand([path])}. If a program has it open, close that first`;
   for (const part of pathsBetween(homedir(), path)) {
     // A part that can't be examined is inside one that denies access, which the loop reaches first.
     const found = await lstat(part).catch(() => undefined);
@@ -63,7 +64,14 @@ async function accessHint(path: string): Promise<string | undefined> {
     const needed = found.isDirectory() ? 0o700 : 0o600;
     if ((found.mode & needed) !== needed) return `To allow yourself access: chmod u+rwX ${quote(part)}`;
   }
-  return `To see who has access: ls -ld ${quote(path)} ${quote(dirname(path))}`;
+  return `To see who has access: ${accessListCommand([path, dirname(path)])}`;
+}
+
+/** Returns the command that shows who has access to files. */
+function accessListCommand(paths: readonly string[]): string {
+  if (platform() !== 'win32') return `ls -ld ${paths.map(quote).join(' ')}`;
+  // In double quotes, cmd, PowerShell and a POSIX shell read such a path alike.
+  return paths.map((path) => `icacls "${path}"`).join('; ');
 }
 
 /** Returns the paths from the first one below `folder` down to `path`; none if `path` is elsewhere. */

@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events';
+import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { readFile } from 'node:fs/promises';
@@ -21,14 +22,15 @@ export function dockerMachineStorePath(env: Readonly<Record<string, string | und
 }
 
 /**
- * Creates the controller that interrupts all work of this process at the first SIGINT or SIGTERM. A second signal ends
- * the process at once, with this exit status.
+ * Creates the controller that interrupts all work of this process at the first SIGINT, SIGTERM or SIGBREAK. A second
+ * signal ends the process at once, with this exit status.
  */
 export function createInterruptController(status: number): AbortController {
   const interrupt = new AbortController();
   // Each machine in progress adds a listener; without this, Node warns the user of a leak after ten.
   setMaxListeners(0, interrupt.signal);
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  // Windows sends SIGBREAK for Ctrl-Break, and never SIGTERM.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGBREAK'] as const) {
     process.on(signal, () => {
       if (interrupt.signal.aborted) process.exit(status);
       interrupt.abort();
@@ -54,8 +56,16 @@ export function ignoreClosedPipes(onClosed: () => void = () => {}): void {
 export function prepareEnvironment(): string | undefined {
   const { SLIPWAY_SUDO_PASSWORD: sudoPassword } = process.env;
   delete process.env.SLIPWAY_SUDO_PASSWORD;
+  // Without this, Windows looks for programs in the current folder first: an ssh.exe in a cloned repository would run.
+  if (process.platform === 'win32') process.env.NoDefaultCurrentDirectoryInExePath = '1';
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
   return sudoPassword;
+}
+
+/** Returns the pipe of Windows' own SSH agent, if it runs. Its ssh uses it without a variable. */
+function windowsSshAgent(platform: NodeJS.Platform): string | undefined {
+  const pipe = String.raw`\\.\pipe\openssh-ssh-agent`;
+  return platform === 'win32' && existsSync(pipe) ? pipe : undefined;
 }
 
 /**
@@ -87,7 +97,7 @@ export function createWorld(
     readTemplate: (file) => readFile(join(templatesFolder, file), 'utf8'),
     now: () => new Date(),
     userHome,
-    sshAgent: env.SSH_AUTH_SOCK || undefined,
+    sshAgent: env.SSH_AUTH_SOCK || windowsSshAgent(platform),
     clientPaths: {
       dockerConfig: env.DOCKER_CONFIG || join(userHome, '.docker'),
       ssh: join(userHome, '.ssh'),

@@ -35,7 +35,10 @@ export type CloudProtocol<Request> = {
   formatAnswer(call: CloudCall, result: object): string;
   formatError(error: ApiError): string;
   /** Returns the answer to a request that is not a call of the API, such as one for a token; otherwise undefined. */
-  answerOther?(request: IncomingMessage, body: string): { readonly status: number; readonly document: string } | undefined;
+  answerOther?(
+    request: IncomingMessage,
+    body: string,
+  ): { readonly status: number; readonly document: string } | undefined;
 };
 
 export type CloudServerOptions<Request> = {
@@ -121,8 +124,7 @@ async function answerRequest<Request>(
   if (fault?.kind === 'drop request') return void request.socket.destroy();
   let [status, document] = [200, ''];
   try {
-    if (fault?.kind === 'refuse')
-      throw new ApiError(fault.status, fault.code, fault.message, fault.detailedReason);
+    if (fault?.kind === 'refuse') throw new ApiError(fault.status, fault.code, fault.message, fault.detailedReason);
     document = protocol.formatAnswer(call, await protocol.perform(call, operationInput, request.headers));
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;

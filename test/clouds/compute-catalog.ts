@@ -41,12 +41,27 @@ export const SUBNETWORKS = [
 }));
 const IMAGES = [
   { project: 'debian-cloud', family: 'debian-13', name: 'debian-13-trixie-v20261111' },
-  { project: 'debian-cloud', family: 'debian-13-arm64', name: 'debian-13-trixie-arm64-v20261111', architecture: 'ARM64' },
+  {
+    project: 'debian-cloud',
+    family: 'debian-13-arm64',
+    name: 'debian-13-trixie-arm64-v20261111',
+    architecture: 'ARM64',
+  },
   { project: 'debian-cloud', family: 'debian-12', name: 'debian-12-bookworm-v20261111' },
-  { project: 'debian-cloud', family: 'debian-12-arm64', name: 'debian-12-bookworm-arm64-v20261111', architecture: 'ARM64' },
+  {
+    project: 'debian-cloud',
+    family: 'debian-12-arm64',
+    name: 'debian-12-bookworm-arm64-v20261111',
+    architecture: 'ARM64',
+  },
   { project: 'debian-cloud', family: 'debian-9', name: 'debian-9-stretch-v20220621', state: 'OBSOLETE' },
   { project: 'ubuntu-os-cloud', family: 'ubuntu-2404-lts-amd64', name: 'ubuntu-2404-noble-amd64-v20261110' },
-  { project: 'ubuntu-os-cloud', family: 'ubuntu-2404-lts-arm64', name: 'ubuntu-2404-noble-arm64-v20261110', architecture: 'ARM64' },
+  {
+    project: 'ubuntu-os-cloud',
+    family: 'ubuntu-2404-lts-arm64',
+    name: 'ubuntu-2404-noble-arm64-v20261110',
+    architecture: 'ARM64',
+  },
   { project: PROJECT, family: 'ours', name: 'ours-7' },
   { project: PROJECT, family: 'large', name: 'large-1', diskSizeGb: 50 },
 ].map((one) => ({ architecture: 'X86_64', diskSizeGb: 10, state: 'ACTIVE', ...one }));

@@ -65,7 +65,8 @@ export const catalogMethods: Methods = {
       name: network,
       autoCreateSubnetworks: found.isAuto,
       subnetworks: SUBNETWORKS.filter((one) => one.network === network).map(
-        ({ name, region }) => `https://www.googleapis.com${API_PATH}projects/${project}/regions/${region}/subnetworks/${name}`,
+        ({ name, region }) =>
+          `https://www.googleapis.com${API_PATH}projects/${project}/regions/${region}/subnetworks/${name}`,
       ),
     };
   },

@@ -176,8 +176,7 @@ function computeProtocol(
     },
     formatAnswer: (_call, result) => toJson(result),
     formatError: (error) => toJson(errorDocument(error)),
-    answerOther: ({ url }, body) =>
-      url === '/token' ? createToken(world(), new URLSearchParams(body)) : undefined,
+    answerOther: ({ url }, body) => (url === '/token' ? createToken(world(), new URLSearchParams(body)) : undefined),
   };
 }
 

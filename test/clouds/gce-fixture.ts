@@ -59,7 +59,9 @@ export async function startGceFixture(): Promise<GceFixture> {
     call: callWith(cloud.env),
     callWith,
     async callBehindPage(page) {
-      const server = createServer((_request, response) => response.writeHead(200, { 'content-type': 'text/html' }).end(page));
+      const server = createServer((_request, response) =>
+        response.writeHead(200, { 'content-type': 'text/html' }).end(page),
+      );
       server.listen(0, '127.0.0.1');
       await once(server, 'listening');
       return {

@@ -8,7 +8,8 @@ const specs = describeOptions(optionsSchema, 'gce');
 /** Expects that a user can type a hint: its flags are options of the driver, and its commands exist. */
 export function expectTypeableHint(hint: string | undefined): void {
   expect(hint).toBeTruthy();
-  for (const [, flag] of (hint ?? '').matchAll(/--(gce-[a-z-]+)/g)) expect(specs.map((spec) => spec.flag)).toContain(flag);
+  for (const [, flag] of (hint ?? '').matchAll(/--(gce-[a-z-]+)/g))
+    expect(specs.map((spec) => spec.flag)).toContain(flag);
   for (const [, command] of (hint ?? '').matchAll(/\bslipway ([a-z-]+)/g))
     expect(allCommands.map(({ name }) => name)).toContain(command);
 }

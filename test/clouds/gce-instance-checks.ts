@@ -41,7 +41,10 @@ export function checkProperties(world: GceWorld, given: InstanceProperties, zone
 type BootDisk = NonNullable<NonNullable<InstanceProperties['disks']>[number]['initializeParams']>;
 
 /** Refuses a disk and an image with which an instance of the type can't boot. */
-function checkBootDisk({ sourceImage = '', diskType = 'pd-standard', diskSizeGb = '10' }: BootDisk, type: string): void {
+function checkBootDisk(
+  { sourceImage = '', diskType = 'pd-standard', diskSizeGb = '10' }: BootDisk,
+  type: string,
+): void {
   const image = imageFromLink(sourceImage);
   const field = 'resource.disks[0].initializeParams';
   if (Number(diskSizeGb) < image.diskSizeGb)

@@ -23,7 +23,7 @@ export function createRecordingCall(
     readonly recordedRequests?: string[];
     readonly clearedRequests?: string[];
   } = {},
-): RecordingCall & { readonly clearRequest: () => Promise<void> } {
+): RecordingCall {
   return {
     computer,
     log: () => {},
@@ -32,7 +32,10 @@ export function createRecordingCall(
     notes,
     recordedRequests,
     clearedRequests,
-    clearRequest: async () => void clearedRequests.push(recordedRequests.at(-1) ?? ''),
     recordRequest: async (what) => void recordedRequests.push(what),
+    async clearRequest() {
+      clearedRequests.push(recordedRequests.at(-1) ?? '');
+      recordedRequests.push('nothing');
+    },
   };
 }

@@ -103,34 +103,41 @@ const ACCOUNT_CASES: readonly AccountCase[] = [
   ],
   [
     'a role that is missing',
-    refusal(403, 'forbidden', "Required 'compute.instances.get' permission for 'projects/my-project-42/zones/z/instances/web'"),
+    refusal(
+      403,
+      'forbidden',
+      "Required 'compute.instances.get' permission for 'projects/my-project-42/zones/z/instances/web'",
+    ),
     /Your Google credentials do not allow this, the token in CLOUDSDK_AUTH_ACCESS_TOKEN/,
     /docs\/clouds\.md.*gcloud projects add-iam-policy-binding my-project-42/,
   ],
 ];
 
 describe('an account with a past', () => {
-  test.each(ACCOUNT_CASES)('refuses in one sentence, with a command that helps: %s', async (_, fault, message, hint) => {
-    const target = await createInstance();
-    fixture.cloud.onArrival = () => fault;
-    const works: readonly (() => Promise<unknown>)[] = [
-      () => gce.cloud.resolveOptions(fixture.newTarget(), fixture.call),
-      () => gce.machines.inspect(target, fixture.call),
-      () => gce.machines.remove(target, fixture.call),
-      () => gce.power?.start(target, fixture.call) ?? Promise.resolve(),
-      () => gce.cloud.allowCallerIp(target, fixture.call),
-      () => gce.cloud.listResources({ options: target.options, home: undefined }, fixture.call),
-    ];
-    for (const work of works) {
-      const error = await catchRejection(work());
-      expect(error).toBeInstanceOf(SlipwayError);
-      expect(error).toMatchObject({ code: 'CREDENTIALS', message: expect.stringMatching(message) });
-      expect(error?.message).not.toContain('\n');
-      expect(error?.hint).toMatch(hint);
-      expectTypeableHint(error?.hint);
-    }
-    expect(fixture.cloud.instances).toHaveLength(1);
-  });
+  test.each(ACCOUNT_CASES)(
+    'refuses in one sentence, with a command that helps: %s',
+    async (_, fault, message, hint) => {
+      const target = await createInstance();
+      fixture.cloud.onArrival = () => fault;
+      const works: readonly (() => Promise<unknown>)[] = [
+        () => gce.cloud.resolveOptions(fixture.newTarget(), fixture.call),
+        () => gce.machines.inspect(target, fixture.call),
+        () => gce.machines.remove(target, fixture.call),
+        () => gce.power?.start(target, fixture.call) ?? Promise.resolve(),
+        () => gce.cloud.allowCallerIp(target, fixture.call),
+        () => gce.cloud.listResources({ options: target.options, home: undefined }, fixture.call),
+      ];
+      for (const work of works) {
+        const error = await catchRejection(work());
+        expect(error).toBeInstanceOf(SlipwayError);
+        expect(error).toMatchObject({ code: 'CREDENTIALS', message: expect.stringMatching(message) });
+        expect(error?.message).not.toContain('\n');
+        expect(error?.hint).toMatch(hint);
+        expectTypeableHint(error?.hint);
+      }
+      expect(fixture.cloud.instances).toHaveLength(1);
+    },
+  );
 
   test('is not asked about with a call of an API that may be off too', async () => {
     await createInstance();
@@ -149,7 +156,10 @@ describe('without a connection to Google', () => {
       () => gce.cloud.listResources({ options: target.options, home: undefined }, fixture.call),
     ]) {
       const error = await catchRejection(work());
-      expect(error).toMatchObject({ code: 'PROVIDER_REFUSED', message: expect.stringMatching(/^Google can't be reached/) });
+      expect(error).toMatchObject({
+        code: 'PROVIDER_REFUSED',
+        message: expect.stringMatching(/^Google can't be reached/),
+      });
       expectTypeableHint(error?.hint);
     }
   });
@@ -157,7 +167,9 @@ describe('without a connection to Google', () => {
   test('a page of a hotel or a proxy is not taken for an answer', async () => {
     const target = await createInstance();
     const page = await fixture.callBehindPage('<html>Welcome, please sign in</html>');
-    const error = await catchRejection(gce.machines.inspect({ ...target, options: { ...target.options, endpoint: page.url } }, page.call));
+    const error = await catchRejection(
+      gce.machines.inspect({ ...target, options: { ...target.options, endpoint: page.url } }, page.call),
+    );
     await page[Symbol.asyncDispose]();
     expect(error).toMatchObject({
       code: 'PROVIDER_REFUSED',
@@ -169,7 +181,9 @@ describe('without a connection to Google', () => {
 describe('credentials that give no token', () => {
   const signal = new AbortController().signal;
   const grantError = (words: string): Error =>
-    Object.assign(new Error('invalid_grant'), { response: { data: { error: 'invalid_grant', error_description: words } } });
+    Object.assign(new Error('invalid_grant'), {
+      response: { data: { error: 'invalid_grant', error_description: words } },
+    });
 
   async function callWithFile(content: object): Promise<CreateCall> {
     const folder = join(fixture.folder, '.config', 'gcloud');
@@ -197,7 +211,9 @@ describe('credentials that give no token', () => {
     expect(tokenError(grantError('Invalid grant: account not found'), source, signal)).toMatchObject({
       code: 'CREDENTIALS',
       message: expect.stringContaining(`the service account ${email}`),
-      hint: expect.stringMatching(new RegExp(`service-accounts enable ${email}.*keys create .* --iam-account ${email}`)),
+      hint: expect.stringMatching(
+        new RegExp(`service-accounts enable ${email}.*keys create .* --iam-account ${email}`),
+      ),
     });
   });
 
@@ -219,7 +235,10 @@ describe('credentials that give no token', () => {
     ]) {
       const error = await catchRejection(work());
       expect(error).toBeInstanceOf(SlipwayError);
-      expect(error).toMatchObject({ code: 'CREDENTIALS', hint: expect.stringContaining('gcloud auth application-default login') });
+      expect(error).toMatchObject({
+        code: 'CREDENTIALS',
+        hint: expect.stringContaining('gcloud auth application-default login'),
+      });
     }
     expect(fixture.cloud.instances).toHaveLength(1);
   });
@@ -236,15 +255,25 @@ test('only client.ts loads the SDK, so that no raw error of it can leave the dri
 });
 
 describe('a plain refusal', () => {
-  const ZONE_TEXT = "The zone 'projects/my-project-42/zones/us-central1-a' does not have enough resources available to fulfill the request.";
+  const ZONE_TEXT =
+    "The zone 'projects/my-project-42/zones/us-central1-a' does not have enough resources available to fulfill the request.";
   const refuseInserts = (fault: Fault): void => {
-    fixture.cloud.onArrival = ({ operation }) => (/instances\.(insert|bulkInsert)$/.test(operation) ? fault : undefined);
+    fixture.cloud.onArrival = ({ operation }) =>
+      /instances\.(insert|bulkInsert)$/.test(operation) ? fault : undefined;
   };
 
   test.each([
-    ['of a quota', refusal(403, 'quotaExceeded', "Quota 'CPUS' exceeded.  Limit: 24.0 in region us-central1."), 'QUOTA'],
+    [
+      'of a quota',
+      refusal(403, 'quotaExceeded', "Quota 'CPUS' exceeded.  Limit: 24.0 in region us-central1."),
+      'QUOTA',
+    ],
     ['of a zone without capacity, as HTTP 503', refusal(503, 'ZONE_RESOURCE_POOL_EXHAUSTED', ZONE_TEXT), 'CAPACITY'],
-    ['of a missing permission', refusal(403, 'forbidden', "Required 'compute.instances.create' permission"), 'CREDENTIALS'],
+    [
+      'of a missing permission',
+      refusal(403, 'forbidden', "Required 'compute.instances.create' permission"),
+      'CREDENTIALS',
+    ],
   ])('leaves nothing behind, so that another zone may be tried: %s', async (_, fault, code) => {
     refuseInserts(fault);
     const unresolved = fixture.newTarget({ address: 'static', openPort: ['8080'] });
@@ -274,7 +303,10 @@ describe('a plain refusal', () => {
     fixture.cloud.onArrival = () => undefined;
     await gce.machines.create(target, BOOT, fixture.call);
     // Google answers a repeated request with the result of the first one, even after its rule was deleted.
-    expect(fixture.cloud.rules.map(({ name }) => name).toSorted()).toEqual([`slipway-${MACHINE_ID}`, `slipway-${MACHINE_ID}-deny`]);
+    expect(fixture.cloud.rules.map(({ name }) => name).toSorted()).toEqual([
+      `slipway-${MACHINE_ID}`,
+      `slipway-${MACHINE_ID}-deny`,
+    ]);
   });
 
   test('names the metric, the limit and the region of a quota', async () => {
@@ -285,10 +317,17 @@ describe('a plain refusal', () => {
 
   test('of an address outside of the organization names the flag for that', async () => {
     refuseInserts(
-      refusal(412, 'conditionNotMet', "Constraint constraints/compute.vmExternalIpAccess violated for project 123456789012."),
+      refusal(
+        412,
+        'conditionNotMet',
+        'Constraint constraints/compute.vmExternalIpAccess violated for project 123456789012.',
+      ),
     );
     const error = await catchRejection(createInstance());
-    expect(error).toMatchObject({ message: expect.stringMatching(/^A policy of your organization/), hint: expect.stringContaining('--gce-address none') });
+    expect(error).toMatchObject({
+      message: expect.stringMatching(/^A policy of your organization/),
+      hint: expect.stringContaining('--gce-address none'),
+    });
     expectTypeableHint(error?.hint);
   });
 
@@ -335,7 +374,9 @@ describe('rm', () => {
 test('gc says which zones could not be asked, and does not count them as empty', async () => {
   const target = await createInstance();
   fixture.cloud.unreachable = ['europe-west3-a'];
-  const error = await catchRejection(gce.cloud.listResources({ options: target.options, home: undefined }, fixture.call));
+  const error = await catchRejection(
+    gce.cloud.listResources({ options: target.options, home: undefined }, fixture.call),
+  );
   expect(error).toMatchObject({
     code: 'PROVIDER_REFUSED',
     message: expect.stringMatching(/^Compute Engine could not ask all zones and regions .*: zones\/europe-west3-a/),

@@ -26,7 +26,10 @@ let created = 0;
 /** Creates a machine of its own with these options, which the double refuses as Google does. */
 async function createWith(options: Partial<GceOptions>): Promise<Target<GceOptions>> {
   created += 1;
-  const resolved = { ...(await resolve(options)), id: `${String(created).padStart(8, '0')}-1d05-4e00-8000-00000000abcd` };
+  const resolved = {
+    ...(await resolve(options)),
+    id: `${String(created).padStart(8, '0')}-1d05-4e00-8000-00000000abcd`,
+  };
   await gce.machines.create(resolved, BOOT, fixture.call);
   return resolved;
 }
@@ -39,7 +42,9 @@ describe('the wizard', () => {
     const { endpoint } = fixture.newTarget().options;
     const answers = { project: PROJECT, endpoint, zone: 'us-central1-a' };
     const types = (await gce.prompts?.machineType?.(answers, fixture.call)) ?? [];
-    expect(types.map(({ value }) => value)).toEqual(expect.arrayContaining(['e2-medium', 'n4-standard-2', 't2a-standard-1']));
+    expect(types.map(({ value }) => value)).toEqual(
+      expect.arrayContaining(['e2-medium', 'n4-standard-2', 't2a-standard-1']),
+    );
     for (const { value: machineType } of types) {
       const families = (await gce.prompts?.imageFamily?.({ ...answers, machineType }, fixture.call)) ?? [];
       expect(families.length).toBeGreaterThan(0);
@@ -70,22 +75,66 @@ describe('the wizard', () => {
 
 describe('options that do not fit together', () => {
   test.each([
-    ['a disk that the machine type has not', { machineType: 'n4-standard-2', diskType: 'pd-standard' }, /n4-standard-2 can't boot from a disk of the type pd-standard/],
+    [
+      'a disk that the machine type has not',
+      { machineType: 'n4-standard-2', diskType: 'pd-standard' },
+      /n4-standard-2 can't boot from a disk of the type pd-standard/,
+    ],
     ['a disk that the machine type has not', { machineType: 'c3-standard-4', diskType: 'pd-standard' }, /can't boot/],
     ['Hyperdisk for an older machine type', { machineType: 'e2-medium', diskType: 'hyperdisk-balanced' }, /can't boot/],
-    ['an image for another architecture', { machineType: 't2a-standard-1', imageFamily: 'debian-12' }, /t2a-standard-1 is ARM64, and the image .* is for X86_64/],
+    [
+      'an image for another architecture',
+      { machineType: 't2a-standard-1', imageFamily: 'debian-12' },
+      /t2a-standard-1 is ARM64, and the image .* is for X86_64/,
+    ],
     ['an ARM image', { imageFamily: 'debian-13-arm64' }, /e2-medium is X86_64, and the image .* is for ARM64/],
-    ['a disk smaller than the image', { imageFamily: 'large', imageProject: PROJECT }, /needs a disk of at least 50 GB, and --gce-disk-size is 20/],
+    [
+      'a disk smaller than the image',
+      { imageFamily: 'large', imageProject: PROJECT },
+      /needs a disk of at least 50 GB, and --gce-disk-size is 20/,
+    ],
     ['an image that is obsolete', { imageFamily: 'debian-9' }, /can't be used any more/],
     ['a machine type that is obsolete', { machineType: 'n1-standard-96' }, /does not exist in us-central1-a/],
-    ['a disk type that does not exist', { diskType: 'pd-golden' }, /The disk type pd-golden does not exist in us-central1-a/],
-    ['an accelerator for a type without any', { accelerator: 'type=nvidia-tesla-t4' }, /e2-medium accepts no accelerators/],
-    ['another accelerator than the type has', { machineType: 'g2-standard-4', accelerator: 'type=nvidia-tesla-t4' }, /g2-standard-4 has nvidia-l4, not nvidia-tesla-t4/],
-    ['a network that does not exist', { network: 'nowhere' }, /The network nowhere does not exist in the project my-project-42/],
-    ['a network without a subnetwork in the region', { network: 'custom', zone: 'europe-west3-a' }, /The network custom has no subnetwork in europe-west3/],
-    ['a network with several subnetworks in the region', { network: 'crowded' }, /several subnetworks in us-central1: left, right/],
-    ['a subnetwork for proxies', { subnetwork: 'proxies' }, /proxies can't hold an instance: its purpose is REGIONAL_MANAGED_PROXY/],
-    ['a subnetwork of another region', { subnetwork: 'regions/us-central1/subnetworks/rooms', zone: 'europe-west3-a' }, /rooms is in us-central1, and the zone europe-west3-a is in europe-west3/],
+    [
+      'a disk type that does not exist',
+      { diskType: 'pd-golden' },
+      /The disk type pd-golden does not exist in us-central1-a/,
+    ],
+    [
+      'an accelerator for a type without any',
+      { accelerator: 'type=nvidia-tesla-t4' },
+      /e2-medium accepts no accelerators/,
+    ],
+    [
+      'another accelerator than the type has',
+      { machineType: 'g2-standard-4', accelerator: 'type=nvidia-tesla-t4' },
+      /g2-standard-4 has nvidia-l4, not nvidia-tesla-t4/,
+    ],
+    [
+      'a network that does not exist',
+      { network: 'nowhere' },
+      /The network nowhere does not exist in the project my-project-42/,
+    ],
+    [
+      'a network without a subnetwork in the region',
+      { network: 'custom', zone: 'europe-west3-a' },
+      /The network custom has no subnetwork in europe-west3/,
+    ],
+    [
+      'a network with several subnetworks in the region',
+      { network: 'crowded' },
+      /several subnetworks in us-central1: left, right/,
+    ],
+    [
+      'a subnetwork for proxies',
+      { subnetwork: 'proxies' },
+      /proxies can't hold an instance: its purpose is REGIONAL_MANAGED_PROXY/,
+    ],
+    [
+      'a subnetwork of another region',
+      { subnetwork: 'regions/us-central1/subnetworks/rooms', zone: 'europe-west3-a' },
+      /rooms is in us-central1, and the zone europe-west3-a is in europe-west3/,
+    ],
   ] as const)('are refused before anything is created: %s', async (_, options, message) => {
     const error = await catchRejection(resolve(options));
     expect(error).toMatchObject({ code: 'USAGE', message: expect.stringMatching(message) });
@@ -99,8 +148,13 @@ describe('options that do not fit together', () => {
   test('are refused when the type of an existing machine changes', async () => {
     const target = await createWith({});
     const changed = { ...target, options: { ...target.options, machineType: 'n4-standard-2' } };
-    const error = await catchRejection(gce.changes?.validate?.(changed, target.options, fixture.call) ?? Promise.resolve());
-    expect(error).toMatchObject({ code: 'USAGE', message: expect.stringContaining("can't boot from a disk of the type pd-balanced") });
+    const error = await catchRejection(
+      gce.changes?.validate?.(changed, target.options, fixture.call) ?? Promise.resolve(),
+    );
+    expect(error).toMatchObject({
+      code: 'USAGE',
+      message: expect.stringContaining("can't boot from a disk of the type pd-balanced"),
+    });
   });
 });
 
@@ -122,7 +176,12 @@ describe('what the user left open', () => {
 
   test.each([
     ['CLOUDSDK_COMPUTE_ZONE', { CLOUDSDK_COMPUTE_ZONE: 'us-central1-b' }, '', 'us-central1-b'],
-    ['the zone of the active configuration', {}, '[compute]\nzone = europe-west3-b\nregion = us-central1\n', 'europe-west3-b'],
+    [
+      'the zone of the active configuration',
+      {},
+      '[compute]\nzone = europe-west3-b\nregion = us-central1\n',
+      'europe-west3-b',
+    ],
     ['the region of the active configuration', {}, '[compute]\nregion = europe-west3\n', 'europe-west3-a'],
     ['nothing', {}, '[core]\nzone = europe-west3-b\n', 'us-central1-a'],
   ])("is the zone of gcloud's settings: %s", async (_, env, configuration, zone) => {

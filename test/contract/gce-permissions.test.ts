@@ -10,7 +10,8 @@ import { BOOT, startGceFixture, type GceFixture } from '../clouds/gce-fixture.ts
 const ROLE_PERMISSIONS: Readonly<Record<string, RegExp>> = {
   'roles/compute.instanceAdmin.v1':
     /^compute\.((instances|disks|images|diskTypes|machineTypes|zones|regions)\.\w+|(addresses|firewalls|networks|subnetworks)\.(get|list|use)|subnetworks\.useExternalIp|(zone|region|global)Operations\.(get|list))$/,
-  'roles/compute.securityAdmin': /^compute\.(firewalls\.\w+|networks\.(get|list|updatePolicy)|globalOperations\.(get|list))$/,
+  'roles/compute.securityAdmin':
+    /^compute\.(firewalls\.\w+|networks\.(get|list|updatePolicy)|globalOperations\.(get|list))$/,
 };
 
 /** Returns the permission that a method of the API needs: `compute.instances.insert` -> `compute.instances.create`. */
@@ -44,7 +45,10 @@ async function permissionsOfLife(options: Partial<GceOptions>): Promise<readonly
   await gce.prompts?.imageFamily?.(target.options, call);
   await gce.machines.create(target, BOOT, call);
   await expect.poll(async () => (await gce.machines.inspect(target, call)).state).toBe('running');
-  const changed = { ...target, options: { ...target.options, machineType: 'e2-standard-4', diskSize: 60, labels: ['a=b'] } };
+  const changed = {
+    ...target,
+    options: { ...target.options, machineType: 'e2-standard-4', diskSize: 60, labels: ['a=b'] },
+  };
   await gce.changes?.validate?.(changed, target.options, call);
   await gce.changes?.apply?.(changed, target.options, call);
   await gce.power?.stop(changed, { seconds: 1 }, call);
@@ -67,7 +71,8 @@ test('the roles in docs/clouds.md allow the whole life of a machine', async () =
   for (const role of Object.keys(ROLE_PERMISSIONS)) expect(row).toContain(`\`${role}\``);
   const needed = await permissionsOfLife({ openPort: ['8080'] });
   expect(needed).toContain('compute.firewalls.delete');
-  const allowed = (permission: string): boolean => Object.values(ROLE_PERMISSIONS).some((role) => role.test(permission));
+  const allowed = (permission: string): boolean =>
+    Object.values(ROLE_PERMISSIONS).some((role) => role.test(permission));
   expect(needed.filter((permission) => !allowed(permission))).toEqual([]);
 });
 

@@ -16,7 +16,7 @@ const SHELLS: readonly (readonly [ShellName, readonly string[], string])[] = [
 describe.each(SHELLS)('%s', (shell, argv, evaluate) => {
   test.skipIf(!hasProgram(shell))('reads every value literally, and unsets variables without a value', async () => {
     const settings = VALUES.map((value, index): EnvSetting => [`V${index}`, value]);
-    const text = formatShellEnv(shell, [...settings, ['GONE', undefined]], `slipway env web --shell ${shell}`);
+    const text = formatShellEnv(shell, [...settings, ['GONE', undefined]], ['slipway', 'env', 'web', '--shell', shell]);
     const names = VALUES.map((_, index) => `"$V${index}"`).join(' ');
     const { stdout, stderr } = await runProgram(shell, [...argv, `${evaluate} "$GONE" ${names}`], {
       env: { PATH: process.env.PATH, HOME: '/', LANG: 'C.UTF-8', TEXT: text, GONE: 'still here' },
@@ -28,7 +28,7 @@ describe.each(SHELLS)('%s', (shell, argv, evaluate) => {
 
 describe('tcsh', () => {
   test.skipIf(!hasProgram('tcsh')).each(VALUES)('reads %j literally, through its backticks', async (value) => {
-    const text = formatShellEnv('tcsh', [['V', value]], 'slipway env web --shell tcsh');
+    const text = formatShellEnv('tcsh', [['V', value]], ['slipway', 'env', 'web']);
     const { stdout, stderr } = await runProgram('tcsh', ['-f', '-c', 'eval `printenv TEXT`\nprintenv V'], {
       env: { PATH: process.env.PATH, HOME: '/', LANG: 'C.UTF-8', TEXT: text },
     });

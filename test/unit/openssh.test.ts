@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { scpArgv, parsePathSpec, sshArgv, type ScpTransfer } from '../../src/openssh/openssh-command.ts';
-import { formatSshConfig, type SshRoute } from '../../src/profiles/ssh-options.ts';
+import { formatSshConfig, type SshRoute } from '../../src/ssh/openssh-options.ts';
 
 const webRoute: SshRoute = {
   target: { address: '192.0.2.10', port: 2222, user: 'root', keyFile: '/keys/web' },
@@ -140,6 +140,20 @@ describe('ssh', () => {
   test('gets flags and a command after the address, unchanged', () => {
     expect(sshArgv(webRoute, ['uptime', '-p']).slice(-3)).toEqual(['192.0.2.10', 'uptime', '-p']);
     expect(sshArgv(webRoute, ['-C', 'echo', 'a b']).slice(-4)).toEqual(['192.0.2.10', '-C', 'echo', 'a b']);
+  });
+
+  test('gets paths with slashes on Windows, and a ProxyCommand in the quotes of Windows', () => {
+    const jump = { address: '198.51.100.1', port: 22, user: 'Ada "A"' };
+    const route: SshRoute = {
+      target: { ...webRoute.target, keyFile: String.raw`C:\Users\Ada B\.ssh\id`, jump },
+      knownHosts: String.raw`C:\Users\Ada B\known_hosts`,
+    };
+    const options = sshArgv(route, []);
+    expect(options).toContain('UserKnownHostsFile="C:/Users/Ada B/known_hosts"');
+    expect(options).toContain('IdentityFile="C:/Users/Ada B/.ssh/id"');
+    const proxy = String.raw`ssh.exe -o "UserKnownHostsFile=\"C:/Users/Ada B/known_hosts\"" -o GlobalKnownHostsFile=none -o StrictHostKeyChecking=yes -o LogLevel=ERROR -o "IdentityFile=\"C:/Users/Ada B/.ssh/id\"" -o IdentitiesOnly=yes -o Port=22 -o "User=\"Ada \\\"A\\\"\"" -W "[%h]:%p" 198.51.100.1`;
+    expect(options).toContain(`ProxyCommand=${proxy}`);
+    expect(formatSshConfig({ web: route })).toContain(`  ProxyCommand ${proxy}\n`);
   });
 
   test('requires the pinned host key of a jump host too', () => {

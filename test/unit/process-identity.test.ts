@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import {
@@ -10,7 +11,7 @@ import {
   type ProcessIdentity,
 } from '../../src/computer/process-identity.ts';
 import { bundleModule, startScript } from '../fakes/script-process.ts';
-import { computerWithPrograms } from '../fakes/executable-scripts.ts';
+import { computerWithPrograms, writeScript } from '../fakes/executable-scripts.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 const isLinux = process.platform === 'linux';
@@ -143,6 +144,42 @@ describe('isProcessRunningCommand', () => {
     const { pid } = await startAndEndProcess();
     expect(await isProcessRunningCommand(pid, ['--'], call)).toBe(false);
   });
+
+  /** Returns a Windows computer whose PowerShell is this shell script. */
+  async function createWindowsCall(folder: string, powershell: string): Promise<typeof call> {
+    const SystemRoot = join(folder, 'Windows');
+    const computer = computerWithPrograms(folder, { platform: 'win32', env: { PATH: process.env.PATH, SystemRoot } });
+    await writeScript(String.raw`${SystemRoot}\System32\WindowsPowerShell\v1.0\powershell.exe`, powershell);
+    return { ...call, computer };
+  }
+
+  test.skipIf(process.platform === 'win32')('believes what PowerShell says on Windows', async () => {
+    await using folder = await createTemporaryFolder();
+    const runs = await createWindowsCall(folder.path, `echo 'command="C:\\qemu.exe" -uuid id-1 -m 2'`);
+    expect(await isProcessRunningCommand(process.pid, ['-uuid', 'id-1'], runs)).toBe(true);
+    expect(await isProcessRunningCommand(process.pid, ['-uuid', 'id-2'], runs)).toBe(false);
+    const ended = await createWindowsCall(folder.path, 'echo none');
+    expect(await isProcessRunningCommand(process.pid, ['-uuid', 'id-1'], ended)).toBe(false);
+  });
+
+  test.skipIf(process.platform === 'win32')(
+    'throws where a process has the number and PowerShell shows nothing of it, fails or is missing',
+    async () => {
+      await using folder = await createTemporaryFolder();
+      for (const answer of ['', 'exit 1', 'echo command=', 'echo "Access is denied" >&2; exit 1']) {
+        const silent = await createWindowsCall(folder.path, answer);
+        await expect(isProcessRunningCommand(process.pid, ['--'], silent)).rejects.toMatchObject({
+          code: 'DRIVER_FAILED',
+          message: `Windows does not say which program process ${process.pid} is`,
+        });
+      }
+      const missing = { ...call, computer: { ...call.computer, platform: 'win32' as const, env: {} } };
+      await expect(isProcessRunningCommand(process.pid, ['--'], missing)).rejects.toThrow(/does not say/);
+      // Without a process of this number, nobody has to be asked.
+      const { pid } = await startAndEndProcess();
+      expect(await isProcessRunningCommand(pid, ['--'], missing)).toBe(false);
+    },
+  );
 
   test.runIf(isLinux)('is false for a zombie', async () => {
     using zombie = await startFutureZombie();

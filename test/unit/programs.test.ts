@@ -185,13 +185,14 @@ describe('a program', () => {
     expect(await findProgram(emulator, computerOn('linux', `:.:${folder.path}`))).toBe(join(folder.path, 'boat-kvm'));
   });
 
-  test('is found on Windows with the extensions of PATHEXT', async () => {
+  test('is found on Windows with the extensions of programs that start without a shell', async () => {
     await using folder = await createTemporaryFolder();
     await writeProgram(folder.path, 'boat-img', 0o644);
     expect(await findProgram(imageTool, computerOn('win32', folder.path))).toBeUndefined();
-    const path = await writeProgram(folder.path, 'boat-img.EXE', 0o644);
+    const path = await writeProgram(folder.path, 'boat-img.exe', 0o644);
     expect(await findProgram(imageTool, computerOn('win32', `x:;${folder.path}`))).toBe(path);
-    expect(await findProgram(imageTool, computerOn('win32', folder.path, { PATHEXT: '.CMD;.PY' }))).toBeUndefined();
+    await writeProgram(folder.path, 'boat-kvm.cmd');
+    expect(await findProgram(emulator, computerOn('win32', folder.path, { PATHEXT: '.EXE;.CMD' }))).toBeUndefined();
   });
 
   test.each([
@@ -199,10 +200,10 @@ describe('a program', () => {
     ['linux', ['zypper', 'pacman', 'dnf'], 'dnf'],
     ['linux', ['zypper', 'pacman'], 'pacman'],
     ['linux', ['zypper', 'brew'], 'zypper'],
-    ['linux', ['brew', 'choco.EXE'], undefined],
+    ['linux', ['brew', 'choco.exe'], undefined],
     ['darwin', ['apt-get', 'brew'], 'brew'],
-    ['win32', ['choco.EXE', 'winget.EXE'], 'winget'],
-    ['win32', ['choco.EXE', 'apt-get'], 'choco'],
+    ['win32', ['choco.exe', 'winget.exe'], 'winget'],
+    ['win32', ['choco.exe', 'apt-get'], 'choco'],
     ['freebsd', ['apt-get'], undefined],
   ] as const)('that manages packages on %s, of %j, is %s', async (platform, names, expected) => {
     await using folder = await createTemporaryFolder();

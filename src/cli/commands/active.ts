@@ -3,6 +3,7 @@ import { SlipwayError } from '../../errors.ts';
 import type { ReadyMachine } from '../../machine/model.ts';
 import { readCurrentContextName } from '../../profiles/current-context.ts';
 import { contextName, readContextOwner } from '../../profiles/docker-context.ts';
+import { connectShellCommand } from '../../profiles/shell-env.ts';
 import { defineCommand, type Cli, type Command } from '../command.ts';
 
 const args = z.object({});
@@ -25,7 +26,7 @@ export const active: Command<typeof args> = defineCommand({
       'MACHINE_NOT_FOUND',
       `docker uses none of your machines in this shell, but ${formatTarget(target)}`,
       {
-        hint: 'To use one: slipway use NAME. For this shell only: eval "$(slipway env NAME)"',
+        hint: `To use one: slipway use NAME. For this shell only: ${connectShellCommand(undefined, cli.world.computer)}`,
       },
     );
   },

@@ -4,7 +4,7 @@ import { exitCodes, SlipwayError } from '../../errors.ts';
 import type { FleetItemResult } from '../../fleet/apply-fleet.ts';
 import { type FleetPlan, hasWork, type FleetItem, isDestructive } from '../../fleet/plan-fleet.ts';
 import { toArgv } from '../../machine/options.ts';
-import { toCommandLine } from '../../ssh/shell.ts';
+import { formatCommandLine } from '../../profiles/shell-env.ts';
 import { sudoPasswordOption } from '../../machine/spec.ts';
 import { defineCommand, optionSpecsOf, type Cli, type Command, type CommandResult } from '../command.ts';
 import { notStartedMessage } from './for-each-machine.ts';
@@ -69,9 +69,13 @@ async function confirmApply(work: readonly FleetItem[], yes: boolean, cli: Cli):
 }
 
 /** Returns the command that the user typed, with the flag that agrees to the installation of missing programs. */
-function toRepeatCommand(names: readonly string[], options: z.output<typeof args>, { program }: Cli): string {
+function toRepeatCommand(
+  names: readonly string[],
+  options: z.output<typeof args>,
+  { program, world: { computer } }: Cli,
+): string {
   const specs = optionSpecsOf(apply as unknown as Command);
-  return toCommandLine([program, 'apply', ...names, ...toArgv(specs, { ...options, yes: true })]);
+  return formatCommandLine([program, 'apply', ...names, ...toArgv(specs, { ...options, yes: true })], computer);
 }
 
 /**

@@ -1,8 +1,10 @@
 import { join } from 'node:path';
 import { z } from 'zod';
+import type { Computer } from '../../computer/computer.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { ReadyMachine } from '../../machine/model.ts';
 import { contextName } from '../../profiles/docker-context.ts';
+import { connectShellCommand } from '../../profiles/shell-env.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { requireReadyMachine } from '../../machine/require-machine.ts';
 
@@ -14,10 +16,10 @@ export const config: Command<typeof args> = defineCommand({
   usage: '<name>',
   args,
   details: 'Prints one flag per line. For more than one command, run slipway use or slipway env instead.',
-  async run({ positionals: [name = ''], flags: { json } }, { world: { store } }) {
+  async run({ positionals: [name = ''], flags: { json } }, { world: { store, computer } }) {
     const machine = await requireReadyMachine(name, store);
     const flags = dockerFlagsOf(machine, store.paths(name).tls);
-    if (json !== true) requireNoSpaces(machine, flags);
+    if (json !== true) requireNoSpaces(machine, flags, computer);
     return {
       json: {
         name,
@@ -38,7 +40,11 @@ function dockerFlagsOf({ endpoint }: ReadyMachine, tls: string): readonly string
 }
 
 /** Refuses flags that contain spaces: a shell splits the output of $(…) at spaces, and quotes in it do not help. */
-function requireNoSpaces({ spec: { name, profiles } }: ReadyMachine, flags: readonly string[]): void {
+function requireNoSpaces(
+  { spec: { name, profiles } }: ReadyMachine,
+  flags: readonly string[],
+  computer: Computer,
+): void {
   const flagWithSpace = flags.find((flag) => /\s/.test(flag));
   if (flagWithSpace === undefined) return;
   const path = flagWithSpace.slice(flagWithSpace.indexOf('=') + 1);
@@ -48,7 +54,7 @@ function requireNoSpaces({ spec: { name, profiles } }: ReadyMachine, flags: read
     {
       hint: profiles.includes('docker-context')
         ? `Use the context instead: docker --context ${contextName(name)} ps`
-        : `Connect the shell instead: eval "$(slipway env ${name})"`,
+        : `Connect the shell instead: ${connectShellCommand(name, computer)}`,
     },
   );
 }

@@ -4,11 +4,13 @@ import { credentialOptionSpecs, machineOptionSpecs } from '../../machine-options
 import { setCredentialsForRun } from '../../machine-options/credential-flags.ts';
 import type { ReadyMachine } from '../../machine/model.ts';
 import { sudoPasswordOption } from '../../machine/spec.ts';
+import type { Computer } from '../../computer/computer.ts';
 import { getDockerClientProgram, planInstall, findMissingPrograms } from '../../computer/programs.ts';
 import { createValidMachine } from '../../operations/create.ts';
 import { planDryRun } from '../../operations/dry-run.ts';
 import { validateSpec } from '../../operations/validate-spec.ts';
 import { contextName } from '../../profiles/docker-context.ts';
+import { connectShellCommand } from '../../profiles/shell-env.ts';
 import { defaultProfiles, profiles as registeredProfiles } from '../../profiles/registry.ts';
 import { defineCommand, optionSpecsOf, type Cli, type Command, type CommandResult } from '../command.ts';
 import { createSeveral } from '../create-several.ts';
@@ -61,7 +63,7 @@ export const create: Command<typeof args> = defineCommand({
     setCredentialsForRun(flags, cli);
     const request = await resolveCreateRequest(names[0], options, flags, cli);
     const { spec, use } = request;
-    if (use && !spec.profiles.includes('docker-context')) throw noContextError(spec.name);
+    if (use && !spec.profiles.includes('docker-context')) throw noContextError(spec.name, cli.world.computer);
     if (names.length > 1) return await createSeveral(spec, names, { options, flags, ownOptions: ownOptions() }, cli);
     return await createOne(request, options, cli);
   },
@@ -81,7 +83,7 @@ async function createOne(
   const machine = await createValidMachine(valid, cli.world);
   if (use) await makeCurrent(machine, cli);
   const repeatHints = usedWizard ? await formatRepeatHints(spec, repeatCommand) : [];
-  return createdResult(machine, repeatHints, await findClientInstallCommand(cli));
+  return createdResult(machine, repeatHints, await findClientInstallCommand(cli), cli.world.computer);
 }
 
 function ownOptions(): ReturnType<typeof optionSpecsOf> {
@@ -98,10 +100,11 @@ function createdResult(
   { spec, endpoint }: ReadyMachine,
   repeatHints: readonly string[],
   clientInstallCommand: string | undefined,
+  computer: Computer,
 ): CommandResult {
   const { name, driver, profiles } = spec;
   const hasContext = profiles.includes('docker-context');
-  const example = hasContext ? `docker --context ${contextName(name)} ps` : `eval "$(slipway env ${name})"`;
+  const example = hasContext ? `docker --context ${contextName(name)} ps` : connectShellCommand(name, computer);
   const next =
     clientInstallCommand === undefined
       ? `Try: ${example}`

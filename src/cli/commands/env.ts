@@ -1,7 +1,13 @@
 import { z } from 'zod';
 import { SlipwayError } from '../../errors.ts';
-import { formatShellEnv, detectShellName, shells, type EnvSetting } from '../../profiles/shell-env.ts';
-import { toCommandLine } from '../../ssh/shell.ts';
+import {
+  connectShellCommand,
+  formatShellEnv,
+  detectShellName,
+  evalInShell,
+  shells,
+  type EnvSetting,
+} from '../../profiles/shell-env.ts';
 import { defineCommand, type Cli, type Command } from '../command.ts';
 import { requireReadyMachine } from '../../machine/require-machine.ts';
 
@@ -16,16 +22,19 @@ const args = z.object({
 
 export const env: Command<typeof args> = defineCommand({
   name: 'env',
-  summary: 'Print environment settings that connect a shell to a machine: eval "$(slipway env NAME)"',
+  summary: 'Print the environment settings that connect a shell to a machine',
   usage: '[name]',
   args,
+  details:
+    'Your shell evaluates the output. In bash and zsh: eval "$(slipway env NAME)". In fish: slipway env NAME | source. In PowerShell: slipway env NAME | Out-String | Invoke-Expression. In cmd: FOR /f "tokens=*" %i IN (\'slipway env NAME\') DO @%i',
   async run({ positionals: [name], args: { shell: requestedShell, unset, noProxy } }, cli) {
+    const { computer } = cli.world;
     if (unset === (name !== undefined)) {
       throw new SlipwayError('USAGE', unset ? '--unset takes no machine' : 'Either a machine or --unset is required', {
-        hint: 'For example: eval "$(slipway env NAME)", or eval "$(slipway env --unset)"',
+        hint: `For example: ${connectShellCommand(undefined, computer)}, or ${evalInShell('slipway env --unset', computer)}`,
       });
     }
-    const shell = requestedShell ?? detectShellName(cli.env, cli.world.computer.platform);
+    const shell = requestedShell ?? detectShellName(computer);
     if (shell === undefined) {
       throw new SlipwayError('USAGE', 'The shell is unknown: $SHELL is not set', {
         hint: `Choose one: --shell ${shells.join(' | ')}`,
@@ -41,7 +50,7 @@ export const env: Command<typeof args> = defineCommand({
     ];
     return {
       json: Object.fromEntries(settings.map(([key, value]) => [key, value ?? null])),
-      text: formatShellEnv(shell, settings, toCommandLine(argv)),
+      text: formatShellEnv(shell, settings, argv),
     };
   },
 });

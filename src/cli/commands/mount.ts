@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { SlipwayError } from '../../errors.ts';
 import { mountFolder, unmountFolder } from '../../openssh/mount-folder.ts';
-import { toCommandLine } from '../../ssh/shell.ts';
+import { formatCommandLine } from '../../profiles/shell-env.ts';
 import { defineCommand, type Command } from '../command.ts';
 
 const args = z.object({
@@ -21,7 +21,7 @@ export const mount: Command<typeof args> = defineCommand({
     if (!unmount) return await mountFolder(first, second, { yes }, cli);
     if (second === undefined) return await unmountFolder(first, cli);
     throw new SlipwayError('USAGE', '--unmount takes the mountpoint alone', {
-      hint: toCommandLine([cli.program, 'mount', '-u', second]),
+      hint: formatCommandLine([cli.program, 'mount', '-u', second], cli.world.computer),
     });
   },
 });

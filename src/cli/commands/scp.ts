@@ -1,10 +1,10 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { writeFileAtomic } from '../../computer/files.ts';
+import { deleteFolder, writeFileAtomic } from '../../computer/files.ts';
 import { SlipwayError } from '../../errors.ts';
-import { formatSshConfig, type SshRoute } from '../../profiles/ssh-options.ts';
+import { formatSshConfig, type SshRoute } from '../../ssh/openssh-options.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { prepareSshRoute, scpArgv, parsePathSpec } from '../../openssh/openssh-command.ts';
 import { runInTerminal } from '../../terminal/run-program.ts';
@@ -50,7 +50,7 @@ export const scp: Command<typeof args> = defineCommand({
       const status = await runInTerminal('scp', scpArgv(copy, config), signal);
       return { json: { from: positionals[0], to: positionals[1], status }, text: '', status };
     } finally {
-      await rm(folder, { recursive: true, force: true });
+      await deleteFolder(folder);
     }
   },
 });

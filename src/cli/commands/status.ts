@@ -3,7 +3,9 @@ import { formatSeconds } from '../../machine/duration.ts';
 import { formatDeadline, formatTime } from '../../operations/deadline.ts';
 import { getStatusDetails, getStatus, type StatusDetails, type MachineStatus } from '../../operations/status.ts';
 import type { Machine } from '../../machine/model.ts';
+import type { World } from '../../operations/world.ts';
 import { contextName } from '../../profiles/docker-context.ts';
+import { connectShellCommand } from '../../profiles/shell-env.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { formatOptionMeta } from '../format-option.ts';
 import { compileDocumentFormat } from '../../terminal/output-format.ts';
@@ -36,7 +38,7 @@ export const status: Command<typeof args> = defineCommand({
     const json = toStatusDocument(machine, state, details);
     return {
       json,
-      text: format ? format(json) : formatFields(statusFields(machine, state, details, world.now())),
+      text: format ? format(json) : formatFields(statusFields(machine, state, details, world)),
       status: state.state === 'running' ? 0 : 1,
     };
   },
@@ -83,7 +85,7 @@ function toCount(value: unknown): number {
 
 type StatusFields = readonly (readonly [string, string])[];
 
-function statusFields(machine: Machine, state: MachineStatus, details: StatusDetails, now: Date): StatusFields {
+function statusFields(machine: Machine, state: MachineStatus, details: StatusDetails, world: World): StatusFields {
   const { host, endpoint, spec } = machine;
   const context = contextNameOf(machine);
   const rows: readonly (readonly [string, string | undefined])[] = [
@@ -96,10 +98,10 @@ function statusFields(machine: Machine, state: MachineStatus, details: StatusDet
     ['URL', endpoint?.url],
     ...metricsFields(state, details),
     ['Certificates', state.days === undefined ? undefined : `valid for ${state.days} days`],
-    ...lifetimeFields(machine, now),
+    ...lifetimeFields(machine, world.now()),
     ['SSH', host?.ssh && `${host.ssh.user}@${host.ssh.address}:${host.ssh.port} (slipway ssh ${spec.name})`],
     ['Connect', context === undefined ? undefined : `docker --context ${context} ps`],
-    ['Or', machine.phase === 'ready' ? `eval "$(slipway env ${spec.name})"` : undefined],
+    ['Or', machine.phase === 'ready' ? connectShellCommand(spec.name, world.computer) : undefined],
   ];
   return rows.filter((row): row is readonly [string, string] => row[1] !== undefined);
 }

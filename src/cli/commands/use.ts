@@ -1,9 +1,11 @@
 import { z } from 'zod';
+import type { Computer } from '../../computer/computer.ts';
 import { applyFileChanges } from '../../computer/files.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { ReadyMachine } from '../../machine/model.ts';
 import { planContextSwitch } from '../../profiles/current-context.ts';
 import { contextName } from '../../profiles/docker-context.ts';
+import { connectShellCommand, unsetVariableCommand } from '../../profiles/shell-env.ts';
 import { defineCommand, type Cli, type Command } from '../command.ts';
 import { requireReadyMachine } from '../../machine/require-machine.ts';
 
@@ -36,17 +38,19 @@ export const use: Command<typeof args> = defineCommand({
 /** Makes the machine's context the docker CLI's current one, and warns about variables that override it. */
 export async function makeCurrent({ spec }: ReadyMachine, { world, env, say }: Cli): Promise<void> {
   if (!spec.profiles.includes('docker-context')) {
-    throw noContextError(spec.name);
+    throw noContextError(spec.name, world.computer);
   }
   await applyFileChanges(await planContextSwitch(contextName(spec.name), world.clientPaths));
   for (const name of ['DOCKER_HOST', 'DOCKER_CONTEXT']) {
-    if (env[name]) say(`${name} is set in this shell and overrides the current context. To unset it: unset ${name}`);
+    if (!env[name]) continue;
+    const command = unsetVariableCommand(name, world.computer);
+    say(`${name} is set in this shell and overrides the current context. To unset it: ${command}`);
   }
 }
 
 /** Returns the error for a machine whose profiles do not include `docker-context`. */
-export function noContextError(name: string): SlipwayError {
+export function noContextError(name: string, computer: Computer): SlipwayError {
   return new SlipwayError('USAGE', `Machine "${name}" has no docker context`, {
-    hint: `To connect a shell without a context: eval "$(slipway env ${name})"`,
+    hint: `To connect a shell without a context: ${connectShellCommand(name, computer)}`,
   });
 }

@@ -1,4 +1,4 @@
-import { toCommandLine } from '../../ssh/shell.ts';
+import { formatCommandLineFor, isPowershell } from '../../profiles/shell-env.ts';
 import { defineDockerMachineCommand, type DockerMachineInvocation } from '../docker-machine-command.ts';
 import { resolveSwarmUrl } from '../load-config-json.ts';
 import { DockerMachineError } from '../docker-machine-error.ts';
@@ -27,11 +27,12 @@ export const env = defineDockerMachineCommand({
     const { argv, print, values, words } = call;
     if (values.unset === true && words.length > 0)
       throw new DockerMachineError('Error: Expected no machine name when the -u flag is present');
-    const { set, unset, comment, evalHint } = envSyntaxFor(detectShell(call));
+    const shell = detectShell(call);
+    const { set, unset, comment, evalHint } = envSyntaxFor(shell);
     const settings = values.unset === true ? settingsToUnset(call) : await resolveSettings(call);
     for (const [name, value] of settings) print(value === undefined ? unset(name) : set(name, value));
     print(`${comment} Run this command to configure your shell: `);
-    print(`${comment} ${evalHint(toCommandLine(argv))}`);
+    print(`${comment} ${evalHint(formatCommandLineFor(shell, argv))}`);
   },
 });
 
@@ -40,7 +41,7 @@ function detectShell({ env: variables, print, values, world: { computer } }: Doc
   if (typeof values.shell === 'string' && values.shell !== '') return values.shell;
   if (computer.platform === 'win32') {
     if (variables.__fish_bin_dir) return 'fish';
-    if (!variables.SHELL) return variables.PSModulePath === undefined ? 'cmd' : 'powershell';
+    if (!variables.SHELL) return isPowershell(variables) ? 'powershell' : 'cmd';
   }
   const shell = variables.SHELL?.split(/[\\/]/)
     .at(-1)

@@ -1,11 +1,11 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { writeFileAtomic } from '../../computer/files.ts';
+import { deleteFolder, writeFileAtomic } from '../../computer/files.ts';
 import { prepareSshRoute, scpArgv, parsePathSpec, type PathSpec } from '../../openssh/openssh-command.ts';
 import { runInTerminal } from '../../terminal/run-program.ts';
 import { pinHostKey } from '../../operations/pin-host-key.ts';
-import { formatSshConfig, type SshRoute } from '../../profiles/ssh-options.ts';
+import { formatSshConfig, type SshRoute } from '../../ssh/openssh-options.ts';
 import { quote } from '../../ssh/shell.ts';
 import { defineDockerMachineCommand, type DockerMachineInvocation } from '../docker-machine-command.ts';
 import { DockerMachineError, toDockerMachineError } from '../docker-machine-error.ts';
@@ -47,7 +47,7 @@ export const scp = defineDockerMachineCommand({
         throw toDockerMachineError(error);
       });
     } finally {
-      await rm(folder, { recursive: true, force: true });
+      await deleteFolder(folder);
     }
   },
 });

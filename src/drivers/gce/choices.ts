@@ -15,7 +15,17 @@ import { listUsableZones, resolveDefaultZone } from './zones.ts';
 function optionsFrom(answers: OptionAnswers): UnresolvedGceOptions {
   return optionsFromAnswers(
     optionsSchema,
-    ['project', 'zone', 'endpoint', 'machineType', 'imageFamily', 'imageProject', 'machineImage', 'diskType', 'diskSize'],
+    [
+      'project',
+      'zone',
+      'endpoint',
+      'machineType',
+      'imageFamily',
+      'imageProject',
+      'machineImage',
+      'diskType',
+      'diskSize',
+    ],
     answers,
   );
 }
@@ -26,7 +36,9 @@ export async function listZones(answers: OptionAnswers, call: DriverCall): Promi
     const zones = await listUsableZones(gce);
     const configured = await readGcloudSetting(call.computer, 'compute', 'zone');
     return [
-      ...zones.filter((zone) => zone === configured).map((value) => ({ value, note: 'from your gcloud settings', isConfigured: true as const })),
+      ...zones
+        .filter((zone) => zone === configured)
+        .map((value) => ({ value, note: 'from your gcloud settings', isConfigured: true as const })),
       ...zones.filter((zone) => zone !== configured).map((value) => ({ value, note: '' })),
     ];
   });

@@ -1,3 +1,5 @@
+import type { Agent } from 'node:http';
+import { hasProxy } from '../../computer/proxy.ts';
 import { retry } from '../cloud/retry.ts';
 import { canceledError } from '../../errors.ts';
 import type { DriverCall } from '../contract.ts';
@@ -183,7 +185,11 @@ async function createClients(
   const clients = new Map<ComputeClientName, ComputeClient>();
   const common = {
     fallback: true,
-    auth: createAuthAdapter(account, credentials, pathPrefixOf(endpoint), call.signal),
+    auth: createAuthAdapter(
+      { account, credentials, agent: await createAgent(call) },
+      pathPrefixOf(endpoint),
+      call.signal,
+    ),
     universeDomain: call.computer.env.GOOGLE_CLOUD_UNIVERSE_DOMAIN || account.universeDomain,
     ...(endpoint === undefined ? {} : endpointConfig(endpoint)),
   };
@@ -196,11 +202,7 @@ async function createClients(
   };
 }
 
-async function getAuthClient(
-  sdk: GceSdk,
-  credentials: CredentialsSource,
-  call: DriverCall,
-): Promise<GoogleAuthClient> {
+async function getAuthClient(sdk: GceSdk, credentials: CredentialsSource, call: DriverCall): Promise<GoogleAuthClient> {
   try {
     return await rejectOnAbort(createAuthClient(sdk, call), call.signal);
   } catch (error) {
@@ -216,15 +218,22 @@ function endpointConfig({ hostname, port, protocol }: URL): object {
   };
 }
 
+/** Returns the agent that connects through the proxies of the environment; undefined without a proxy. */
+async function createAgent({ computer: { env } }: DriverCall): Promise<Agent | undefined> {
+  return hasProxy(env) ? (await import('../../computer/proxy-agent.ts')).createProxyAgent(env) : undefined;
+}
+
+/** What sends the clients' requests: an account, and the agent of a proxy. */
+type Sender = {
+  readonly account: GoogleAuthClient;
+  readonly credentials: CredentialsSource;
+  readonly agent: Agent | undefined;
+};
+
 /**
  * Returns the `auth` of the clients. It sends their requests itself, so that errors keep Google's own status and text.
  */
-function createAuthAdapter(
-  account: GoogleAuthClient,
-  credentials: CredentialsSource,
-  prefix: string,
-  signal: AbortSignal,
-): object {
+function createAuthAdapter({ account, credentials, agent }: Sender, prefix: string, signal: AbortSignal): object {
   const headersFor = async (url: string): Promise<Headers> => {
     try {
       return await account.getRequestHeaders(url);
@@ -244,7 +253,7 @@ function createAuthAdapter(
         method: init.method,
         headers,
         ...requestBodyOf(init),
-        agent: init.agent,
+        agent: agent ?? init.agent,
         responseType: 'text',
         validateStatus: () => true,
         signal: AbortSignal.any([
@@ -276,9 +285,9 @@ function requireWholeAnswer(text: string): void {
   if (text === '') return;
   const answer = parseJson(text) as ListAnswer | undefined;
   if (answer === undefined) throw foreignAnswerError();
-  const isUnreachable = (scoped: unknown): boolean =>
-    (scoped as ListAnswer | null)?.warning?.code === 'UNREACHABLE';
-  const scopes = typeof answer.items === 'object' && !Array.isArray(answer.items) ? Object.entries(answer.items ?? {}) : [];
+  const isUnreachable = (scoped: unknown): boolean => (scoped as ListAnswer | null)?.warning?.code === 'UNREACHABLE';
+  const scopes =
+    typeof answer.items === 'object' && !Array.isArray(answer.items) ? Object.entries(answer.items ?? {}) : [];
   const missing = scopes.filter(([, scoped]) => isUnreachable(scoped)).map(([scope]) => scope);
   const places = [...new Set([...(answer.unreachables ?? []), ...missing])];
   if (places.length > 0 || isUnreachable(answer)) throw incompleteListError(places);

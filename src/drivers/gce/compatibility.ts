@@ -58,7 +58,10 @@ function requireAccelerator(options: GceOptions, { name, accelerators }: Machine
   const wanted = parseAccelerator(options);
   if (wanted === undefined || accelerators.includes(wanted.type)) return;
   if (accelerators.length > 0)
-    throw usageError(`The machine type ${name} has ${accelerators.join(' and ')}, not ${wanted.type}`, 'Omit --gce-accelerator');
+    throw usageError(
+      `The machine type ${name} has ${accelerators.join(' and ')}, not ${wanted.type}`,
+      'Omit --gce-accelerator',
+    );
   if (acceptsAccelerators(name)) return;
   throw usageError(
     `The machine type ${name} accepts no accelerators`,

@@ -51,16 +51,12 @@ export async function createInstances(
  * Deletes what was created for instances that Google then refused, and forgets the request: the machine can be created
  * with other options, such as another zone. If that fails, the record keeps the request, and `remove` looks for the rest.
  */
-async function undoCreation(
-  gce: GceConnection,
-  owner: Target<GceOptions>,
-  call: CreateCall & { readonly clearRequest?: () => Promise<void> },
-): Promise<void> {
+async function undoCreation(gce: GceConnection, owner: Target<GceOptions>, call: CreateCall): Promise<void> {
   const ownerId = ownerIdOf(owner);
   try {
     await deleteReservedAddress(gce, ownerId, owner.options);
     await deleteFirewallRules(gce, ownerId, owner.options);
-    await call.clearRequest?.();
+    await call.clearRequest();
   } catch (error) {
     if (!(error instanceof SlipwayError) || error.code === 'CANCELED') throw error;
     call.log(`What was created before the refusal is still there: ${error.message}`);

@@ -16,7 +16,9 @@ export type CredentialsSource =
 const TOKEN_VARIABLES = ['CLOUDSDK_AUTH_ACCESS_TOKEN', 'GOOGLE_OAUTH_ACCESS_TOKEN'] as const;
 
 /** Returns the token in the environment, as CI sets it, and its variable. */
-export function tokenFromEnv({ env }: Pick<Computer, 'env'>): { readonly variable: string; readonly token: string } | undefined {
+export function tokenFromEnv({
+  env,
+}: Pick<Computer, 'env'>): { readonly variable: string; readonly token: string } | undefined {
   const variable = TOKEN_VARIABLES.find((name) => (env[name] ?? '') !== '');
   return variable === undefined ? undefined : { variable, token: env[variable] ?? '' };
 }

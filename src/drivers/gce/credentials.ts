@@ -157,9 +157,11 @@ export async function resolveProject(call: DriverCall): Promise<string> {
   if (named) return named;
   const file = tokenFromEnv(computer) === undefined ? await findCredentialsFile(computer) : undefined;
   const content = file === undefined ? {} : await readCredentialsFile(file);
-  const found = [content.project_id, await readGcloudSetting(computer, 'core', 'project'), content.quota_project_id].find(
-    (project) => typeof project === 'string' && project !== '',
-  );
+  const found = [
+    content.project_id,
+    await readGcloudSetting(computer, 'core', 'project'),
+    content.quota_project_id,
+  ].find((project) => typeof project === 'string' && project !== '');
   if (typeof found === 'string') return found;
   const hasServer = env.METADATA_SERVER_DETECTION !== 'none' && !(await hasCredentials(computer));
   const instanceProject = hasServer ? await readMetadata('project/project-id', env, signal) : undefined;

@@ -7,6 +7,7 @@ import { withGce } from './client.ts';
 import { createInstances } from './create-instances.ts';
 import { allowCallerIp } from './firewall-rules.ts';
 import { inspectInstance } from './inspect-instance.ts';
+import { describeLeftovers } from './leftovers.ts';
 import { deleteResources, listResources } from './list-resources.ts';
 import type { GceOptions, UnresolvedGceOptions } from './options.ts';
 import { isInternalOnly } from './instance-request.ts';
@@ -48,6 +49,7 @@ export const driver: CloudDriverCode<GceOptions> = {
     },
     listResources,
     deleteResources,
+    describeLeftovers,
     adopt: adoptInstance,
   },
   changes: { validate: requireAllowedChange, apply: applyChange },

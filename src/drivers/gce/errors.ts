@@ -187,7 +187,8 @@ const REFUSALS: readonly Refusal[] = [
   },
   {
     matches: ({ detailedReason, message }) =>
-      detailedReason === 'BILLING_DISABLED' || /billing (account|to be enabled|must be enabled|is disabled)/i.test(message),
+      detailedReason === 'BILLING_DISABLED' ||
+      /billing (account|to be enabled|must be enabled|is disabled)/i.test(message),
     code: 'CREDENTIALS',
     sentence: ({ project }) => `Billing is off for the project ${project}`,
     hint: ({ project }) =>
@@ -287,7 +288,8 @@ function policyHint(message: string): string {
   if (/trustedImageProjects/.test(message))
     return 'Choose an image that your organization allows: --gce-machine-image projects/PROJECT/global/images/IMAGE';
   if (/requireShieldedVm/.test(message)) return 'Create the machine with secure boot: --gce-secure-boot';
-  if (/requireOsLogin/.test(message)) return 'Log in by OS Login: --gce-os-login --gce-ssh-key FILE --gce-ssh-user USER';
+  if (/requireOsLogin/.test(message))
+    return 'Log in by OS Login: --gce-os-login --gce-ssh-key FILE --gce-ssh-user USER';
   return 'Ask the administrators of your organization to allow it';
 }
 
@@ -338,10 +340,14 @@ export function tokenError(error: unknown, credentials: CredentialsSource, signa
   // The token endpoint answered: what it says is no failure of the network.
   const isAnswered = /invalid_|unauthorized_client|account_disabled|access_denied/.test(text);
   if (!isAnswered && transientReasonOf(error) !== undefined) return error;
-  return new SlipwayError('CREDENTIALS', `Your Google credentials gave no token, ${describeSource(credentials)}: ${text}`, {
-    hint: signInHint(credentials),
-    cause: error,
-  });
+  return new SlipwayError(
+    'CREDENTIALS',
+    `Your Google credentials gave no token, ${describeSource(credentials)}: ${text}`,
+    {
+      hint: signInHint(credentials),
+      cause: error,
+    },
+  );
 }
 
 /** Returns the text of a token endpoint (`{"error":"invalid_grant","error_description":…}`), or the library's own. */
@@ -378,7 +384,8 @@ export function operationError(
   const words = `${code}${message === '' ? '' : `, ${message}`}`;
   const refuse = (errorCode: ErrorCode, sentence: string, hint: string): SlipwayError =>
     new SlipwayError(errorCode, `${sentence} (${doing}): ${words}`, { hint, cause: new FailedOperation(words) });
-  if (/QUOTA/.test(code)) return refuse('QUOTA', quotaSentence(project, message), quotaHint(context, isRegionalQuota(message)));
+  if (/QUOTA/.test(code))
+    return refuse('QUOTA', quotaSentence(project, message), quotaHint(context, isRegionalQuota(message)));
   if (isCapacityCode(code)) return refuse('CAPACITY', capacitySentence(zone), capacityHint(context));
   if (/IP_SPACE_EXHAUSTED/.test(code))
     return refuse('CAPACITY', 'The subnetwork has no free address', 'Choose another subnetwork: --gce-subnetwork');

@@ -45,6 +45,8 @@ async function getAllowedCidrs(gce: GceConnection, options: GceOptions): Promise
     flag: '--gce-allow-cidr',
     findNetwork: async () => (isReachedByInternalIp(options) ? await getSubnetworkCidr(gce, options) : undefined),
     endpoint: () => gce.endpoint,
+    // A rule of Compute Engine has blocks of one family.
+    isDualStack: false,
     call: gce.call,
   });
   const ipv6 = cidrs.find((cidr) => cidr.includes(':'));
@@ -155,7 +157,8 @@ export async function createFirewallRules(
   const ownerId = ownerIdOf(target);
   const allowedCidrs = await getAllowedCidrs(gce, options);
   const rules = desiredFirewallRules({ options, ownerId, ownerTags, ports: [22, enginePort], allowedCidrs });
-  const isVisible = async (name: string): Promise<boolean> => isOwnRule(await findFirewallRule(gce, name, options), ownerId);
+  const isVisible = async (name: string): Promise<boolean> =>
+    isOwnRule(await findFirewallRule(gce, name, options), ownerId);
   const exists = await Promise.all(rules.map(({ name }) => isVisible(name)));
   for (const rule of rules.filter((_, at) => !exists[at])) {
     await createOnce(
@@ -198,11 +201,7 @@ export async function findRequestedRule(
   return name === undefined ? undefined : await findFirewallRule(gce, name, options);
 }
 
-function findFirewallRule(
-  gce: GceConnection,
-  name: string,
-  options: RuleOptions,
-): Promise<FirewallRule | undefined> {
+function findFirewallRule(gce: GceConnection, name: string, options: RuleOptions): Promise<FirewallRule | undefined> {
   return gce.find<FirewallRule>('looking for its firewall rule', 'FirewallsClient', 'get', {
     ...projectOfRules(options),
     firewall: name,
@@ -297,11 +296,7 @@ export async function replaceAllowedCidrs(gce: GceConnection, options: GceOption
 }
 
 /** Deletes every rule that Slipway may have created for this machine or batch. */
-export async function deleteFirewallRules(
-  gce: GceConnection,
-  ownerId: string,
-  options: GceOptions,
-): Promise<void> {
+export async function deleteFirewallRules(gce: GceConnection, ownerId: string, options: GceOptions): Promise<void> {
   const { openPort, useExisting } = options;
   const names = [
     allowRuleName(ownerId),

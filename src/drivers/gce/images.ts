@@ -46,9 +46,13 @@ export async function resolveImage(
       : undefined;
   const found = arm ?? (await findImage(gce, named));
   if (found) return found;
-  throw new SlipwayError('USAGE', `The image ${named.family ?? named.image} of ${named.project} does not exist in Compute Engine`, {
-    hint: 'For example: --gce-image-family debian-13',
-  });
+  throw new SlipwayError(
+    'USAGE',
+    `The image ${named.family ?? named.image} of ${named.project} does not exist in Compute Engine`,
+    {
+      hint: 'For example: --gce-image-family debian-13',
+    },
+  );
 }
 
 /** Returns the image with this name, or the newest one of this family; undefined if there is none that can be used. */

@@ -21,10 +21,7 @@ export function hasResolvedOptions(options: UnresolvedGceOptions): boolean {
 type Quota = { readonly metric?: string; readonly limit?: number; readonly usage?: number };
 
 /** Asks Google for every option that the user left open; creates nothing. */
-export async function resolveOptions(
-  gce: GceConnection,
-  target: Target<UnresolvedGceOptions>,
-): Promise<GceOptions> {
+export async function resolveOptions(gce: GceConnection, target: Target<UnresolvedGceOptions>): Promise<GceOptions> {
   const { zone = await resolveDefaultZone(gce, gce.call), diskType = defaultDiskType(target.options.machineType) } =
     target.options;
   const options: GceOptions = { ...target.options, zone, diskType };
@@ -87,9 +84,7 @@ function quotaNeedsOf(
   const isInternal = address === 'none' || useInternalIpOnly;
   return [
     // Spot instances have a quota of their own in some projects, and share this one in others.
-    ...(spot || preemptible || cpuMetric === undefined
-      ? []
-      : [{ metric: cpuMetric, perMachine: cpus, what: 'CPUs' }]),
+    ...(spot || preemptible || cpuMetric === undefined ? [] : [{ metric: cpuMetric, perMachine: cpus, what: 'CPUs' }]),
     { metric: 'INSTANCES', perMachine: 1, what: 'instances' },
     ...(isInternal ? [] : [{ metric: 'IN_USE_ADDRESSES', perMachine: 1, what: 'addresses in use' }]),
     ...(address === 'static' ? [{ metric: 'STATIC_ADDRESSES', perMachine: 1, what: 'static addresses' }] : []),

@@ -12,7 +12,11 @@ type Subnetwork = {
   readonly state?: string;
   readonly stackType?: string;
 };
-type Network = { readonly autoCreateSubnetworks?: boolean; readonly IPv4Range?: string; readonly subnetworks?: readonly string[] };
+type Network = {
+  readonly autoCreateSubnetworks?: boolean;
+  readonly IPv4Range?: string;
+  readonly subnetworks?: readonly string[];
+};
 type NetworkOptions = Pick<GceOptions, 'subnetwork' | 'network' | 'zone'>;
 
 /** Parses a subnetwork's name, which is in the zone's region, or its path, which names the region. */

@@ -19,7 +19,10 @@ export async function listUsableZones(gce: GceConnection): Promise<readonly stri
  * Returns the zone for a machine whose user named none: that of gcloud's settings, the first one of the region of
  * gcloud's settings, or a default.
  */
-export async function resolveDefaultZone(gce: GceConnection, { computer }: Pick<DriverCall, 'computer'>): Promise<string> {
+export async function resolveDefaultZone(
+  gce: GceConnection,
+  { computer }: Pick<DriverCall, 'computer'>,
+): Promise<string> {
   const zone = await readGcloudSetting(computer, 'compute', 'zone');
   if (zone !== undefined) return zone;
   const region = await readGcloudSetting(computer, 'compute', 'region');

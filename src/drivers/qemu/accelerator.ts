@@ -102,7 +102,7 @@ async function runProbe(
     return { works: false, reason: '/dev/kvm does not exist, or you have no access to it' };
   if (signal.aborted) throw canceledError();
   return new Promise((resolve, reject) => {
-    const [file, ...argv] = withHardTimeout([program, ...probeArguments(guest)]);
+    const [file, ...argv] = withHardTimeout([program, ...probeArguments(guest)], computer);
     const group = startChildGroup(file, argv, { computer });
     let output = '';
     const stop = (): void => {
@@ -135,8 +135,11 @@ async function runProbe(
 }
 
 /** Runs QEMU under `timeout` if that exists: a guest that hangs would run forever if this process were killed. */
-function withHardTimeout(command: readonly [string, ...string[]]): readonly [string, ...string[]] {
-  return existsSync(TIMEOUT_PROGRAM)
+function withHardTimeout(
+  command: readonly [string, ...string[]],
+  { platform }: Computer,
+): readonly [string, ...string[]] {
+  return platform !== 'win32' && existsSync(TIMEOUT_PROGRAM)
     ? [TIMEOUT_PROGRAM, '-s', 'KILL', String(PROBE_TIMEOUT_SECONDS + 5), ...command]
     : command;
 }

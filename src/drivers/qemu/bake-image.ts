@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
-import { cp, mkdir, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { cp, mkdir, open, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseTar } from 'nanotar';
-import { localFileError } from '../../computer/files.ts';
+import { deleteFolder, localFileError } from '../../computer/files.ts';
 import { runChild } from '../../computer/child-process.ts';
 import { SlipwayError } from '../../errors.ts';
 import { archOf } from '../../images/image.ts';
@@ -62,7 +62,7 @@ export async function bakeImage(base: string, folder: string, call: DriverCall):
   log('Compress the disk');
   await runQemuImg('convert', '-O', 'qcow2', work, join(folder, 'disk.qcow2'));
   const image = await unpackBakeOutput(output, folder);
-  await Promise.all([work, output, seed].map((path) => rm(path, { recursive: true, force: true })));
+  await Promise.all([work, output, seed].map((path) => deleteFolder(path)));
   return image;
 }
 

@@ -1,8 +1,8 @@
-import { mkdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { mkdir, stat, statfs } from 'node:fs/promises';
 import { freemem, getPriority } from 'node:os';
 import { join } from 'node:path';
 import { lowerPriority } from '../../computer/child-process.ts';
-import { listFolderIfExists, localFileError, readFileIfExists } from '../../computer/files.ts';
+import { deleteFile, listFolderIfExists, localFileError, readFileIfExists, renamePath } from '../../computer/files.ts';
 import { takeLock } from '../../computer/lock.ts';
 import { SlipwayError } from '../../errors.ts';
 import { archOf } from '../../images/image.ts';
@@ -82,10 +82,10 @@ async function startAndSuspend(
 /** Moves a finished build to where `create` finds it, without the files that only a running VM or a builder needs. */
 async function publishSpare(folder: string, place: string): Promise<void> {
   for (const file of [VM_RECORD_FILE, VM_FILES.pid, VM_FILES.monitor, VM_FILES.port])
-    await rm(join(folder, file), { force: true });
-  await rename(folder, place);
+    await deleteFile(join(folder, file));
+  await renamePath(folder, place);
   for (const file of await listFolderIfExists(place).catch(() => []))
-    if (file.startsWith('lock.')) await rm(join(place, file), { force: true });
+    if (file.startsWith('lock.')) await deleteFile(join(place, file));
 }
 
 function spareRemovedError(cause?: unknown): SlipwayError {

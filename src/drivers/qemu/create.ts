@@ -1,5 +1,5 @@
-import { mkdir, rm } from 'node:fs/promises';
-import { localFileError } from '../../computer/files.ts';
+import { mkdir } from 'node:fs/promises';
+import { deleteFolder, localFileError } from '../../computer/files.ts';
 import { shortDigest } from '../../images/image.ts';
 import type { CreateResult, DriverCall, FirstBootConfig, Target } from '../contract.ts';
 import { hasBootFailed } from './boot.ts';
@@ -109,6 +109,6 @@ async function discardVm(vm: Vm, reason: string, folder: string, call: DriverCal
       : `The incomplete VM of "${vm.name}" is replaced: ${reason}`,
   );
   await killProcess(folder, vm, call);
-  await rm(folder, { recursive: true, force: true });
+  await deleteFolder(folder);
   await mkdir(folder, { mode: 0o700 });
 }

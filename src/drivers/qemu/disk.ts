@@ -1,7 +1,7 @@
-import { open, rm, statfs, writeFile } from 'node:fs/promises';
+import { open, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runChild } from '../../computer/child-process.ts';
-import { localFileError } from '../../computer/files.ts';
+import { deleteFile, localFileError } from '../../computer/files.ts';
 import { SlipwayError, systemCode } from '../../errors.ts';
 import type { DriverCall } from '../contract.ts';
 import { VM_FILES } from './command-line.ts';
@@ -23,7 +23,7 @@ export async function createOverlayDisk(
   const argv = ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', base, disk, `${gigabytes}G`];
   const { code, lines } = await runChild(qemuImg, argv, call);
   if (code === 0) return;
-  await rm(disk, { force: true });
+  await deleteFile(disk);
   throw new SlipwayError('DRIVER_FAILED', `Could not create the disk ${disk}`, {
     detail: lines,
     hint: 'Free up space there, then run the same command again',
@@ -70,7 +70,7 @@ export async function writeSeedDisk(folder: string, bytes: Uint8Array): Promise<
   const content = Buffer.alloc(Math.ceil(bytes.length / DISK_PAGE_BYTES) * DISK_PAGE_BYTES);
   content.set(bytes);
   // A new file has its mode from the first byte on; an old one would keep its own mode.
-  await rm(file, { force: true });
+  await deleteFile(file);
   await writeFile(file, content, { mode: 0o600, flag: 'wx' }).catch((error: unknown) => {
     throw localFileError(file, error);
   });
@@ -78,7 +78,7 @@ export async function writeSeedDisk(folder: string, bytes: Uint8Array): Promise<
 
 /** Deletes the seed's disk, once the guest has applied it: its private keys need not stay on this computer. */
 export async function deleteSeedDisk(folder: string): Promise<void> {
-  await rm(join(folder, VM_FILES.seed), { force: true }).catch((error: unknown) => {
+  await deleteFile(join(folder, VM_FILES.seed)).catch((error: unknown) => {
     // Windows keeps a file that a process has open; the next start deletes it.
     if (systemCode(error) !== 'EBUSY' && systemCode(error) !== 'EPERM') throw error;
   });

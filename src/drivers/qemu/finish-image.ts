@@ -1,5 +1,5 @@
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { deleteFile } from '../../computer/files.ts';
 import { runChild } from '../../computer/child-process.ts';
 import { SlipwayError } from '../../errors.ts';
 import { hashFile } from '../../images/hashing.ts';
@@ -54,7 +54,7 @@ export async function finishImage(
   const problem =
     result === 'silent' ? `it does not run with ${accelerator}` : result.ready ? undefined : result.reason;
   if (problem === undefined) await runQemuImg(qemuImg, ['commit', '-q', OVERLAY_FILE], folder, call);
-  await rm(join(folder, OVERLAY_FILE), { force: true });
+  await deleteFile(join(folder, OVERLAY_FILE));
   if (problem !== undefined)
     note(`The first start of machines with this image takes longer: the image could not be started once (${problem})`);
 }

@@ -1,8 +1,8 @@
 /** The file that holds the memory of a suspended VM, and QEMU's migration that writes it. */
-import { rm, truncate, writeFile } from 'node:fs/promises';
+import { truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { localFileError } from '../../computer/files.ts';
+import { deleteFile, localFileError } from '../../computer/files.ts';
 import type { DriverCall } from '../contract.ts';
 import { VM_FILES } from './command-line.ts';
 import type { Monitor } from './monitor.ts';
@@ -99,7 +99,7 @@ export function decompressCommand({ format }: VmSnapshot): string {
 
 /** Deletes the memory files. The partial file comes first, so that a shell that still writes it can't rename it. */
 async function deleteMemory(folder: string): Promise<void> {
-  for (const file of [PARTIAL_MEMORY_FILE, VM_FILES.memory]) await rm(join(folder, file), { force: true });
+  for (const file of [PARTIAL_MEMORY_FILE, VM_FILES.memory]) await deleteFile(join(folder, file));
 }
 
 /** Discards a VM's memory, so that its next start is a boot. Returns the VM without it. */
@@ -118,7 +118,7 @@ export async function writeBlankSeedDisk({ devices }: Vm, folder: string): Promi
   if (!devices || devices.seedDiskBytes === 0) return;
   const disk = join(folder, VM_FILES.seed);
   try {
-    await rm(disk, { force: true });
+    await deleteFile(disk);
     await writeFile(disk, '', { mode: 0o600, flag: 'wx' });
     await truncate(disk, devices.seedDiskBytes);
   } catch (error) {

@@ -1,5 +1,5 @@
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { deleteFile } from '../../computer/files.ts';
 import { emptyTrash } from '../../computer/trash.ts';
 import type { DriverCall, SpareSummary } from '../contract.ts';
 import { stopBuilders } from './builds.ts';
@@ -12,7 +12,7 @@ import { listSpareIds, listSpares, removeSpareFolder, sparesFolder } from './spa
 export async function pruneSpares(imageDigest: string | undefined, call: DriverCall): Promise<readonly SpareSummary[]> {
   const { computer } = call;
   // The log first: a background build looks for it under the lock before it starts, and does not start without it.
-  if (imageDigest === undefined) await rm(join(sparesFolder(computer), 'last.log'), { force: true });
+  if (imageDigest === undefined) await deleteFile(join(sparesFolder(computer), 'last.log'));
   await using _lock = await stopBuilders(imageDigest, call);
   const pruned = (await listSpares(computer)).filter(
     ({ image }) => imageDigest === undefined || image.startsWith(imageDigest),

@@ -1,8 +1,8 @@
-import { open, rename, rm } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import type { NetConnectOpts } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readFileIfExists } from '../../computer/files.ts';
+import { deleteFile, readFileIfExists, renamePath } from '../../computer/files.ts';
 import { childEnvironment, sendSignal, startInBackground } from '../../computer/child-process.ts';
 import { isProcessRunningCommand } from '../../computer/process-identity.ts';
 import { canceledError, SlipwayError, systemCode } from '../../errors.ts';
@@ -56,10 +56,10 @@ export async function startProcess(
   folder: string,
   call: DriverCall,
 ): Promise<StartFailure | undefined> {
-  await rm(join(folder, VM_FILES.pid), { force: true });
+  await deleteFile(join(folder, VM_FILES.pid));
   // Keeps the console of the last start, which often explains why the VM is started again. A resume writes no boot.
   if (config.incomingCommand === undefined)
-    await rename(join(folder, VM_FILES.console), join(folder, VM_FILES.lastConsole)).catch((error: unknown) => {
+    await renamePath(join(folder, VM_FILES.console), join(folder, VM_FILES.lastConsole)).catch((error: unknown) => {
       if (systemCode(error) !== 'ENOENT') throw error;
     });
   const child = await spawnQemu(program, config, vm, folder, call);
@@ -196,7 +196,7 @@ export async function killProcess(folder: string, vm: VmIdentity, call: DriverCa
     await sleep(50);
   }
   throw new SlipwayError('DRIVER_FAILED', `The QEMU process of "${vm.name}" (PID ${pid}) does not exit`, {
-    hint: `Kill it: kill -9 ${pid}. Then run the same command again`,
+    hint: `Kill it: ${call.computer.platform === 'win32' ? 'taskkill /f /pid' : 'kill -9'} ${pid}. Then run the same command again`,
   });
 }
 

@@ -9,10 +9,10 @@
  *
  * A create takes a spare by renaming its folder to that of its own VM, which succeeds once and for one create only.
  */
-import { access, rm, stat } from 'node:fs/promises';
+import { access, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Computer } from '../../computer/computer.ts';
-import { listFolderIfExists, readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
+import { deleteFile, listFolderIfExists, readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
 import { emptyTrash, moveToTrash } from '../../computer/trash.ts';
 import type { SpareSummary } from '../contract.ts';
 import { readSnapshotFiles, type SnapshotFiles } from './snapshot.ts';
@@ -89,7 +89,7 @@ function fromSpareRecord({ vm, image, disk, born, made }: SpareRecord): Spare {
 }
 
 export async function deleteSpareRecord(folder: string): Promise<void> {
-  await rm(join(folder, RECORD_FILE), { force: true });
+  await deleteFile(join(folder, RECORD_FILE));
 }
 
 export async function readSecrets(folder: string): Promise<string | undefined> {
@@ -98,7 +98,7 @@ export async function readSecrets(folder: string): Promise<string | undefined> {
 
 /** Deletes the secrets of a spare that has become a machine: the machine's record has them now. */
 export async function deleteSecrets(folder: string): Promise<void> {
-  await rm(join(folder, SECRETS_FILE), { force: true });
+  await deleteFile(join(folder, SECRETS_FILE));
 }
 
 /** Returns the ids of all spares, also of those that can't be read. */

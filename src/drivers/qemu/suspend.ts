@@ -1,5 +1,5 @@
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { deleteFile } from '../../computer/files.ts';
 import { findProgram } from '../../computer/programs.ts';
 import { canceledError, reasonOf, SlipwayError } from '../../errors.ts';
 import type { DriverCall } from '../contract.ts';
@@ -64,7 +64,7 @@ async function writeSnapshot(
   try {
     const version = await writeMemory(vm, folder, format, call);
     const snapshot = await createSnapshot(vm, folder, { format, version, program });
-    await rm(join(folder, VM_FILES.seed), { force: true });
+    await deleteFile(join(folder, VM_FILES.seed));
     await writeVm(folder, { ...vm, snapshot });
     return snapshot;
   } catch (error) {

@@ -1,6 +1,6 @@
-import { mkdir, rename } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { localFileError } from '../../computer/files.ts';
+import { localFileError, renamePath } from '../../computer/files.ts';
 import { systemCode } from '../../errors.ts';
 import { openImageStore } from '../../images/image-store.ts';
 import type { DriverCall, FirstBootConfig, Target } from '../contract.ts';
@@ -47,7 +47,7 @@ async function tryTakeSpare({ vm, imageName }: Spare, folder: string, call: Driv
   // A removal of the image holds this lock too, and looks for the image's users in both places.
   await using _lock = await openImageStore(computer.home).lock(imageName, call);
   try {
-    await rename(spareFolder(computer, vm.id), folder);
+    await renamePath(spareFolder(computer, vm.id), folder);
     return true;
   } catch (error) {
     // ENOENT: another create was faster. EXDEV: VMs are on another disk now, so the spare would have to be copied.

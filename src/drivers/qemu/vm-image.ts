@@ -1,6 +1,5 @@
-import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { localFileError } from '../../computer/files.ts';
+import { deleteFile, localFileError } from '../../computer/files.ts';
 import { SlipwayError } from '../../errors.ts';
 import { buildImage } from '../../images/build-image.ts';
 import { requireKnownImage } from '../../images/catalog.ts';
@@ -151,23 +150,23 @@ async function pullCloudImage(
     note: (text) => progress.note(text),
   });
   const base = await progress.step('image-download', `Download ${source.url}`, (log) =>
-    download(source.url, { digest: source.digest, folder: downloads, log, signal }),
+    download(source.url, { digest: source.digest, folder: downloads, log, signal, env: computer.env }),
   );
   const baked = await progress.step('image-bake', `Install the engine into the image ${request.name}`, (log) =>
     bakeImage(base, folder, { computer, log, note: (text) => progress.note(text), signal }),
   );
   // The new image contains the download.
-  if (base.startsWith(downloads)) await rm(base, { force: true });
+  if (base.startsWith(downloads)) await deleteFile(base);
   return [baked, { kind: 'baked', url: source.url, digest: source.digest }];
 }
 
 async function findPublishedImage(
   { name, arch }: ImageMakeRequest,
-  { progress, signal }: ImageMakeContext,
+  { computer, progress, signal }: ImageMakeContext,
 ): Promise<{ url: string; digest: string }> {
   const { url, file, sums } = requireKnownImage(name).cloud[arch];
   const digest = await progress.step('image-digest', `Get the digest of ${file} from the vendor`, (log) =>
-    fetchPublishedDigest(sums, file, { signal, log }),
+    fetchPublishedDigest(sums, file, { signal, log, env: computer.env }),
   );
   return { url, digest };
 }

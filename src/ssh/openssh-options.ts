@@ -1,8 +1,15 @@
-import { knownHostsLine } from '../ssh/host-key.ts';
+import { knownHostsLine } from './host-key.ts';
 import type { SshTarget } from '../machine/model.ts';
+import { quote, quoteWindowsWord } from './shell.ts';
 
-/** How the user's own OpenSSH programs connect to a machine. `knownHosts` is a file with only the pinned keys. */
-export type SshRoute = { readonly target: SshTarget; readonly knownHosts: string };
+/** How the user's own OpenSSH programs connect to a machine. */
+export type SshRoute = {
+  readonly target: SshTarget;
+  /** A file with only the pinned keys. */
+  readonly knownHosts: string;
+  /** More arguments for the `ssh` that connects to the jump host. */
+  readonly jumpArguments?: readonly string[];
+};
 
 /** Returns the pinned keys of a machine and of its jump host as a known_hosts file. */
 export function formatKnownHosts(target: SshTarget): string {
@@ -21,7 +28,7 @@ export type SshOptions = readonly (readonly [name: string, value: string])[];
  * Returns options in the syntax of ssh_config, for files and for `-o`. With them, ssh accepts only the pinned host
  * keys, and never asks to confirm one.
  */
-export function sshOptionsFor({ target, knownHosts }: SshRoute): SshOptions {
+export function sshOptionsFor({ target, knownHosts, jumpArguments = [] }: SshRoute): SshOptions {
   const { jump } = target;
   const strict: SshOptions = [
     ['UserKnownHostsFile', quoteLiteral(knownHosts)],
@@ -42,7 +49,10 @@ export function sshOptionsFor({ target, knownHosts }: SshRoute): SshOptions {
     ? [
         [
           'ProxyCommand',
-          `ssh ${[...sshFlagsFor([...strict, ...hop(jump)]), '-W', '[%h]:%p', jump.address].map(quoteShellWord).join(' ')}`,
+          formatProxyCommand(
+            [...jumpArguments, ...sshFlagsFor([...strict, ...hop(jump)]), '-W', '[%h]:%p', jump.address],
+            isWindowsPath(knownHosts),
+          ),
         ],
       ]
     : [];
@@ -73,17 +83,34 @@ export function quoteLiteral(text: string): string {
   return quoteWord(escapePercents(text));
 }
 
-/** Quotes one word for ssh_config, in which % begins one of ssh's tokens. */
+/**
+ * Quotes one word for ssh_config, in which % begins one of ssh's tokens. A path of Windows gets slashes, which all its
+ * programs accept: newer versions of ssh, and the shell of Git's ssh, read a backslash as an escape.
+ */
 export function quoteWord(word: string): string {
-  return /^[\w@%+=:,./\\~*-]+$/.test(word) ? word : `"${word.replaceAll('"', String.raw`\"`)}"`;
+  const text = isWindowsPath(word) ? word.replaceAll('\\', '/') : word;
+  return /^[\w@%+=:,./\\~*-]+$/.test(text) ? text : `"${text.replaceAll('"', String.raw`\"`)}"`;
+}
+
+/** Returns whether this is an absolute path of Windows, with a drive letter or a server. */
+function isWindowsPath(path: string): boolean {
+  return /^(?:[a-z]:[\\/]|\\\\)/i.test(path);
 }
 
 export function escapePercents(text: string): string {
   return text.replaceAll('%', '%%');
 }
 
-/** Quotes a word of a ProxyCommand, which ssh passes to the user's shell after expanding % tokens. */
-function quoteShellWord(word: string): string {
-  const escaped = word === '[%h]:%p' ? word : escapePercents(word);
-  return /^[\w@+=:,./-]+$/.test(escaped) ? escaped : `'${escaped.replaceAll("'", String.raw`'\''`)}'`;
+/**
+ * Returns a ProxyCommand, which ssh passes to the user's shell after expanding % tokens. Windows' own ssh starts the
+ * program without a shell, so that the words need the quotes of Windows, which a POSIX shell (Git's ssh uses one) reads
+ * alike as long as there is no backslash in a path.
+ */
+function formatProxyCommand(argv: readonly string[], isWindows: boolean): string {
+  const quoteText = isWindows ? quoteWindowsWord : quote;
+  const words = argv.map((word) => {
+    const escaped = word === '[%h]:%p' ? word : escapePercents(word);
+    return /^[\w@+=:,./-]+$/.test(escaped) ? escaped : quoteText(escaped);
+  });
+  return [isWindows ? 'ssh.exe' : 'ssh', ...words].join(' ');
 }
