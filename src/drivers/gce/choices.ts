@@ -4,7 +4,7 @@ import { SlipwayError } from '../../errors.ts';
 import { type GceConnection, withGce } from './client.ts';
 import { readGcloudSetting } from './gcloud-settings.ts';
 import { findImage, parseImageOptions, type GceImage } from './images.ts';
-import { architectureOf, isDiskTypeAccepted, type Architecture } from './machine-families.ts';
+import { architectureOf, canBootFrom, type Architecture } from './machine-families.ts';
 import { findMachineType, toMachineType, type MachineTypeDocument } from './machine-type.ts';
 import { optionsSchema, type UnresolvedGceOptions } from './options.ts';
 import { addressMonthlyCost, instanceMonthlyCost } from './prices.ts';
@@ -66,7 +66,7 @@ export async function listMachineTypes(answers: OptionAnswers, call: DriverCall)
         ({ name, architecture, isUnavailable }) =>
           OFFERED_MACHINE_TYPES.test(name) &&
           !isUnavailable &&
-          (options.diskType === undefined || isDiskTypeAccepted(name, options.diskType)) &&
+          (options.diskType === undefined || canBootFrom(name, options.diskType)) &&
           (image?.architecture === undefined || image.architecture === architecture),
       )
       .map(({ name, cpus, memoryMib, architecture }) => ({

@@ -44,8 +44,8 @@ export type GceConnection = {
   /** Like `send`; resolves to undefined where the resource does not exist. Rejects if the whole project is missing. */
   find<T>(doing: string, client: ComputeClientName, method: string, request: RequestFields): Promise<T | undefined>;
   /**
-   * Returns all pages of a list; of an aggregated one, the resources of all zones or regions. Rejects if Google could not
-   * ask one of them: a list that lacks some must not count as whole.
+   * Returns all pages of a list; of an aggregated one, the resources of all zones or regions. Rejects if Google could
+   * not ask one of them: a list that lacks some must not count as whole.
    */
   list<T>(doing: string, client: ComputeClientName, method: string, request: RequestFields): Promise<readonly T[]>;
 };
@@ -62,8 +62,8 @@ type ComputeClient = Readonly<Record<string, (request: RequestFields, options: o
 type PagedComputeClient = Readonly<Record<string, (request: RequestFields, options: object) => AsyncIterable<unknown>>>;
 
 /**
- * Connects to Compute Engine. Only this file loads the SDK, so that commands for other drivers' machines don't, and only
- * it holds the SDK's clients: every error of the SDK and of Google's auth library leaves it as a SlipwayError.
+ * Connects to Compute Engine. Only this file loads the SDK, so that commands for other drivers' machines don't, and
+ * only it holds the SDK's clients: every error of the SDK and of Google's auth library leaves it as a SlipwayError.
  */
 export async function connectGce(options: AccountOptions, call: DriverCall): Promise<GceConnection> {
   const endpoint = await resolveEndpoint(options, call.computer.env);

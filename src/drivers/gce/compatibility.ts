@@ -4,7 +4,7 @@ import { isUnavailable, type Deprecation } from './deprecation.ts';
 import { isMethodMissing, isResourceMissing } from './errors.ts';
 import { parseAccelerator } from './instance-request.ts';
 import type { GceImage } from './images.ts';
-import { acceptsAccelerators, defaultDiskType, isDiskTypeAccepted, isMovable } from './machine-families.ts';
+import { canHaveAccelerators, defaultDiskType, canBootFrom, isMovable } from './machine-families.ts';
 import type { MachineType } from './machine-type.ts';
 import type { GceOptions } from './options.ts';
 
@@ -47,7 +47,7 @@ function otherFamilyOf(family: string): string | undefined {
 
 /** Refuses a disk from which no instance of the machine type can boot. */
 export function requireDiskTypeFor(machineType: string, diskType: string): void {
-  if (isDiskTypeAccepted(machineType, diskType)) return;
+  if (canBootFrom(machineType, diskType)) return;
   throw usageError(
     `An instance of ${machineType} can't boot from a disk of the type ${diskType}`,
     `Use --gce-disk-type ${defaultDiskType(machineType)}, or omit --gce-disk-type`,
@@ -62,7 +62,7 @@ function requireAccelerator(options: GceOptions, { name, accelerators }: Machine
       `The machine type ${name} has ${accelerators.join(' and ')}, not ${wanted.type}`,
       'Omit --gce-accelerator',
     );
-  if (acceptsAccelerators(name)) return;
+  if (canHaveAccelerators(name)) return;
   throw usageError(
     `The machine type ${name} accepts no accelerators`,
     'Choose a type that does: --gce-machine-type n1-standard-4, or one that has them: --gce-machine-type g2-standard-4',

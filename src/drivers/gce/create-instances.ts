@@ -48,8 +48,9 @@ export async function createInstances(
 }
 
 /**
- * Deletes what was created for instances that Google then refused, and forgets the request: the machine can be created
- * with other options, such as another zone. If that fails, the record keeps the request, and `remove` looks for the rest.
+ * Deletes what was created for instances that Google then refused, and clears the request: the machine can be created
+ * with other options, such as another zone. If that fails, the record keeps the request, and `remove` looks for the
+ * rest.
  */
 async function undoCreation(gce: GceConnection, owner: Target<GceOptions>, call: CreateCall): Promise<void> {
   const ownerId = ownerIdOf(owner);

@@ -45,8 +45,8 @@ async function hasCredentials(computer: Computer): Promise<boolean> {
 }
 
 /**
- * Returns where the credentials come from, for messages. Sends no request, and never throws: what is wrong with a file is
- * reported when it is used.
+ * Returns where the credentials come from, for messages. Sends no request, and never throws: what is wrong with a file
+ * is reported when it is used.
  */
 export async function findCredentialsSource(computer: Computer): Promise<CredentialsSource> {
   const known = tokenFromEnv(computer);

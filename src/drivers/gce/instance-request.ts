@@ -81,8 +81,8 @@ function splitAtCommas(items: readonly string[]): readonly string[] {
 const SCOPE_PREFIX = 'https://www.googleapis.com/auth/';
 
 /**
- * Returns the scopes of the service account, which are given one by one, or separated by commas as for docker-machine; by
- * default the scope of all APIs, since roles decide what the account may do. `logging.write` is short for the URL.
+ * Returns the scopes of the service account, which are given one by one, or separated by commas as for docker-machine;
+ * by default the scope of all APIs, since roles decide what the account may do. `logging.write` is short for the URL.
  */
 function scopesOf({ scopes }: GceOptions): readonly string[] {
   const given = splitAtCommas(scopes).map((scope) => (scope.includes('/') ? scope : `${SCOPE_PREFIX}${scope}`));

@@ -1,9 +1,9 @@
-/**
- * What the families of machine types accept, from Google's documentation: the API reports architectures and
- * accelerators, but not which disks fit a type. A family that is not listed accepts everything here, and Google decides.
- */
-
 import { DEFAULT_DISK_TYPE } from './options.ts';
+
+/*
+ * What the families of machine types accept, from Google's documentation: the API reports architectures and
+ * accelerators, but not which disks fit a type. A family that is not listed accepts everything, and Google decides.
+ */
 
 export type Architecture = 'X86_64' | 'ARM64';
 
@@ -65,7 +65,7 @@ function isHyperdiskOnly(machineType: string): boolean {
 }
 
 /** Returns whether an instance of this type can boot from a disk of this type. */
-export function isDiskTypeAccepted(machineType: string, diskType: string): boolean {
+export function canBootFrom(machineType: string, diskType: string): boolean {
   const family = familyOf(machineType);
   if (DATA_DISK_TYPES.includes(diskType)) return false;
   if (diskType.startsWith('hyperdisk-')) return !PERSISTENT_DISK_ONLY_FAMILIES.includes(family);
@@ -79,6 +79,6 @@ export function isMovable(machineType: string): boolean {
 }
 
 /** Returns whether a type that has no accelerators of its own accepts some. */
-export function acceptsAccelerators(machineType: string): boolean {
+export function canHaveAccelerators(machineType: string): boolean {
   return ACCELERATOR_FAMILIES.includes(familyOf(machineType));
 }
