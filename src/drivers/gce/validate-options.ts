@@ -17,7 +17,7 @@ export async function requireValidOptions(options: UnresolvedGceOptions): Promis
   });
 }
 
-/** Returns the error for an IPv6 caller: a machine has an IPv4 address only, and never sees the caller's own address. */
+/** Returns the error for an IPv6 caller: a machine has an IPv4 address only. */
 export function ipv6CallerError(cidr: string): SlipwayError {
   return new SlipwayError('USAGE', `A machine in Compute Engine has an IPv4 address only, and ${cidr} is IPv6`, {
     hint: 'Name the IPv4 addresses that may connect, such as that of your NAT gateway: --gce-allow-cidr 198.51.100.7/32',
