@@ -251,7 +251,7 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     title: 'user data that does not exist',
     argv: ['--ec2-user-data', 'HOME/none'],
     code: 'USAGE',
-    message: /none can't be read$/,
+    message: /none can't be read(: it does not exist)?$/,
     hint: /--ec2-user-data/,
   },
   {

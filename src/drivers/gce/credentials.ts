@@ -1,6 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Computer } from '../../computer/computer.ts';
+import { fileReasonOf } from '../../computer/files.ts';
 import { canceledError, SlipwayError } from '../../errors.ts';
 import type { DriverCall, DriverHealth } from '../contract.ts';
 import { signInHint, tokenFromEnv, type CredentialsSource } from './credentials-source.ts';
@@ -116,7 +117,7 @@ async function readCredentialsFile(file: string): Promise<CredentialsFile> {
     if (content?.type !== undefined) return content;
     throw new SyntaxError('no type');
   } catch (error) {
-    const why = error instanceof SyntaxError ? 'has no Google credentials' : "can't be read";
+    const why = error instanceof SyntaxError ? 'has no Google credentials' : `can't be read: ${fileReasonOf(error)}`;
     throw new SlipwayError('CREDENTIALS', `${file} ${why}`, { hint: signInHint({ kind: 'file', file }), cause: error });
   }
 }

@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Computer } from '../../computer/computer.ts';
+import { readUserFileIfExists } from '../../computer/files.ts';
 
 export function gcloudConfigDir({ env, platform }: Pick<Computer, 'env' | 'platform'>): string {
   if (env.CLOUDSDK_CONFIG) return env.CLOUDSDK_CONFIG;
@@ -42,5 +42,5 @@ function readIniValue(text: string, section: string, property: string): string |
 
 /** Returns an empty text for a file that does not exist. */
 async function readTextOrEmpty(file: string): Promise<string> {
-  return readFile(file, 'utf8').catch(() => '');
+  return (await readUserFileIfExists(file)) ?? '';
 }
