@@ -250,9 +250,9 @@ export function toSearchQuestion(
     ...(validate ? { validate } : {}),
     async source(typed = '') {
       lastTyped = typed;
-      choices = (await loadList()).toSorted(
-        (left, right) => Number(right.value === initial) - Number(left.value === initial),
-      );
+      const loaded = await loadList();
+      const first = loaded.find(({ isConfigured }) => isConfigured)?.value ?? initial;
+      choices = loaded.toSorted((left, right) => Number(right.value === first) - Number(left.value === first));
       return toSearchRows(choices, typed);
     },
     filter(answer) {

@@ -97,10 +97,12 @@ describe('the wizard for Compute Engine', () => {
       'us-central1-b',
     ]);
     expect(formatChoices(await gce.prompts?.machineType?.({ ...options, zone: 'europe-west3-a' }, call))).toEqual([
-      'e2-micro: 2 vCPU, 4 GiB, about $6.12 a month',
-      'e2-medium: 2 vCPU, 4 GiB, about $24.46 a month',
-      'n2-standard-2: 2 vCPU, 4 GiB, about $70.88 a month',
-      'e2-standard-4: 4 vCPU, 4 GiB, about $97.83 a month',
+      'e2-micro: 2 vCPU, 4 GiB, about $9.77 a month',
+      'e2-medium: 2 vCPU, 4 GiB, about $28.11 a month',
+      't2a-standard-1: 1 vCPU, 4 GiB, ARM',
+      'n4-standard-2: 2 vCPU, 4 GiB',
+      'n2-standard-2: 2 vCPU, 4 GiB, about $74.53 a month',
+      'e2-standard-4: 4 vCPU, 4 GiB, about $101.48 a month',
     ]);
     expect(cloud.calls.filter(({ mutates }) => mutates)).toEqual([]);
   });
