@@ -36,6 +36,7 @@ if dockerd=$(command -v dockerd); then echo "dockerd $dockerd"; fi
 # Slipway's files, as shell patterns separated by spaces. Each family adds its own.
 files='/etc/docker/slipway/* /usr/local/lib/slipway/deadline.sh /usr/local/lib/slipway/idle.sh'
 for family in $FAMILIES; do "facts_of_$family"; done
+other_engines
 
 content daemon_json /etc/docker/daemon.json
 content slipway_state /etc/docker/slipway/state.json
@@ -53,6 +54,8 @@ fi
 df -Pk /etc /var/lib 2>/dev/null | while read -r _ _ _ free _ mount; do
     case $free in *[!0-9]*) ;; *) echo "free $free $mount" ;; esac
 done
+# For facts that a family gathers in the background.
+wait
 # The last fact, since Slipway compares it with the clock of its own computer on arrival.
 echo "now $(date +%s)"
 # Without this line, the answer is not complete.

@@ -10,7 +10,8 @@ import { ownerOf } from '../provision/engine-owner.ts';
 import { readFactsScript } from '../provision/facts-script.ts';
 import { planHostKeyReplacement } from '../provision/host-steps.ts';
 import { applyStep } from '../provision/apply-step.ts';
-import type { Step } from '../provision/step.ts';
+import { parsePreview, toPreviewStep } from '../provision/preview-step.ts';
+import type { Plan, Step } from '../provision/step.ts';
 import type { SshSession } from '../ssh/connection.ts';
 import { formatKey } from '../ssh/host-key.ts';
 import { deleteBootstrapHostKey, readPermanentHostKey } from './credentials.ts';
@@ -81,7 +82,9 @@ export async function connectToHost(
 
 /** Connects to a machine's host and gathers its facts; refuses a host that belongs to another machine now. */
 export async function visitOwnHost(spec: MachineSpec, ssh: SshTarget, world: World): Promise<HostVisit> {
-  const { session } = await connectToHost(ssh, world);
+  const { session } = await connectToHost(ssh, world).catch((error: unknown) => {
+    throw explainConnectionError(error, { spec });
+  });
   try {
     const facts = await gatherFactsInStep(session, ssh, spec, world);
     requireOwnHost(ownerOf(facts), spec, ssh.address);
@@ -134,8 +137,14 @@ export async function retrySsh<T>(
 }
 
 /** Returns the error with a hint for machines whose keys and firewall Slipway has created; others are unchanged. */
-export function explainConnectionError(error: unknown, { spec: { name, driver } }: Machine): unknown {
+export function explainConnectionError(error: unknown, { spec: { name, driver } }: Pick<Machine, 'spec'>): unknown {
   if (!(error instanceof SlipwayError) || getDriver(driver).kind === 'existing') return error;
+  // Its login key is in the store, so no option names another one.
+  if (error.code === 'USAGE')
+    return new SlipwayError('LOCAL_FILES', error.message, {
+      hint: `Restore the file from a backup: no other key can log in. Or create the machine again: slipway rm ${name}, then slipway create ${name}`,
+      cause: error,
+    });
   const hints: Partial<Record<ErrorCode, string>> = {
     SSH_UNREACHABLE: `To check that it runs: slipway status ${name}. To allow this computer's current IP address, run the same command again`,
     SSH_REFUSED: `Its user data may not have run. To see its boot messages, open its console at ${driver}`,
@@ -184,10 +193,37 @@ export async function gatherFactsInStep(
 
 /** Runs one planned step on a host and shows its progress. */
 export async function runStep(step: Step, { session, facts, address }: HostVisit, world: World): Promise<void> {
-  const { readTemplate: template, sudoPassword } = world;
-  await world.progress.step(step.id, step.title, (log) =>
-    applyStep(step, { become: facts.become, template, sudoPassword, session, address, log }),
+  const { readTemplate: template, sudoPassword, progress } = world;
+  await progress.step(step.id, step.title, (log) =>
+    applyStep(step, {
+      become: facts.become,
+      template,
+      sudoPassword,
+      session,
+      address,
+      log: (line) =>
+        line.startsWith(NOTE_MARK) ? progress.note(`${address}: ${line.slice(NOTE_MARK.length)}`) : log(line),
+    }),
   );
+}
+
+/** What a script prints before a sentence that the user must see at once, such as why it waits. */
+const NOTE_MARK = '!~ ';
+
+/**
+ * Asks the host what the steps of a plan would do there, and changes nothing. Returns the plan with the answers. Throws
+ * what a step would throw, such as the refusal of an installation that would remove packages.
+ */
+export async function previewPlan(plan: Plan, { session, facts, address }: HostVisit, world: World): Promise<Plan> {
+  const { readTemplate: template, sudoPassword, debug: log } = world;
+  const previewed: Step[] = [];
+  for (const step of plan) {
+    const preview = toPreviewStep(step);
+    const output =
+      preview && (await applyStep(preview, { become: facts.become, template, sudoPassword, session, address, log }));
+    previewed.push(output === undefined ? step : { ...step, preview: parsePreview(output) });
+  }
+  return previewed;
 }
 
 /**
@@ -203,7 +239,7 @@ export async function replaceBootstrapHostKey(
   if (bootstrapKey === undefined) return ssh;
   const paths = world.store.paths(spec.name);
   if (visit.session.hostKey === bootstrapKey)
-    await runStep(planHostKeyReplacement(await readPermanentHostKey(paths), visit.facts), visit, world);
+    await runStep(planHostKeyReplacement(await readPermanentHostKey(spec.name, paths), visit.facts), visit, world);
   await deleteBootstrapHostKey(paths);
   return ssh;
 }

@@ -8,7 +8,7 @@ import { DEBIAN_UNIT } from '../unit/host-facts.ts';
 import { fakeSession, type ExecCall } from './fake-ssh-session.ts';
 
 const VITALS = 'disk 4 2 /\nmemory_total 8\nmemory_free 6\nload 0.10 0.20 0.30\ncpus 2\nuptime 7200\n';
-const DROP_IN = '/etc/systemd/system/docker.service.d/50-slipway.conf';
+const DROP_IN = '/etc/systemd/system/docker.service.d/zz-slipway.conf';
 
 /**
  * A Debian host in memory on 127.0.0.1: it answers the templates' scripts and keeps the files that they write. Its
@@ -163,7 +163,9 @@ export async function startFakeHost(has: { readonly engine: boolean }): Promise<
           return {};
         }),
         'vitals.sh': counted(() => ({ stdout: VITALS })),
-        'install-engine.debian.sh': counted(async () => {
+        'check-packages.debian.sh': counted(() => ({})),
+        'install-engine.debian.sh': counted(async ({ stdin }) => {
+          if (/^MODE='preview'/m.test(stdin.toString())) return { stdout: 'package upgrade docker.io 20.10 28.0\n' };
           installed = true;
           await start();
           return {};

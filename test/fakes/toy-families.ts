@@ -14,14 +14,16 @@ export const toyLinux: Distro = {
   upstreamVersionOf: (version) => version.replace(/-r\d+$/, ''),
   installKib: 1024,
   limitationOf: ({ source }) => (source === 'docker' ? "Docker's repository has no packages for Toy Linux" : undefined),
+  conflictOf: () => undefined,
+  sourceFilesFor: () => [],
   installScript: ({ engine, source }) => ({
     template: 'install-engine.toy.sh',
-    script: 'distros/toy/install-engine.sh',
+    scripts: ['distros/toy/install-engine.sh'],
     variables: { SOURCE: source, VERSION: engine.version ?? '' },
   }),
   upgradeScript: (packages) => ({
     template: 'install-engine.toy.sh',
-    script: 'distros/toy/install-engine.sh',
+    scripts: ['distros/toy/install-engine.sh'],
     variables: { PACKAGES: packages.join(' ') },
   }),
 };
@@ -33,5 +35,9 @@ export const toyInit: ServiceManager = {
   label: 'toyinit',
   scripts: { ...systemd.scripts, services: 'init/toyinit/services.sh', facts: 'init/toyinit/facts.sh' },
   isRecognized: ({ serviceManager }) => serviceManager === 'toyinit',
-  engine: { ...systemd.engine, dropInPath: '/etc/toyinit/docker.conf' },
+  engine: {
+    ...systemd.engine,
+    dropInPaths: ['/etc/toyinit/docker.conf'],
+    dropInPathFor: () => '/etc/toyinit/docker.conf',
+  },
 };

@@ -26,6 +26,24 @@ describe('planProvision, for a host without an engine', () => {
     expect(shownPlanFor(bareHost)).toMatchInlineSnapshot(`
       [
         {
+          "files": [],
+          "id": "check-packages",
+          "template": "check-packages.debian.sh",
+          "title": "Check what the installation would change",
+          "variables": {
+            "CODENAME": "bookworm",
+            "DISTRIBUTION": "debian",
+            "INSTALL_URL": "",
+            "LISTING": "",
+            "MODE": "check",
+            "REPOSITORY_KEY": "9DC858229FC7DD38854AE2D88D81803C0EBFCD88",
+            "REPOSITORY_URL": "https://download.docker.com/linux",
+            "SOURCE": "docker",
+            "VERSION": "",
+            "VERSION_PATTERN": "",
+          },
+        },
+        {
           "files": [
             {
               "change": "write",
@@ -45,7 +63,7 @@ describe('planProvision, for a host without an engine', () => {
             },
             {
               "change": "write",
-              "path": "/etc/systemd/system/docker.service.d/50-slipway.conf",
+              "path": "/etc/systemd/system/docker.service.d/zz-slipway.conf",
             },
             {
               "change": "write",
@@ -62,7 +80,7 @@ describe('planProvision, for a host without an engine', () => {
       644 1 /etc/docker/slipway/server-cert.pem
       600 2 /etc/docker/slipway/server-key.pem
       600 3 /etc/docker/slipway/state.json
-      644 4 /etc/systemd/system/docker.service.d/50-slipway.conf
+      644 4 /etc/systemd/system/docker.service.d/zz-slipway.conf
       = 5 /etc/docker/daemon.json",
           },
         },
@@ -75,10 +93,13 @@ describe('planProvision, for a host without an engine', () => {
             "CODENAME": "bookworm",
             "DISTRIBUTION": "debian",
             "INSTALL_URL": "",
+            "LISTING": "",
+            "MODE": "install",
             "REPOSITORY_KEY": "9DC858229FC7DD38854AE2D88D81803C0EBFCD88",
             "REPOSITORY_URL": "https://download.docker.com/linux",
             "SOURCE": "docker",
             "VERSION": "",
+            "VERSION_PATTERN": "",
           },
         },
       ]
@@ -148,7 +169,7 @@ describe('planProvision, for a host with an engine', () => {
             },
             {
               "change": "write",
-              "path": "/etc/systemd/system/docker.service.d/50-slipway.conf",
+              "path": "/etc/systemd/system/docker.service.d/zz-slipway.conf",
             },
             {
               "change": "write",
@@ -165,7 +186,7 @@ describe('planProvision, for a host with an engine', () => {
       644 1 /etc/docker/slipway/server-cert.pem
       600 2 /etc/docker/slipway/server-key.pem
       600 3 /etc/docker/slipway/state.json
-      644 4 /etc/systemd/system/docker.service.d/50-slipway.conf
+      644 4 /etc/systemd/system/docker.service.d/zz-slipway.conf
       = 5 /etc/docker/daemon.json",
           },
         },
@@ -188,7 +209,7 @@ describe('planProvision, for a host with an engine', () => {
       }
       "
     `);
-    expect(plannedContent(hostWithEngine, '/etc/systemd/system/docker.service.d/50-slipway.conf'))
+    expect(plannedContent(hostWithEngine, '/etc/systemd/system/docker.service.d/zz-slipway.conf'))
       .toMatchInlineSnapshot(`
         "# Written by Slipway. Where dockerd listens stands in daemon.json, and dockerd refuses to hear it twice.
         [Service]
@@ -212,12 +233,13 @@ describe('planProvision, for a host with an engine', () => {
   test("installs the requested version without a restart besides the package's own", () => {
     expect(summaryOf(hostWithEngine, { version: '28.2' })).toMatchInlineSnapshot(`
       [
+        "check-packages: Check what the installation would change (0 files)",
         "configure-engine: Write the engine's configuration and certificates (6 files)",
         "install-engine: Install engine 28.2 over 20.10.24+dfsg1-1+deb12u1+b2 (0 files)",
       ]
     `);
     // If that installation fails, the running engine has not read its files yet, and the host remembers that.
-    expect(shownPlanFor(hostWithEngine, { version: '28.2' })[0]?.variables.ENGINE).toBe('later');
+    expect(shownPlanFor(hostWithEngine, { version: '28.2' })[1]?.variables.ENGINE).toBe('later');
     expect(summaryOf(hostWithEngine, { version: '20.10' })).toHaveLength(1);
     const ce = { 'docker-ce': { state: 'installed', version: '5:28.2.2-1~debian.12~bookworm' } };
     expect(summaryOf(factsWith(hostWithEngine, { packages: ce }), { version: '28.2.2' })).toHaveLength(1);
@@ -254,7 +276,7 @@ describe('planProvision, for a host with an engine', () => {
       EMPTY=""
       "
     `);
-    expect(plannedContent(hostWithEngine, '/etc/systemd/system/docker.service.d/50-slipway.conf', { env })).toContain(
+    expect(plannedContent(hostWithEngine, '/etc/systemd/system/docker.service.d/zz-slipway.conf', { env })).toContain(
       'EnvironmentFile=/etc/docker/slipway/engine.env',
     );
   });
@@ -405,7 +427,7 @@ describe('planDeprovision', () => {
             },
             {
               "change": "remove",
-              "path": "/etc/systemd/system/docker.service.d/50-slipway.conf",
+              "path": "/etc/systemd/system/docker.service.d/zz-slipway.conf",
             },
           ],
           "id": "deprovision",
@@ -419,7 +441,7 @@ describe('planDeprovision', () => {
       - 2 /etc/docker/slipway/server-cert.pem
       - 3 /etc/docker/slipway/server-key.pem
       - 4 /etc/docker/slipway/state.json
-      - 5 /etc/systemd/system/docker.service.d/50-slipway.conf",
+      - 5 /etc/systemd/system/docker.service.d/zz-slipway.conf",
           },
         },
       ]
@@ -501,7 +523,7 @@ describe('firstBootFilesFor', () => {
       '600 /etc/docker/slipway/server-key.pem',
       '600 /etc/docker/slipway/engine.env',
       '600 /etc/docker/slipway/state.json',
-      '644 /etc/systemd/system/docker.service.d/50-slipway.conf',
+      '644 /etc/systemd/system/docker.service.d/zz-slipway.conf',
       '644 /etc/docker/daemon.json',
     ]);
     expect(ownerOf(factsAfterFirstBoot({}))).toEqual({ id: 'id-of-web', name: 'web' });
