@@ -15,7 +15,7 @@ type CachedProbe = AcceleratorProbe & { readonly at?: string; readonly hangs?: t
  * `hangs`: the guest used much processor time and made no progress. `noAnswer`: it made none because it got hardly any
  * time, or that is not known.
  */
-type ProbeResult = { readonly probe: AcceleratorProbe; readonly kind: 'works' | 'fails' | 'hangs' | 'noAnswer' };
+type ProbeOutcome = { readonly probe: AcceleratorProbe; readonly kind: 'works' | 'fails' | 'hangs' | 'noAnswer' };
 export type AcceleratorChoice = {
   readonly accelerator: Accelerator;
   readonly rejected: readonly { readonly accelerator: Accelerator; readonly reason: string }[];
@@ -148,7 +148,7 @@ async function runProbe(
   guest: ProbeGuest,
   computer: Computer,
   signal: AbortSignal,
-): Promise<ProbeResult> {
+): Promise<ProbeOutcome> {
   if (guest.accelerator === 'kvm' && (await checkDeviceAccess('kvm')) === 'closed')
     return {
       probe: { works: false, reason: '/dev/kvm does not exist, or you have no access to it' },
@@ -163,7 +163,7 @@ async function runProbe(
       signal.removeEventListener('abort', cancel);
       group.kill('SIGKILL');
     };
-    const finish = (probe: AcceleratorProbe, kind: ProbeResult['kind'] = probe.works ? 'works' : 'fails'): void => {
+    const finish = (probe: AcceleratorProbe, kind: ProbeOutcome['kind'] = probe.works ? 'works' : 'fails'): void => {
       stop();
       resolve({ probe, kind });
     };

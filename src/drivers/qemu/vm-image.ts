@@ -65,7 +65,7 @@ async function resolveImageRequest(
   return { how: 'pull', name: imageNameFor(url, digest), arch, source: { url, digest } };
 }
 
-/** The digests of files, by everything that changes when a file does. One command needs a file's digest several times. */
+/** The digests of files, by everything that changes with a file. One command needs a digest several times. */
 const digests = new Map<string, string>();
 
 async function hashImageFile(path: string, signal: AbortSignal): Promise<string> {
