@@ -294,7 +294,10 @@ async function readRepositoryLogin(
   { folder }: MachinePaths,
 ): Promise<Machine | undefined> {
   if (machine?.spec.engine.repositoryUrl === undefined) return machine;
-  const repositoryLogin = await readFileIfExists(join(folder, REPOSITORY_LOGIN));
+  const file = join(folder, REPOSITORY_LOGIN);
+  const repositoryLogin = await readFileIfExists(file).catch((error: unknown) => {
+    throw unreadableRecordError(machine.spec.name, file, error);
+  });
   if (repositoryLogin === undefined) return machine;
   return { ...machine, spec: { ...machine.spec, engine: { ...machine.spec.engine, repositoryLogin } } };
 }
@@ -303,11 +306,16 @@ async function readRepositoryLogin(
 async function writeRepositoryLogin({ spec }: Machine, { folder }: MachinePaths): Promise<void> {
   const file = join(folder, REPOSITORY_LOGIN);
   const { repositoryLogin } = spec.engine;
-  if (repositoryLogin !== undefined) await writeFileAtomic(file, repositoryLogin, 0o600);
-  else if ((await readFileIfExists(file)) !== undefined) await deleteFile(file);
+  const present = await readFileIfExists(file);
+  if (repositoryLogin === present) return;
+  if (repositoryLogin === undefined) await deleteFile(file);
+  else await writeFileAtomic(file, repositoryLogin, 0o600);
 }
 
-/** Returns the record for files and output. It contains the names of the engine's variables, but not their values, and no login. */
+/**
+ * Returns the record for files and output. It contains the names of the engine's variables, but not their values, and
+ * no login.
+ */
 export function toPublicRecord(machine: Machine): MachineRecord {
   return encodeMachine(withoutRepositoryLogin(withEngineEnv(machine, machine.spec.engine.env.map(variableName))));
 }
