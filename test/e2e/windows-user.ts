@@ -55,7 +55,8 @@ export async function createWindowsUser(): Promise<WindowsUser> {
     const [stdout, stderr] = [join(outputs, `${calls}.out`), join(outputs, `${calls}.err`)];
     await using out = await open(stdout, 'w');
     await using err = await open(stderr, 'w');
-    const child = spawn('wine', [windowsNode, ...argv], {
+    // Windows has no file modes, and ssh refuses keys that others can read.
+    const child = spawn('sh', ['-c', 'umask 077; exec wine "$@"', 'sh', windowsNode, ...argv], {
       cwd,
       env: { ...env, ...more },
       stdio: ['ignore', out.fd, err.fd],
@@ -74,6 +75,8 @@ export async function createWindowsUser(): Promise<WindowsUser> {
     slipwayWith: (how, ...argv) => run([script, ...argv], how.env, how.cwd),
     node: (text) => run(['-e', text]),
     async [Symbol.asyncDispose]() {
+      const names = (await run([script, 'ls', '--quiet'])).stdout.split('\n').filter(Boolean);
+      if (names.length > 0) await run([script, 'rm', '--force', ...names]);
       await rm(home, { recursive: true, force: true });
       await rm(outputs, { recursive: true, force: true });
     },

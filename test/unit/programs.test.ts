@@ -14,6 +14,7 @@ import {
   findMissingPrograms,
   findPackageManager,
   formatCommands,
+  locateProgram,
   sshProgram,
   type PackageManager,
   type Program,
@@ -193,6 +194,14 @@ describe('a program', () => {
     expect(await findProgram(imageTool, computerOn('win32', `x:;${folder.path}`))).toBe(path);
     await writeProgram(folder.path, 'boat-kvm.cmd');
     expect(await findProgram(emulator, computerOn('win32', folder.path, { PATHEXT: '.EXE;.CMD' }))).toBeUndefined();
+  });
+
+  test('is started on Windows by its path, never from the current folder', async () => {
+    await using folder = await createTemporaryFolder();
+    const path = await writeProgram(folder.path, 'boat.exe', 0o644);
+    expect(locateProgram('boat', { PATH: `.;;boats;${folder.path}` }, 'win32')).toBe(path);
+    expect(locateProgram('package', { PATH: '.;' }, 'win32')).toMatch(/^C:\\Windows\\System32/);
+    expect(locateProgram('boat', { PATH: folder.path }, 'linux')).toBe('boat');
   });
 
   test.each([
