@@ -1,7 +1,23 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, lstat, mkdir, open, readdir, readFile, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
-import { platform } from 'node:os';
-import { dirname } from 'node:path';
+import { constants, type Stats } from 'node:fs';
+import {
+  access,
+  chmod,
+  chown,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  rmdir,
+  stat,
+} from 'node:fs/promises';
+import { platform, userInfo } from 'node:os';
+import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SlipwayError, systemCode } from '../errors.ts';
 
@@ -26,6 +42,8 @@ export type FileChange =
 export type IncludeLine = {
   readonly path: string;
   readonly line: string;
+  /** Lines with the same effect. If the user has written one of them, `line` is not added. */
+  readonly alternatives: readonly string[];
   readonly folder: string;
   readonly suffix: string;
 };
@@ -46,10 +64,45 @@ async function removeFolderIfEmpty(folder: string): Promise<void> {
   });
 }
 
-async function addIncludeLine({ path, line }: IncludeLine): Promise<void> {
+async function addIncludeLine(inclusion: IncludeLine): Promise<void> {
+  const { path, line } = inclusion;
   const { text, mode } = await readFileContent(path);
-  if (text.split(/\r?\n/).includes(line)) return;
-  await writeFileAtomic(path, Buffer.from(`${line}\n${text}`, 'latin1'), mode);
+  if (hasIncludeLine(text, inclusion)) return;
+  // A byte order mark stays the beginning of the file: some programs read it, and none reads one in the middle.
+  const mark = text.startsWith(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK : '';
+  const changed = `${mark}${toLatin1(line)}\n${text.slice(mark.length)}`;
+  await writeFileAtomic(path, Buffer.from(changed, 'latin1'), mode).catch((error: unknown) => {
+    throw isUnwritable(error) ? readOnlyIncludeError(inclusion, error) : error;
+  });
+}
+
+/** Returns an error if `addIncludeLine` would have to change a file that can't be changed. */
+export async function findIncludeConflict(inclusion: IncludeLine): Promise<SlipwayError | undefined> {
+  const { path } = inclusion;
+  const { text, isMissing } = await readFileContent(path);
+  if (isMissing || hasIncludeLine(text, inclusion)) return undefined;
+  // The file is replaced by a new one, so its folder is what must be writable.
+  const folder = dirname(await resolveLinks(path));
+  const error: unknown = await access(folder, constants.W_OK).catch((failure: unknown) => failure);
+  return error !== undefined && isUnwritable(error) ? readOnlyIncludeError(inclusion, error) : undefined;
+}
+
+function hasIncludeLine(text: string, { line, alternatives }: IncludeLine): boolean {
+  const wanted = new Set([line, ...alternatives].map(toLatin1));
+  return linesOf(text).some((candidate) => wanted.has(candidate.trim().replace(/\s+/, ' ')));
+}
+
+function isUnwritable(error: unknown): boolean {
+  const cause = error instanceof SlipwayError ? error.cause : error;
+  return ['EROFS', 'EACCES', 'EPERM'].includes(systemCode(cause) ?? '');
+}
+
+/** Returns the error for a file that another program manages, such as a link into /nix/store. */
+function readOnlyIncludeError({ path, line }: IncludeLine, cause: unknown): SlipwayError {
+  return new SlipwayError('LOCAL_FILES', `${path} can't be changed, and a line is missing in it`, {
+    hint: `Add this line at its top with the program that manages it, then run the same command again: ${line}`,
+    cause: cause instanceof SlipwayError ? cause.cause : cause,
+  });
 }
 
 async function removeIncludeLine(inclusion: IncludeLine): Promise<void> {
@@ -58,14 +111,37 @@ async function removeIncludeLine(inclusion: IncludeLine): Promise<void> {
     (await listFolderIfExists(folder)).some((name) => name.endsWith(suffix));
   if (await isNeeded()) return;
   const { text, mode, isRegularFile } = await readFileContent(path);
+  const added = toLatin1(line);
   const lines = text.split('\n');
-  const at = lines.findIndex((candidate) => candidate.replace(/\r$/, '') === line);
-  if (at < 0) return;
-  const rest = lines.toSpliced(at, 1).join('\n');
-  if (rest === '' && isRegularFile) await deleteFile(path);
-  else await writeFileAtomic(path, Buffer.from(rest, 'latin1'), mode);
+  const kept = lines.filter((candidate) => withoutMark(candidate).replace(/\r$/, '') !== added);
+  if (kept.length === lines.length) return;
+  const rest = (text.startsWith(`${BYTE_ORDER_MARK}${added}`) ? BYTE_ORDER_MARK : '') + kept.join('\n');
+  try {
+    if (rest === '' && isRegularFile) await deleteFile(path);
+    else await writeFileAtomic(path, Buffer.from(rest, 'latin1'), mode);
+  } catch (error) {
+    // The line now includes nothing, so that it can stay in a file that can't be changed.
+    if (isUnwritable(error)) return;
+    throw error;
+  }
   // Another command may just have added a file, and found the line still there.
   if (await isNeeded()) await addIncludeLine(inclusion);
+}
+
+/** The byte order mark of UTF-8, read as latin1. */
+const BYTE_ORDER_MARK = '\u00EF\u00BB\u00BF';
+
+function withoutMark(text: string): string {
+  return text.startsWith(BYTE_ORDER_MARK) ? text.slice(BYTE_ORDER_MARK.length) : text;
+}
+
+function linesOf(text: string): readonly string[] {
+  return withoutMark(text).split(/\r?\n/);
+}
+
+/** Returns the text as `readFileContent` returns it: one character for each byte of its UTF-8 encoding. */
+function toLatin1(text: string): string {
+  return Buffer.from(text, 'utf8').toString('latin1');
 }
 
 type FileContent = {
@@ -73,14 +149,15 @@ type FileContent = {
   readonly mode: number;
   /** False for a symbolic link. */
   readonly isRegularFile: boolean;
+  readonly isMissing: boolean;
 };
 
 /** Reads a file as latin1, which maps each byte to one character. The text of a missing file is ''. */
 async function readFileContent(path: string): Promise<FileContent> {
-  const none = { text: '', mode: 0o600, isRegularFile: true };
+  const none = { text: '', mode: 0o600, isRegularFile: true, isMissing: true };
   try {
-    const [text, { mode }, link] = await Promise.all([readTextFile(path, 'latin1'), stat(path), lstat(path)]);
-    return { text, mode: mode & 0o777, isRegularFile: link.isFile() };
+    const [{ text, mode }, link] = await Promise.all([readUserFile(path, 'latin1'), lstat(path)]);
+    return { text, mode, isRegularFile: link.isFile(), isMissing: false };
   } catch (error) {
     return fallbackIfMissing(() => none)(error);
   }
@@ -95,11 +172,11 @@ function fallbackIfMissing<T>(instead: () => T): (error: unknown) => T {
 
 /**
  * Writes a file completely or not at all: to a temporary file in the same folder, then fsync, rename, and fsync of the
- * folder. After a full disk or a kill, the file has its old content. Creates missing folders with mode 0700.
+ * folder. After a full disk or a kill, the file has its old content. Creates missing folders with mode 0700. Through a
+ * symbolic link, it writes the file that the link points to. A file that root writes keeps its owner.
  */
 export async function writeFileAtomic(place: string, content: string | Uint8Array, mode: number): Promise<void> {
-  // Follows a link: writes the file that it points to, and keeps the link.
-  const path = await realpath(place).catch(() => place);
+  const path = await resolveLinks(place);
   const folder = dirname(path);
   const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
   try {
@@ -111,6 +188,7 @@ export async function writeFileAtomic(place: string, content: string | Uint8Arra
     } finally {
       await file.close();
     }
+    await keepOwner(path, temporary);
     // The umask may have removed bits from the mode passed to open.
     await chmod(temporary, mode);
     await renamePath(temporary, path);
@@ -119,6 +197,38 @@ export async function writeFileAtomic(place: string, content: string | Uint8Arra
     // A temporary file that can't be removed was never created; the first error is the one to report.
     await deleteFile(temporary).catch(() => undefined);
     throw localFileError(path, error);
+  }
+}
+
+/**
+ * Returns the path of the file that a path leads to, even if the file at the end of its links does not exist yet.
+ * Throws LOCAL_FILES for links that form a loop.
+ */
+async function resolveLinks(path: string): Promise<string> {
+  const real = await realpath(path).catch((error: unknown) => {
+    if (systemCode(error) === 'ELOOP') throw localFileError(path, error);
+    return undefined;
+  });
+  if (real !== undefined) return real;
+  const target = await readlink(path).catch(() => undefined);
+  if (target === undefined) return path;
+  const folder = await realpath(dirname(path)).catch(() => dirname(path));
+  return await resolveLinks(resolve(folder, target));
+}
+
+/** Gives the new version of a file the owner of the present one: with sudo, a user's file must stay the user's. */
+async function keepOwner(path: string, newVersion: string): Promise<void> {
+  if (!isRoot()) return;
+  const present = await stat(path).catch(() => undefined);
+  if (present !== undefined && present.uid !== 0) await chown(newVersion, present.uid, present.gid);
+}
+
+function isRoot(): boolean {
+  try {
+    return userInfo().uid === 0;
+  } catch {
+    // A container may run as a user number without a name, which is never root's.
+    return false;
   }
 }
 
@@ -136,6 +246,41 @@ export async function readTextFile(path: string, encoding: BufferEncoding = 'utf
   return retryWhileInUse(() => readFile(path, encoding), { seconds: 1 }).catch((error: unknown) => {
     throw error instanceof Error ? Object.assign(error, { path }) : error;
   });
+}
+
+/** Larger than any configuration that people or programs write. */
+const MAX_USER_FILE_BYTES = 16 * 1024 * 1024;
+
+/**
+ * Returns the text and the mode of a configuration file of the user's. Throws LOCAL_FILES for what is no file, such as
+ * a FIFO, from which a read would wait for ever, and for a huge file. An error of the system names the path.
+ */
+export async function readUserFile(
+  path: string,
+  encoding: BufferEncoding = 'utf8',
+): Promise<{ readonly text: string; readonly mode: number }> {
+  const state = await stat(path);
+  const problem = userFileProblem(state);
+  if (problem !== undefined) {
+    throw new SlipwayError('LOCAL_FILES', `${path} could not be read: ${problem}`, {
+      hint: 'No data was lost: move it away, then run the same command again',
+    });
+  }
+  return { text: await readTextFile(path, encoding), mode: state.mode & 0o777 };
+}
+
+function userFileProblem(state: Stats): string | undefined {
+  if (state.isDirectory()) return 'it is a folder';
+  if (!state.isFile()) return 'it is not a regular file';
+  return state.size > MAX_USER_FILE_BYTES ? `it is too large (${state.size} bytes)` : undefined;
+}
+
+/** Returns the text of a configuration file of the user's as `readUserFile` does; undefined if it is missing. */
+export async function readUserFileIfExists(path: string): Promise<string | undefined> {
+  return readUserFile(path).then(
+    ({ text }) => text,
+    fallbackIfMissing(() => undefined),
+  );
 }
 
 /** Returns the text of a file; undefined if the file is missing. */

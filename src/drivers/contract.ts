@@ -36,6 +36,10 @@ export type Target<O> = {
   readonly onShutdown?: ShutdownBehavior;
   /** A resource of this machine that does not carry its id yet (`Machine.adoptedResource`). */
   readonly adoptedResource?: string;
+  /** The port that the engine listens on, which a firewall has to allow. */
+  readonly enginePort?: number;
+  /** The host that the record has, with the provider's name for the instance: for `describeLeftovers`. */
+  readonly host?: Pick<Host, 'address'> & { readonly instance?: string };
 };
 
 /** What every call of a driver gets: where it runs, where its output goes, and when to stop. */
@@ -57,12 +61,18 @@ export type CreateCall = DriverCall & {
    * for.
    */
   readonly recordRequest: (what: string) => Promise<void>;
+  /**
+   * Removes the recorded request, once nothing exists that it or an earlier one created: the provider refused it, and
+   * the driver has deleted what it created before. The machine may then be created with other options, and `remove`
+   * waits for nothing.
+   */
+  readonly clearRequest: () => Promise<void>;
 };
 
 /**
  * What a machine contains before its first start, so that no service has to start twice. Where others can read it on
- * its way to the machine (`userDataIsPublic`), `files` is empty and the host key is the bootstrap host key, which the
- * first connection replaces.
+ * its way to the machine (`userDataIsPublic`), `files` contains only the timers with which the machine ends or stops by
+ * itself, and the host key is the bootstrap host key, which the first connection replaces.
  */
 export type FirstBootConfig = {
   /** A line of authorized_keys, for the user that the driver logs in. */
@@ -79,12 +89,18 @@ export type FirstBootConfig = {
     /** The file takes effect without a restart of any service. */
     readonly live?: true;
   }[];
+  /**
+   * Shell commands that root runs once after `files` are written, if the machine writes them while it boots. Not needed
+   * if the files are in place before it boots.
+   */
+  readonly commands?: readonly string[];
 };
 
 // --- what a driver returns -------------------------------------------------------------------------------------------
 
 export type InstanceStatus =
-  | { readonly state: 'missing' }
+  /** The machine does not exist. `reason` says why, if the provider itself has ended it. */
+  | { readonly state: 'missing'; readonly reason?: string }
   | { readonly state: 'pending' }
   | { readonly state: 'running'; readonly host: Host }
   /** The machine exists and could continue, but something at the provider blocks it: `reason` says what. */
@@ -141,6 +157,16 @@ export type CloudResource = {
    * US dollars a month at list price in its present state (a stopped machine costs its disk); undefined where unknown.
    */
   readonly monthly: number | undefined;
+};
+
+/** What a machine may have left at a provider that could not be asked, in words for the user. */
+export type Leftovers = {
+  /** The resources, with the provider's names: `the instance i-0123 (203.0.113.7) with its disk, in eu-central-1`. */
+  readonly resources: string;
+  /** How to look for them: `Open https://… or run: aws …`. */
+  readonly search: string;
+  /** The command that finds and deletes them once the provider answers again: `slipway gc --driver ec2`. */
+  readonly command: string;
 };
 
 /** A spare that is ready for a create to take, as `image ls` lists it. */
@@ -311,9 +337,15 @@ export type Cloud<O> = {
    */
   createMany(targets: readonly Target<O>[], boot: FirstBootConfig, call: CreateCall): Promise<void>;
   /**
-   * Allows the current address of this computer in the machine's firewall. Does nothing if it is allowed already.
+   * Allows the current address of this computer in the machine's firewall, and no longer the addresses that this store
+   * allowed before. Leaves rules of others alone. Does nothing if the firewall is in that state already.
    */
   allowCallerIp(target: Target<O>, call: DriverCall): Promise<void>;
+  /**
+   * Returns what may exist at the provider for this machine, and how to look for it without Slipway. Answers from the
+   * target alone, and never throws: `rm --force` shows it where the provider can't be asked.
+   */
+  describeLeftovers(target: Target<O>): Leftovers;
   /** Returns the resources that one store of machines created, or all stores where `home` is undefined. */
   listResources(
     where: { readonly options: O; readonly home: string | undefined },
@@ -338,6 +370,11 @@ export type Changes<O> = {
   validate?(target: Target<O>, before: O, call: DriverCall): Promise<void>;
   /** Applies options that change `live` to the provider's resources. Omitted if such options affect only Slipway. */
   apply?(target: Target<O>, before: O, call: DriverCall): Promise<void>;
+  /**
+   * Changes what happens when an existing machine powers itself off, to what `shutdownBehavior` returns for a changed
+   * lifetime. Omitted if that never differs between the machines of this driver.
+   */
+  setShutdownBehavior?(target: Target<O>, behavior: ShutdownBehavior, call: DriverCall): Promise<void>;
 };
 
 /** What the user sees before a machine is created. */

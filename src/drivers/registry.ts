@@ -1,4 +1,4 @@
-import type { Machine, MachineSpec } from '../machine/model.ts';
+import type { Host, Machine, MachineSpec } from '../machine/model.ts';
 import { SlipwayError } from '../errors.ts';
 import type { MakeImage } from '../images/get-or-make-image.ts';
 import { findNearestWord } from '../did-you-mean.ts';
@@ -38,7 +38,7 @@ export const makeImage: MakeImage = async (...call) => (await import('./qemu/vm-
  */
 export function targetOf(
   driver: DriverManifest,
-  { id, name, batch, options, lifetime }: MachineSpec,
+  { id, name, batch, options, lifetime, engine }: MachineSpec,
   record?: Machine,
 ): Target<Record<string, unknown>> {
   return {
@@ -50,5 +50,11 @@ export function targetOf(
     ...(lifetime ? { lifetime } : {}),
     ...(record?.onShutdown ? { onShutdown: record.onShutdown } : {}),
     ...(record?.adoptedResource === undefined ? {} : { adoptedResource: record.adoptedResource }),
+    enginePort: engine.port,
+    ...(record?.host ? { host: hostOf(record.host) } : {}),
   };
+}
+
+function hostOf({ address, ...host }: Host): NonNullable<Target<unknown>['host']> {
+  return { address, ...(host.ssh && host.instance !== undefined ? { instance: host.instance } : {}) };
 }

@@ -10,6 +10,7 @@ import {
   syncFolder,
   writeFileAtomic,
 } from '../computer/files.ts';
+import type { ProxyEnvironment } from '../computer/proxy.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
 import type { Log } from '../progress.ts';
 import { splitDigest } from './digest.ts';
@@ -36,6 +37,7 @@ export type DownloadRequest = {
   /** The file's name; the default is the digits of its digest. */
   readonly fileName?: string;
   readonly retryPolicy?: DownloadRetryPolicy;
+  readonly env?: ProxyEnvironment;
 };
 
 /** Where the content of the .part file came from: a download continues only from the same file. */
@@ -85,6 +87,7 @@ async function fetchRest(part: PartFile, url: string, call: DownloadRequest): Pr
     signal: call.signal,
     retryPolicy: call.retryPolicy ?? DEFAULT_RETRY_POLICY,
     log: call.log,
+    env: call.env,
     bytesReceived: () => part.bytes,
   };
   const reportBytes = createByteMeter(call.log, '');

@@ -1,4 +1,6 @@
+import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { hasProxy, type ProxyEnvironment } from '../computer/proxy.ts';
 import { canceledError, networkReasonOf, SlipwayError, systemCode } from '../errors.ts';
 import type { Log } from '../progress.ts';
 
@@ -37,9 +39,13 @@ export type HttpResponse = {
 export async function httpGet(
   url: string,
   headers: Readonly<Record<string, string>>,
-  options: { readonly signal: AbortSignal; readonly retryPolicy: DownloadRetryPolicy },
+  options: {
+    readonly signal: AbortSignal;
+    readonly retryPolicy: DownloadRetryPolicy;
+    readonly env?: ProxyEnvironment | undefined;
+  },
 ): Promise<HttpResponse> {
-  const { signal, retryPolicy } = options;
+  const { signal, retryPolicy, env = {} } = options;
   const attempt = new AbortController();
   /** Limits only the time spent waiting for the network, not for a slow disk. */
   const withStallTimeout = async <T>(work: () => Promise<T>): Promise<T> => {
@@ -59,7 +65,7 @@ export async function httpGet(
   };
   const response = await withStallTimeout(() =>
     // A compressed response has another length and does not support ranges.
-    fetch(url, {
+    fetchThroughProxy(url, env, {
       headers: { 'accept-encoding': 'identity', ...headers },
       signal: AbortSignal.any([signal, attempt.signal]),
     }),
@@ -83,6 +89,29 @@ export async function httpGet(
       }
     })(),
   };
+}
+
+/** Works as `fetch` does, but through the proxy of the environment, which `fetch` ignores. */
+async function fetchThroughProxy(
+  url: string,
+  env: ProxyEnvironment,
+  init: { readonly headers: Record<string, string>; readonly signal: AbortSignal },
+): Promise<Response> {
+  if (!hasProxy(env)) return await fetch(url, init);
+  const [{ default: nodeFetch }, { createProxyAgent }] = await Promise.all([
+    import('node-fetch'),
+    import('../computer/proxy-agent.ts'),
+  ]);
+  const agent = createProxyAgent(env);
+  const { body, ...response } = await nodeFetch(url, { ...init, agent }).then((answer) => ({
+    body: answer.body,
+    status: answer.status,
+    statusText: answer.statusText,
+    url: answer.url,
+    headers: new Headers([...answer.headers]),
+  }));
+  const stream = body === null ? null : (Readable.toWeb(Readable.from(body)) as ReadableStream);
+  return Object.defineProperty(new Response(stream, response), 'url', { value: response.url });
 }
 
 /**
@@ -129,7 +158,7 @@ export function downloadRefusedError(url: string, { status }: Pick<HttpResponse,
 
 function downloadFailedError(url: string, error: TransientNetworkError, failures: number): SlipwayError {
   return new SlipwayError('DOWNLOAD', `${url} could not be downloaded: ${error.message} (${failures} attempts)`, {
-    hint: 'The downloaded part is kept. To continue, run the same command again. Behind a proxy, download the file another way and pass its path instead of the URL',
+    hint: 'The downloaded part is kept. To continue, run the same command again.',
     cause: error,
   });
 }

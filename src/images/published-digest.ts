@@ -1,3 +1,4 @@
+import type { ProxyEnvironment } from '../computer/proxy.ts';
 import { SlipwayError } from '../errors.ts';
 import type { Log } from '../progress.ts';
 import { parseDigest } from './digest.ts';
@@ -18,7 +19,12 @@ const MAX_LIST_BYTES = 1_000_000;
 export async function fetchPublishedDigest(
   url: string,
   file: string,
-  call: { readonly signal: AbortSignal; readonly log: Log; readonly retryPolicy?: DownloadRetryPolicy },
+  call: {
+    readonly signal: AbortSignal;
+    readonly log: Log;
+    readonly retryPolicy?: DownloadRetryPolicy;
+    readonly env?: ProxyEnvironment;
+  },
 ): Promise<string> {
   requireSecureUrl(url);
   const options = { retryPolicy: DEFAULT_RETRY_POLICY, ...call };

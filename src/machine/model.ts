@@ -102,6 +102,8 @@ export type Host =
       readonly ssh: SshTarget;
       /** The port that clients connect to, if the driver forwards one to the engine's own port. */
       readonly enginePort?: number;
+      /** The provider's name for the instance, for messages where the provider can't be asked. */
+      readonly instance?: string;
       readonly engine?: never;
     }
   | { readonly address: string; readonly engine: ExistingEngine; readonly ssh?: never };
@@ -137,6 +139,7 @@ export type Machine = {
   | { readonly phase: 'created'; readonly host: Host; readonly endpoint?: never }
   | { readonly phase: 'ready'; readonly host: Host; readonly endpoint: Endpoint }
 );
+export type CreatingMachine = Extract<Machine, { readonly phase: 'creating' }>;
 export type CreatedMachine = Extract<Machine, { readonly phase: 'created' }>;
 export type ReadyMachine = Extract<Machine, { readonly phase: 'ready' }>;
 

@@ -40,7 +40,13 @@ export type SshTargetRecord = SshHopRecord & { readonly keyFile?: string; readon
 
 /** `host` of a record. */
 export type HostRecord =
-  | { readonly address: string; readonly ssh: SshTargetRecord; readonly enginePort?: number; readonly engine?: never }
+  | {
+      readonly address: string;
+      readonly ssh: SshTargetRecord;
+      readonly enginePort?: number;
+      readonly instance?: string;
+      readonly engine?: never;
+    }
   | { readonly address: string; readonly engine: ExistingEngine; readonly ssh?: never };
 
 /** The content of a machine.json. */

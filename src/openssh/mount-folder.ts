@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { writeFileAtomic } from '../computer/files.ts';
 import { findProgram, sshfsProgram, sshProgram } from '../computer/programs.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
-import { keepaliveOptions, formatSshConfig } from '../profiles/ssh-options.ts';
+import { keepaliveOptions, formatSshConfig } from '../ssh/openssh-options.ts';
 import { formatCommandLine } from '../profiles/shell-env.ts';
 import { type InstallContext, installMissing } from '../terminal/install-programs.ts';
 import { runInTerminal } from '../terminal/run-program.ts';

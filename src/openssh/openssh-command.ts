@@ -3,7 +3,7 @@ import { SlipwayError } from '../errors.ts';
 import type { Store } from '../machine/store.ts';
 import { requireHost } from '../machine/require-machine.ts';
 import { contextName } from '../profiles/docker-context.ts';
-import { sshFlagsFor, formatKnownHosts, sshOptionsFor, type SshRoute } from '../profiles/ssh-options.ts';
+import { sshFlagsFor, formatKnownHosts, sshOptionsFor, type SshRoute } from '../ssh/openssh-options.ts';
 
 /**
  * Returns the route to a machine, and writes the host key that its record pins to the file that OpenSSH reads. Throws

@@ -23,7 +23,10 @@ export async function deferToNextStart(
 ): Promise<ReadyMachine | undefined> {
   const atStart = changedOptions(diff, 'restart');
   if (before.phase !== 'ready' || atStart.length === 0) return undefined;
-  const { state } = await driver.machines.inspect(targetOf(driver, before.spec), driverCallFor(world, world.debug));
+  const { state } = await driver.machines.inspect(
+    targetOf(driver, before.spec, before),
+    driverCallFor(world, world.debug),
+  );
   if (state !== 'stopped') return undefined;
   const spec = withOptions(before.spec, wanted, atStart);
   const machine: ReadyMachine = { ...before, spec };

@@ -1,20 +1,28 @@
 import type { CreateCall } from '../drivers/contract.ts';
 import { type ErrorCode, SlipwayError } from '../errors.ts';
-import type { LastRequest, Machine } from '../machine/model.ts';
+import type { CreatingMachine, LastRequest, Machine } from '../machine/model.ts';
 import { continueOrUndoHint } from '../machine/require-machine.ts';
 import type { World } from './world.ts';
 
-/**
- * Returns a function that records each request to the provider before it is sent, while the machine has no host.
- */
-export function requestRecorderFor(
-  machine: Machine,
-  save: SaveCheckpoint,
-  { now }: World,
-): CreateCall['recordRequest'] {
-  return async (what) => {
-    if (machine.phase === 'creating') await save({ ...machine, lastRequest: { what, at: now().toISOString() } });
+/** The functions with which a driver records its requests. */
+export type RequestRecorder = Pick<CreateCall, 'recordRequest' | 'clearRequest'>;
+
+/** Returns functions that record each request to the provider before it is sent, while the machine has no host. */
+export function requestRecorderFor(machine: Machine, save: SaveCheckpoint, { now }: World): RequestRecorder {
+  return {
+    async recordRequest(what) {
+      if (machine.phase === 'creating') await save(withRequest(machine, { what, at: now().toISOString() }));
+    },
+    async clearRequest() {
+      if (machine.phase === 'creating') await save(withRequest(machine, undefined));
+    },
   };
+}
+
+/** Returns the machine with this as the last request of its creation. */
+export function withRequest(machine: CreatingMachine, request: LastRequest | undefined): CreatingMachine {
+  const { lastRequest: _lastRequest, ...rest } = machine;
+  return { ...rest, ...(request ? { lastRequest: request } : {}) };
 }
 
 /** The function that saves a machine's record at a point from which an interrupted command can continue. */

@@ -1,4 +1,5 @@
 import { applyFileChanges } from '../computer/files.ts';
+import { findProxy } from '../computer/proxy.ts';
 import type { ClientCertificates, MachineSpec, ReadyMachine } from '../machine/model.ts';
 import { profilesNamed } from '../profiles/registry.ts';
 import type { SaveCheckpoint } from './checkpoint.ts';
@@ -16,7 +17,18 @@ export async function finishProvision(
   await writeClientProfiles(verified, world);
   // Saved last: if this run is killed before, the next `create` completes the machine.
   await save(verified.machine);
+  warnOfProxy(verified.machine, world);
   return verified.machine;
+}
+
+/** Slipway itself connects to the engine directly, so only this tells the user why docker does not reach it. */
+function warnOfProxy({ spec: { name }, endpoint, host }: ReadyMachine, { progress, computer }: World): void {
+  if (!/^(tcp|https?):/.test(endpoint.url)) return;
+  const proxy = findProxy(new URL(endpoint.tls ? endpoint.url : endpoint.url.replace(/^tcp:/, 'http:')), computer.env);
+  if (proxy === undefined) return;
+  progress.note(
+    `The docker CLI would connect to ${name} through the proxy ${proxy.host} of your environment. To connect directly, add ${host.address} to NO_PROXY, or: eval "$(slipway env --no-proxy ${name})"`,
+  );
 }
 
 /** Writes the settings with which clients such as the docker CLI find and trust the machine. */

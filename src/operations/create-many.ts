@@ -9,7 +9,7 @@ import { createFirstBootConfig } from './first-boot.ts';
 import { announceAutoStop } from './lifetime.ts';
 import { allowCallerIp } from './allow-caller-ip.ts';
 import { provisionToReady } from './provision.ts';
-import { withFailureRecord } from './checkpoint.ts';
+import { withFailureRecord, withRequest, type RequestRecorder } from './checkpoint.ts';
 import { validateSpec } from './validate-spec.ts';
 import {
   MAX_CONNECTIONS,
@@ -21,7 +21,7 @@ import {
   type ConcurrencyLimit,
 } from './concurrency.ts';
 import { driverCallFor, type World } from './world.ts';
-import type { Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
+import type { LastRequest, Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
 import type { Store } from '../machine/store.ts';
 
 /** How the creation of one machine ended; `started` is false for a machine that was ready before. */
@@ -109,7 +109,7 @@ function withNewBatch(specs: readonly MachineSpec[]): readonly MachineSpec[] {
 /**
  * Returns the machines of an interrupted batch request if all of them are still as that request left them: only then
  * can the request be repeated. What the provider sees stays the same; the engine and the client profiles, which it does
- * not see, are taken from the present call.
+ * not see, are taken from the present call. If nothing was requested, everything is taken from the present call.
  */
 function incompleteBatchOf(
   wanted: readonly MachineSpec[],
@@ -119,11 +119,15 @@ function incompleteBatchOf(
   const id = incomplete.find(({ batch }) => batch !== undefined)?.batch?.id;
   const members = incomplete.filter(({ batch }) => batch !== undefined && batch.id === id);
   if (members.length === 0 || members.length !== members[0]?.batch?.size) return [];
+  const isRequested = before.some((machine) => machine?.phase === 'creating' && machine.lastRequest !== undefined);
   return members.map((member) => {
-    const { engine, profiles } = wanted.find(({ name }) => name === member.name) ?? member;
-    return { ...member, engine, profiles };
+    const now = wanted.find(({ name }) => name === member.name) ?? member;
+    const { engine, profiles } = now;
+    return isRequested ? { ...member, engine, profiles } : { ...now, id: member.id, ...batchOf(member) };
   });
 }
+
+const batchOf = ({ batch }: MachineSpec): Pick<MachineSpec, 'batch'> => (batch ? { batch } : {});
 
 /** Creates a batch by one request. If the request fails, machines outside the batch still go ahead. */
 async function createBatch(
@@ -204,17 +208,21 @@ async function requestMachines(
   announceAutoStop(firstOf([...machines.values()]), driver, world, `Each of ${all}`);
   const boot = await createSharedFirstBootConfig(driver, [...machines.values()], engineSettings, world);
   const targets = [...machines.values()].map((machine) => targetOf(driver, machine.spec, machine));
-  const recordRequest = async (what: string): Promise<void> => {
+  const saveRequest = async (request: LastRequest | undefined): Promise<void> => {
     for (const [name, machine] of machines) {
       if (machine.phase !== 'creating') continue;
-      const requested = { ...machine, lastRequest: { what, at: world.now().toISOString() } };
+      const requested = withRequest(machine, request);
       await world.store.write(requested);
       machines.set(name, requested);
     }
   };
+  const recorder: RequestRecorder = {
+    recordRequest: async (what) => saveRequest({ what, at: world.now().toISOString() }),
+    clearRequest: async () => saveRequest(undefined),
+  };
   try {
     await world.progress.step('create', `Create ${all} (${driver.name}, one call)`, async (log) =>
-      driver.cloud.createMany(targets, boot, { ...driverCallFor(world, log), recordRequest }),
+      driver.cloud.createMany(targets, boot, { ...driverCallFor(world, log), ...recorder }),
     );
     if (existedBefore) await allowCallerIp(driver, firstOf(targets), world);
     return { machines };

@@ -1,7 +1,6 @@
 import type { Driver, DriverManifest } from '../drivers/contract.ts';
 import { getDriver, loadDriver, targetOf } from '../drivers/registry.ts';
 import type { Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
-import type { OptionValues } from '../machine/options.ts';
 import { userOptionsAfter } from '../machine/user-options.ts';
 import { profilesNamed } from '../profiles/registry.ts';
 import { allowCallerIp } from './allow-caller-ip.ts';
@@ -51,7 +50,7 @@ export async function createResolvedMachine(resolved: ResolvedSpec, world: World
     const result = await world.progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
       driver.machines.create(target, await createFirstBootConfig(machine, engineSettings, driver, world), {
         ...driverCallFor(world, log),
-        recordRequest: requestRecorderFor(machine, save, world),
+        ...requestRecorderFor(machine, save, world),
       }),
     );
     if (existedBefore) await allowCallerIp(driver, target, world);
@@ -100,14 +99,20 @@ async function resolveAndPrepare(
   world: World,
 ): Promise<MachineSpec> {
   const { progress } = world;
+  const userOptions = wanted.userOptions ?? (before ? userOptionsAfter(before.spec, wanted.options) : wanted.options);
+  const unresolved =
+    userOptions && isUnrequested(before) ? { ...wanted, options: driver.options.parse(userOptions) } : wanted;
   const options = driver.cloud
     ? // The id is older than the title, but progress events contain it, so it stays.
       await progress.step('settle', `Resolve options with ${driver.name}`, async (log) =>
-        driver.cloud?.resolveOptions(targetOf(driver, wanted), driverCallFor(world, log)),
+        driver.cloud?.resolveOptions(targetOf(driver, unresolved), driverCallFor(world, log)),
       )
     : undefined;
-  // Parsed immediately: values that no later command could read must not get into a record.
-  const spec = options === undefined ? wanted : withResolvedOptions(wanted, driver.options.parse(options), before);
+  const spec =
+    options === undefined
+      ? wanted
+      : // Parsed immediately: values that no later command could read must not get into a record.
+        { ...wanted, options: driver.options.parse(options), ...(userOptions ? { userOptions } : {}) };
   if (driver.machines.prepare)
     await progress.step('prepare', 'Prepare the image', async (log) =>
       driver.machines.prepare?.(targetOf(driver, spec), driverCallFor(world, log)),
@@ -115,10 +120,12 @@ async function resolveAndPrepare(
   return spec;
 }
 
-/** Keeps the user's own options beside the resolved ones, so that they can be told apart later. */
-function withResolvedOptions(wanted: MachineSpec, options: OptionValues, before: Machine | undefined): MachineSpec {
-  const userOptions = wanted.userOptions ?? (before ? userOptionsAfter(before.spec, wanted.options) : wanted.options);
-  return { ...wanted, options, ...(userOptions ? { userOptions } : {}) };
+/**
+ * Returns whether an incomplete machine has nothing at its provider: what was resolved for it in one region or zone
+ * must not decide in another, so its options are resolved again from those that the user gave.
+ */
+function isUnrequested(machine: Machine | undefined): boolean {
+  return machine?.phase === 'creating' && machine.lastRequest === undefined;
 }
 
 type NameReservation = { readonly machine: Machine; readonly spec: MachineSpec; readonly existedBefore: boolean };

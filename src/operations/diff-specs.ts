@@ -1,4 +1,5 @@
 import type { DriverManifest, OptionChange } from '../drivers/contract.ts';
+import { targetOf } from '../drivers/registry.ts';
 import type { Machine, MachineSpec } from '../machine/model.ts';
 import { isSameValue, type OptionValues } from '../machine/options.ts';
 import { engineOptions } from '../machine/spec.ts';
@@ -41,7 +42,7 @@ export function diffSpecs(
     ...diffOptions(spec.options, wanted.options, driver),
     ...diffEngine(before, wanted),
     ...diffValues('profiles', { profiles: spec.profiles }, { profiles: wanted.profiles }),
-    ...diffLifetime(before, wanted),
+    ...diffLifetime(before, wanted, driver),
   ];
 }
 
@@ -87,13 +88,25 @@ function diffEngine({ spec, host }: Pick<Machine, 'spec' | 'host'>, wanted: Comp
   });
 }
 
-/** Compares lifetimes. A machine that its provider removes at shutdown can't be changed to stop instead. */
-function diffLifetime({ spec, onShutdown }: Pick<Machine, 'spec' | 'onShutdown'>, wanted: ComparableSpec): SpecDiff {
+/** Compares lifetimes. A machine that its provider always removes at shutdown can't be changed to stop instead. */
+function diffLifetime(
+  { spec, onShutdown }: Pick<Machine, 'spec' | 'onShutdown'>,
+  wanted: ComparableSpec,
+  driver: DriverManifest,
+): SpecDiff {
+  const isRemoved = (): boolean =>
+    onShutdown === 'removed' &&
+    driver.shutdownBehavior?.(targetOf(driver, wantedOf(spec, wanted))).byItself !== 'stopped';
   return diffValues('lifetime', spec.lifetime ?? {}, wanted.lifetime ?? {}).map((change) =>
-    change.key === 'idleStop' && change.to !== undefined && onShutdown === 'removed'
-      ? { ...change, effect: 'replace' }
-      : change,
+    change.key === 'idleStop' && change.to !== undefined && isRemoved() ? { ...change, effect: 'replace' } : change,
   );
+}
+
+function wantedOf(
+  { id, name }: MachineSpec,
+  { driver, options, engine, profiles, lifetime }: ComparableSpec,
+): MachineSpec {
+  return { id, name, driver, options, engine, profiles, ...(lifetime ? { lifetime } : {}) };
 }
 
 function diffValues(section: SpecSection, from: OptionValues, to: OptionValues): SpecDiff {

@@ -6,7 +6,7 @@ import type { DaemonSettings } from '../provision/daemon-json.ts';
 import { planProvision } from '../provision/plan.ts';
 import type { Plan, Step } from '../provision/step.ts';
 import { loadOrRenewCertificates } from './credentials.ts';
-import { renderFirstBootFiles } from './first-boot.ts';
+import { renderFirstBootFiles, renderFirstBootTimers } from './first-boot.ts';
 import { requireIdleStopSupported } from './guards.ts';
 import { gatherHostFacts, openSession } from './host-session.ts';
 import { loadHostConfig } from './host-config.ts';
@@ -35,7 +35,7 @@ export async function planDryRun(
   const certificates = await loadOrRenewCertificates(spec, host.address, world);
   const { session } = await openSession(host.ssh, world);
   await using _session = session;
-  const facts = await gatherHostFacts(session, host.ssh, world);
+  const facts = await gatherHostFacts(session, host.ssh, spec, world);
   const { address } = host;
   const config = await loadHostConfig({ machine: planned, engineSettings, address, certificates, facts }, world);
   return planProvision({ ...config, facts });
@@ -56,7 +56,7 @@ async function planCreateStep(
     template: '',
     variables: Object.fromEntries(options.map(([key, value]) => [key.replaceAll(/[A-Z]/g, '_$&'), String(value)])),
     files: driver.userDataIsPublic
-      ? []
+      ? (await renderFirstBootTimers(planned, world)).files
       : await renderFirstBootFiles(
           planned,
           engineSettings,

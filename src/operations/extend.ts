@@ -9,7 +9,13 @@ import { explainConnectionError, runStep, visitOwnHost } from './host-session.ts
 import { resolveHost } from './resolve-host.ts';
 import { hasEnded, formatTime } from './deadline.ts';
 import { requireAutoStopSupported } from './guards.ts';
-import { describeClockSkew, computeDeadline, loadHostLifetime } from './lifetime.ts';
+import {
+  changeShutdownBehavior,
+  computeDeadline,
+  describeClockSkew,
+  loadHostLifetime,
+  shutdownBehaviorAfter,
+} from './lifetime.ts';
 import { allowCallerIp } from './allow-caller-ip.ts';
 import { driverCallFor, type World } from './world.ts';
 
@@ -30,8 +36,10 @@ export async function extendMachine(name: string, more: DeadlineExtension, world
   const before = await tagExisting(requireReady(await store.read(name)), world);
   const driver = await loadDriver(before.spec.driver);
   requireAutoStopSupported({ name, lifetime: before.spec.lifetime ?? {} }, driver);
-  const machine = withExtendedDeadline(before, more, world.now());
-  if (await isStopped(before, driver, world)) {
+  const extended = withExtendedDeadline(before, more, world.now());
+  const isHostStopped = await isStopped(before, driver, world);
+  const machine = await keepAfterShutdown(before, extended, driver, world);
+  if (isHostStopped) {
     const pending: ReadyMachine = { ...machine, deadlinePending: true };
     await store.write(pending);
     return { machine: pending, hostUpdated: false };
@@ -45,6 +53,23 @@ export async function extendMachine(name: string, more: DeadlineExtension, world
   // Saved last: after an interruption, the host runs longer than the record says, and never shorter.
   await store.write(machine);
   return { machine, hostUpdated: true };
+}
+
+/**
+ * Lets the provider keep a machine that no longer has a time of its own: otherwise a shutdown for any other reason
+ * would remove it with its disk. Saves that before the host loses its deadline.
+ */
+async function keepAfterShutdown(
+  before: ReadyMachine,
+  extended: ReadyMachine,
+  driver: Driver,
+  world: World,
+): Promise<ReadyMachine> {
+  const { onShutdown } = shutdownBehaviorAfter(before, extended.spec, driver);
+  if (onShutdown !== 'stopped' || onShutdown === before.onShutdown) return extended;
+  await changeShutdownBehavior(before, { ...extended, onShutdown }, driver, world);
+  await world.store.write({ ...before, onShutdown });
+  return { ...extended, onShutdown };
 }
 
 /** Counts the new time from the deadline, or from now if the deadline has passed or there was none. */
@@ -62,7 +87,10 @@ function withExtendedDeadline(machine: ReadyMachine, more: DeadlineExtension, no
 /** Returns whether the machine is stopped; throws if it no longer exists. */
 async function isStopped(machine: ReadyMachine, driver: Driver, world: World): Promise<boolean> {
   if (driver.kind === 'existing') return false;
-  const { state } = await driver.machines.inspect(targetOf(driver, machine.spec), driverCallFor(world, world.debug));
+  const { state } = await driver.machines.inspect(
+    targetOf(driver, machine.spec, machine),
+    driverCallFor(world, world.debug),
+  );
   if (state !== 'missing') return state === 'stopped';
   const { name } = machine.spec;
   const when = hasEnded(machine, world.now()) ? ` since its deadline, ${formatTime(machine.deadline ?? '')}` : '';

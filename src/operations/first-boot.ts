@@ -5,16 +5,17 @@ import type { Machine } from '../machine/model.ts';
 import { continueOrUndoHint } from '../machine/require-machine.ts';
 import { type Certificates, LOOPBACK } from '../provision/certificates.ts';
 import type { DaemonSettings } from '../provision/daemon-json.ts';
-import { firstBootFilesFor } from '../provision/plan.ts';
+import { firstBootFilesFor, firstBootTimersFor } from '../provision/plan.ts';
 import { loadHostConfig } from './host-config.ts';
+import { loadHostLifetime } from './lifetime.ts';
 import { driverCallFor, type World } from './world.ts';
 
 type PlannedMachine = Pick<Machine, 'spec' | 'deadline'>;
 
 /**
  * Returns the configuration with which the engine and the SSH server of a new machine start. Creates keys and
- * certificates on this computer and stores them before use, so that every retry uses the same. Contains no files if
- * others can read the user data.
+ * certificates on this computer and stores them before use, so that every retry uses the same. If others can read the
+ * user data, its files are only the timers: a machine that nobody visits, because `create` was killed, still ends.
  */
 export async function createFirstBootConfig(
   machine: PlannedMachine,
@@ -28,8 +29,19 @@ export async function createFirstBootConfig(
     authorizedKey: login.public,
     hostKey: { private: host.private, public: stripKeyComment(host.public) },
     enginePort: spec.engine.port,
-    files: userDataIsPublic ? [] : await prepareFirstBootFiles(machine, engineSettings, world),
+    ...(userDataIsPublic
+      ? await renderFirstBootTimers(machine, world)
+      : { files: await prepareFirstBootFiles(machine, engineSettings, world) }),
   };
+}
+
+/** Renders the timers that a machine has from its first boot on where others can read its user data. */
+export async function renderFirstBootTimers(
+  machine: PlannedMachine,
+  world: World,
+): Promise<Pick<FirstBootConfig, 'files' | 'commands'>> {
+  const lifetime = await loadHostLifetime(machine, world);
+  return lifetime ? firstBootTimersFor(lifetime) : { files: [] };
 }
 
 async function prepareFirstBootFiles(

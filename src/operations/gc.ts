@@ -45,9 +45,8 @@ export async function findOrphans(search: OrphanSearch, world: World): Promise<O
   const known = await listRecordedSpecs(world);
   const owned = withoutDuplicates(answers.flatMap((answer) => answer.orphans));
   return {
-    orphans: owned.filter(
-      (resource) => resource.home !== ownStoreId || !known.some((spec) => isOwnedBy(resource, spec)),
-    ),
+    // Whatever store the tags name: a machine that was imported keeps the tags of the store that created it.
+    orphans: owned.filter((resource) => !known.some((spec) => isOwnedBy(resource, spec))),
     failures: answers.flatMap((answer) => answer.failures),
   };
 }

@@ -1,4 +1,5 @@
 /** Connects operations to a host over SSH: opens sessions, gathers facts, and runs steps. */
+import { join, sep } from 'node:path';
 import type { DriverManifest } from '../drivers/contract.ts';
 import { getDriver } from '../drivers/registry.ts';
 import { type ErrorCode, SlipwayError } from '../errors.ts';
@@ -35,7 +36,15 @@ export async function openSession(
 ): Promise<HostConnection> {
   let ssh = target;
   let hasNewKey = false;
-  const client = { userHome: world.userHome, agentSocket: world.sshAgent, signal: world.signal, debug: world.debug };
+  const client = {
+    userHome: world.userHome,
+    platform: world.computer.platform,
+    env: world.computer.env,
+    agentSocket: world.sshAgent,
+    allowOpenSsh: !isOwnLoginKey(target.keyFile, world),
+    signal: world.signal,
+    debug: world.debug,
+  };
   try {
     const session = await world.connect(target, client, (hop, key, judgement) => {
       if (judgement.verdict === 'first-seen') {
@@ -50,6 +59,11 @@ export async function openSession(
   } finally {
     if (hasNewKey) await onPinned?.(ssh);
   }
+}
+
+/** Returns whether Slipway itself created a login key, which the SSH library can always use. */
+function isOwnLoginKey(keyFile: string | undefined, { computer }: World): boolean {
+  return keyFile !== undefined && keyFile.startsWith(join(computer.storeHome ?? computer.home, sep));
 }
 
 export function connectTitle({ user }: SshTarget, address: string): string {
@@ -69,7 +83,7 @@ export async function connectToHost(
 export async function visitOwnHost(spec: MachineSpec, ssh: SshTarget, world: World): Promise<HostVisit> {
   const { session } = await connectToHost(ssh, world);
   try {
-    const facts = await gatherFactsInStep(session, ssh, world);
+    const facts = await gatherFactsInStep(session, ssh, spec, world);
     requireOwnHost(ownerOf(facts), spec, ssh.address);
     return { session, facts, address: ssh.address };
   } catch (error) {
@@ -135,13 +149,37 @@ export function explainConnectionError(error: unknown, { spec: { name, driver } 
 // --- facts and steps -------------------------------------------------------------------------------------------------
 
 /** Gathers a host's facts by one remote command. */
-export async function gatherHostFacts(session: SshSession, ssh: SshTarget, world: World): Promise<Facts> {
-  const host = { user: ssh.user, address: ssh.address, sudoPassword: world.sudoPassword };
+export async function gatherHostFacts(
+  session: SshSession,
+  ssh: SshTarget,
+  { driver }: MachineSpec,
+  world: World,
+): Promise<Facts> {
+  const userFlag = userFlagOf(getDriver(driver));
+  const host = { user: ssh.user, address: ssh.address, sudoPassword: world.sudoPassword, ...userFlag };
   return gatherFacts(session, await readFactsScript(world.readTemplate), host, world.now);
 }
 
-export async function gatherFactsInStep(session: SshSession, ssh: SshTarget, world: World): Promise<Facts> {
-  return await world.progress.step('facts', 'Gather facts about the host', () => gatherHostFacts(session, ssh, world));
+/** Returns the driver's flag for the user to log in as, for hints. */
+function userFlagOf({
+  name,
+  options,
+  changeKindOf,
+}: DriverManifest): Pick<Parameters<typeof gatherFacts>[2], 'userFlag'> {
+  if (!('sshUser' in options.shape)) return {};
+  const needsNewMachine = (changeKindOf?.('sshUser', '', '') ?? 'replace') === 'replace';
+  return { userFlag: { flag: `--${name}-ssh-user`, needsNewMachine } };
+}
+
+export async function gatherFactsInStep(
+  session: SshSession,
+  ssh: SshTarget,
+  spec: MachineSpec,
+  world: World,
+): Promise<Facts> {
+  return await world.progress.step('facts', 'Gather facts about the host', () =>
+    gatherHostFacts(session, ssh, spec, world),
+  );
 }
 
 /** Runs one planned step on a host and shows its progress. */

@@ -223,7 +223,7 @@ async function connectAndPin(
 ): Promise<{ readonly machine: ReadyMachine; readonly visited: boolean }> {
   const instance = await inspectMachine(old, world);
   if (instance?.state === 'missing') {
-    throw instanceGoneError(old, `Remove its record: docker-machine rm ${old.spec.name}`);
+    throw instanceGoneError(old, `Remove its record: docker-machine rm ${old.spec.name}`, undefined);
   }
   if (instance && instance.state !== 'running') {
     if (old.host.ssh?.hostKey === undefined)

@@ -1,4 +1,4 @@
-import type { DriverManifest } from '../drivers/contract.ts';
+import type { Driver, DriverManifest } from '../drivers/contract.ts';
 import { targetOf } from '../drivers/registry.ts';
 import { durationToSeconds, formatSeconds } from '../machine/duration.ts';
 import type { CreatedMachine, Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
@@ -8,7 +8,7 @@ import { toHostClock, SAME_CLOCK_SECONDS, readLifetimeScripts } from '../provisi
 import { serviceManagerOf } from '../provision/supported-host.ts';
 import { formatTime } from './deadline.ts';
 import { requireIdleStopSupported } from './guards.ts';
-import type { World } from './world.ts';
+import { driverCallFor, type World } from './world.ts';
 
 /** The parts of a lifetime that a record keeps through all its phases. */
 export type LifetimeFields = Pick<Machine, 'deadline' | 'onShutdown'>;
@@ -59,6 +59,40 @@ export function resolveLifetimeFields(
   };
   requireIdleStopSupported(spec, onShutdown, driver);
   return lifetime;
+}
+
+/**
+ * Returns what the provider should do when an existing machine with this spec shuts itself down, which its record says
+ * from then on. A driver that can't change it keeps what `create` requested.
+ */
+export function shutdownBehaviorAfter(
+  { onShutdown }: Pick<Machine, 'onShutdown'>,
+  spec: MachineSpec,
+  driver: Driver,
+): Pick<Machine, 'onShutdown'> {
+  const wanted = driver.changes?.setShutdownBehavior
+    ? driver.shutdownBehavior?.(targetOf(driver, spec)).byItself
+    : onShutdown;
+  // Without a request, a provider stops the machine.
+  return wanted === undefined || (onShutdown === undefined && wanted === 'stopped') ? {} : { onShutdown: wanted };
+}
+
+/**
+ * Lets the provider do what `after` says when the machine shuts itself down; does nothing if the record says so
+ * already. A machine without a deadline must not be removed by its shutdown, so `stopped` is set before its host loses
+ * the deadline, and `removed` after its host has one.
+ */
+export async function changeShutdownBehavior(
+  before: Pick<Machine, 'onShutdown'>,
+  { spec, onShutdown }: Pick<Machine, 'spec' | 'onShutdown'>,
+  driver: Driver,
+  world: World,
+): Promise<void> {
+  if (onShutdown === undefined || onShutdown === before.onShutdown) return;
+  const does = onShutdown === 'removed' ? 'removes' : 'keeps';
+  await world.progress.step('change', `${driver.name} ${does} ${spec.name} when it shuts down`, async (log) =>
+    driver.changes?.setShutdownBehavior?.(targetOf(driver, spec), onShutdown, driverCallFor(world, log)),
+  );
 }
 
 /** Returns a ready machine's record with the lifetime that its host has just received, and otherwise unchanged. */

@@ -139,5 +139,5 @@ async function runPowerAction<T>(
   const driver = await loadDriver(found.spec.driver);
   requireActionSupported(verb, driver.power?.[verb] !== undefined, found);
   const machine = await tagExisting(requireReady(found), world);
-  return await work(machine, driver, targetOf(driver, machine.spec));
+  return await work(machine, driver, targetOf(driver, machine.spec, machine));
 }

@@ -9,7 +9,7 @@ import { type SaveCheckpoint, withFailureRecord } from './checkpoint.ts';
 import { removeUnwantedProfiles } from './client-profiles.ts';
 import { diffSpecs, hasChangesIn, type SpecDiff } from './diff-specs.ts';
 import { requireChangeInPlace, requireIdleStopSupported, requireNoConflicts, requireSameEnginePort } from './guards.ts';
-import { announceAutoStop, resolveDeadline } from './lifetime.ts';
+import { announceAutoStop, changeShutdownBehavior, resolveDeadline, shutdownBehaviorAfter } from './lifetime.ts';
 import { provisionToReady } from './provision.ts';
 import { tagExisting } from './tag-existing.ts';
 import { validateOptionChange, validateSpec, type ValidSpec } from './validate-spec.ts';
@@ -40,10 +40,11 @@ export async function provisionMachine(
   const diff = diffSpecs(before, spec, driver);
   const { deadline: _before, ...rest } = before;
   const machine: Machine = { ...rest, spec, ...resolveDeadline(before, spec, resetTtl, world.now()) };
-  const { engineSettings } = await requireApplicable(before, machine, diff, driver, world);
+  const changed: Machine = { ...machine, ...shutdownBehaviorAfter(before, spec, driver) };
+  const { engineSettings } = await requireApplicable(before, changed, diff, driver, world);
   const deferred = await deferToNextStart(before, spec, diff, driver, world);
   if (deferred) return deferred;
-  if (machine.deadline !== before.deadline || hasChangesIn(diff, 'lifetime')) announceAutoStop(machine, driver, world);
+  if (machine.deadline !== before.deadline || hasChangesIn(diff, 'lifetime')) announceAutoStop(changed, driver, world);
   const { deadline } = machine;
   // Until the provider has applied the change, an interruption leaves the record as it was.
   let applied = false;
@@ -52,7 +53,11 @@ export async function provisionMachine(
   const start = before.phase === 'ready' ? { ...before, wanted } : machine;
   return await withFailureRecord(start, world, async (save) => {
     await allowCallerIp(driver, targetOf(driver, spec), world);
-    await applyLiveChanges(before, spec, diff, driver, world, save);
+    const isKept = changed.onShutdown === 'stopped';
+    if (isKept) await changeShutdownBehavior(before, changed, driver, world);
+    const current: Machine = isKept ? { ...before, onShutdown: 'stopped' } : before;
+    if (current.onShutdown !== before.onShutdown) await save(current);
+    await applyLiveChanges(current, spec, diff, driver, world, save);
     applied = true;
     // Options that wait for a restart still wait for it, whatever else changes now.
     const pending = before.pendingRestart === undefined ? {} : { pendingRestart: before.pendingRestart };
@@ -61,9 +66,13 @@ export async function provisionMachine(
       if (next.phase === 'ready') await removeUnwantedProfiles(before.spec, next.spec, world);
       await save({ ...next, ...pending });
     };
-    const run = { machine, engineSettings, save: saveWithPending, renewal };
-    const ready = await provisionToReady(run, driver, world);
-    return { ...ready, ...pending };
+    const run = { machine: isKept ? changed : machine, engineSettings, save: saveWithPending, renewal };
+    const ready = { ...(await provisionToReady(run, driver, world)), ...pending };
+    if (isKept || changed.onShutdown === ready.onShutdown) return ready;
+    await changeShutdownBehavior(before, changed, driver, world);
+    const removable = { ...ready, onShutdown: 'removed' } as const;
+    await save(removable);
+    return removable;
   });
 }
 

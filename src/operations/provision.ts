@@ -55,7 +55,7 @@ export async function provisionHost(created: SshMachine, run: SshProvisionRun, w
   const { address } = host;
   const { session, ssh: pinned, certificates } = await connectWithCertificates(created, run, world);
   await using _session = session;
-  const facts = await gatherFactsInStep(session, pinned, world);
+  const facts = await gatherFactsInStep(session, pinned, spec, world);
   const visit = { session, address, facts };
   const ssh = await replaceBootstrapHostKey(pinned, { ...visit, address: pinned.address }, spec, world);
   const owner = ownerOf(facts);

@@ -30,7 +30,7 @@ export async function rebootHost(
   const before = await requestReboot(spec, ssh, world);
   await progress.step('boot', `Wait for ${name} to boot`, async (log) => {
     const retry: SshRetryPolicy = { seconds, retryableCodes: RETRYABLE_CODES };
-    await retrySsh(() => requireRebooted(before, ssh, world), retry, log, world).catch((error: unknown) => {
+    await retrySsh(() => requireRebooted(before, spec, ssh, world), retry, log, world).catch((error: unknown) => {
       throw explainRebootError(error, name, ssh, seconds);
     });
   });
@@ -43,10 +43,10 @@ async function requestReboot(spec: MachineSpec, ssh: SshTarget, world: World): P
   return visit.facts;
 }
 
-async function requireRebooted(before: Facts, ssh: SshTarget, world: World): Promise<void> {
+async function requireRebooted(before: Facts, spec: MachineSpec, ssh: SshTarget, world: World): Promise<void> {
   const { session } = await openSession(ssh, world);
   await using _session = session;
-  const now = await gatherHostFacts(session, ssh, world);
+  const now = await gatherHostFacts(session, ssh, spec, world);
   if (now.bootId !== before.bootId) return;
   throw new SlipwayError('MACHINE_NOT_READY', `Host ${ssh.address} has not shut down yet`);
 }

@@ -1,7 +1,7 @@
 import { applyFileChanges } from '../computer/files.ts';
-import { loadCode, type DriverCall } from '../drivers/contract.ts';
+import { loadCode, type CloudDriver, type DriverCall, type DriverManifest } from '../drivers/contract.ts';
 import { getDriver, drivers, targetOf } from '../drivers/registry.ts';
-import { SlipwayError } from '../errors.ts';
+import { reasonOf, SlipwayError } from '../errors.ts';
 import type { Machine, SshTarget } from '../machine/model.ts';
 import type { Facts } from '../provision/facts.ts';
 import { planLifetime, stopTimersCommand } from '../provision/lifetime-timers.ts';
@@ -32,7 +32,8 @@ export type RemoveResult = {
 /**
  * Removes a machine: its resources, its client profiles and its record; with `deprovision` also what provisioning wrote
  * on the host. Timers are removed from a remaining host in any case: without a record, no command could move its
- * deadline. With `force`, an unreadable record and an unreachable host do not prevent the removal.
+ * deadline. With `force`, an unreadable record, an unreachable host, and a cloud that can't be asked do not prevent the
+ * removal.
  */
 export async function removeMachine(
   name: string,
@@ -43,7 +44,7 @@ export async function removeMachine(
   await findReadableMachine(name, how.force, store);
   await using _lock = await store.lock(name);
   const known = await findReadableMachine(name, how.force, store);
-  const found = known && (await tagExisting(known, world));
+  const found = known && (await tagBeforeRemoval(known, how.force, world));
   if (found && how.deprovision) await deprovisionHost(found, how.force, world);
   else if (found && hasAutoStop(found) && isHostRetained(found)) await removeHostTimers(found, world);
   // A context of the same name that belongs to something else stays, even if it is the current one.
@@ -59,8 +60,7 @@ export async function removeMachine(
     found &&
     (how.force ? drivers.find(({ name: known }) => known === found.spec.driver) : getDriver(found.spec.driver));
   await progress.step('remove', `Remove ${name}`, async (log) => {
-    if (driver && found)
-      await (await loadCode(driver)).machines.remove?.(targetOf(driver, found.spec, found), driverCallFor(world, log));
+    if (driver && found) await removeResources(driver, found, how.force, driverCallFor(world, log));
     if (!found) await removeByName(name, driverCallFor(world, log));
     if (reset) await applyFileChanges(await planContextSwitch(undefined, clientPaths));
     for (const profile of profiles)
@@ -71,6 +71,59 @@ export async function removeMachine(
   if (!found && drivers.some(({ kind }) => kind === 'cloud'))
     progress.note('To check for leftover cloud resources: slipway gc');
   return { name, stays: how.deprovision ? undefined : driver?.retainedOnRemove, contextReset: reset };
+}
+
+/** Tags a machine that another tool created. With `force`, it is removed by the name that the tool gave instead. */
+async function tagBeforeRemoval(machine: Machine, force: boolean, world: World): Promise<Machine> {
+  try {
+    return await tagExisting(machine, world);
+  } catch (error) {
+    if (isCanceled(error)) throw error;
+    if (!force) throw withForgetHint(error, machine);
+    return machine;
+  }
+}
+
+/**
+ * Lets the driver remove the machine's resources. With `force`, a cloud that does not do so keeps them: a note says
+ * what they are, since no record will.
+ */
+async function removeResources(
+  manifest: DriverManifest,
+  machine: Machine,
+  force: boolean,
+  call: DriverCall,
+): Promise<void> {
+  const driver = await loadCode(manifest);
+  try {
+    await driver.machines.remove?.(targetOf(manifest, machine.spec, machine), call);
+  } catch (error) {
+    if (driver.kind !== 'cloud' || isCanceled(error)) throw error;
+    if (!force) throw withForgetHint(error, machine);
+    call.note(describeForgotten(driver, machine, error));
+  }
+}
+
+function isCanceled(error: unknown): boolean {
+  return error instanceof SlipwayError && error.code === 'CANCELED';
+}
+
+/** Adds to an error of a cloud how to remove the machine without the cloud. */
+function withForgetHint(error: unknown, { spec: { name } }: Machine): unknown {
+  if (!(error instanceof SlipwayError)) return error;
+  const { code, message, detail, cause } = error;
+  const forget = `To forget the machine, and leave what it has in the cloud: slipway rm --force ${name}`;
+  return new SlipwayError(code, message, { hint: [error.hint, forget].filter(Boolean).join('. '), detail, cause });
+}
+
+/** Returns a sentence about what a machine may have left in a cloud that could not be asked to remove it. */
+function describeForgotten(driver: CloudDriver, machine: Machine, error: unknown): string {
+  const { resources, search, command } = driver.cloud.describeLeftovers(targetOf(driver, machine.spec, machine));
+  return [
+    `Machine "${machine.spec.name}" was forgotten, and not removed from ${driver.name}: ${reasonOf(error)}`,
+    `These resources may exist and cost money: ${resources}`,
+    `${search}. Once ${driver.name} can be asked again, this finds and removes them: ${command}`,
+  ].join('. ');
 }
 
 /**
@@ -144,7 +197,7 @@ async function applyPlanOnHost(
 ): Promise<void> {
   const { session } = await connectToHost(ssh, world);
   await using _session = session;
-  const facts = await gatherHostFacts(session, ssh, world);
+  const facts = await gatherHostFacts(session, ssh, machine.spec, world);
   const owner = ownerOf(facts);
   if (owner && owner.id !== machine.spec.id) {
     world.progress.note(`Host ${ssh.address} now belongs to machine "${owner.name}", so its files stay`);

@@ -53,10 +53,8 @@ async function waitForAddress(machine: Machine, driver: Driver, world: World): P
     // A provider may show a new machine with a delay, but not one that was ready before.
     if (instance.state === 'missing' && machine.phase === 'ready') {
       const { name } = machine.spec;
-      throw instanceGoneError(
-        machine,
-        `Remove its record: slipway rm ${name}. Then create it again: slipway create ${name}`,
-      );
+      const hint = `Remove its record: slipway rm ${name}. Then create it again: slipway create ${name}`;
+      throw instanceGoneError(machine, hint, instance.reason);
     }
     return instance.state === 'running' ? instance.host : instance.state;
   };
@@ -93,8 +91,14 @@ function notRunningError({ phase, spec: { name } }: Machine, instance: InstanceS
   });
 }
 
-export function instanceGoneError({ spec: { name, driver } }: Machine, hint: string): SlipwayError {
-  return new SlipwayError('MACHINE_NOT_FOUND', `Machine "${name}" no longer exists at ${driver}`, { hint });
+/** Returns the error for a machine without an instance; `reason` says why the provider ended it, if it did. */
+export function instanceGoneError(
+  { spec: { name, driver } }: Machine,
+  hint: string,
+  reason: string | undefined,
+): SlipwayError {
+  const why = reason === undefined ? '' : `: ${reason}`;
+  return new SlipwayError('MACHINE_NOT_FOUND', `Machine "${name}" no longer exists at ${driver}${why}`, { hint });
 }
 
 /** Keeps requiring a host key that was seen before, unless the user names another one to expect. */

@@ -145,8 +145,11 @@ async function diagnoseSilentEngine(
     return { state: instance.suspended ? 'suspended' : 'stopped', why: ended && `${ended}; ${hint}` };
   }
   if (instance?.state === 'paused') return { state: 'paused', why: instance.reason };
-  if (instance?.state === 'missing')
-    return ended ? { state: 'ended', why: ended } : { state: 'missing', why: 'it no longer exists at its driver' };
+  if (instance?.state === 'missing') {
+    if (ended) return { state: 'ended', why: ended };
+    const gone = instance.reason ?? 'it no longer exists at its driver';
+    return { state: 'missing', why: `${gone}; to remove its record: slipway rm ${machine.spec.name}` };
+  }
   const engine = `engine: ${unreachableReason(error)}`;
   if (sshAnswered) return { state: 'no engine', why: engine };
   if (instance) return { state: 'starting', why: 'it runs, but nothing in it answers yet' };

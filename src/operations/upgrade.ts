@@ -71,7 +71,7 @@ async function upgradeHost(machine: ReadyMachine, ssh: SshTarget, world: World):
   for (const step of plan) await runStep(step, visit, world);
   const [after] = await progress.step('verify', `Verify the engine at ${endpoint.url}`, async () =>
     Promise.all([
-      gatherHostFacts(session, ssh, world),
+      gatherHostFacts(session, ssh, spec, world),
       verifyEngine(endpoint, await loadClientCertificates(machine, world.store), {
         signal,
         seconds: ENGINE_TIMEOUT_SECONDS,

@@ -1,6 +1,5 @@
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readTextFile, type FileChange } from '../computer/files.ts';
+import { readUserFile, type FileChange } from '../computer/files.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
 import type { ClientPaths } from './profile.ts';
 
@@ -28,10 +27,10 @@ function configPath({ dockerConfig }: ClientPaths): string {
 async function readDockerConfig(paths: ClientPaths): Promise<{ readonly config: DockerConfig; readonly mode: number }> {
   const path = configPath(paths);
   try {
-    const [text, { mode }] = await Promise.all([readTextFile(path), stat(path)]);
+    const { text, mode } = await readUserFile(path);
     const config: unknown = text.trim() === '' ? {} : JSON.parse(text);
-    if (typeof config !== 'object' || config === null) throw new SyntaxError('it is not an object');
-    return { config: config as DockerConfig, mode: mode & 0o777 };
+    if (!isDockerConfig(config)) throw new SyntaxError('it is not an object with a currentContext that is a string');
+    return { config, mode };
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return { config: {}, mode: 0o600 };
     if (error instanceof SyntaxError) {
@@ -46,4 +45,9 @@ async function readDockerConfig(paths: ClientPaths): Promise<{ readonly config: 
     }
     throw error;
   }
+}
+
+function isDockerConfig(value: unknown): value is DockerConfig {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+  return !('currentContext' in value) || typeof value.currentContext === 'string';
 }

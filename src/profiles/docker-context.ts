@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { readFileIfExists, type FileChange } from '../computer/files.ts';
+import { readUserFileIfExists, type FileChange } from '../computer/files.ts';
 import { SlipwayError } from '../errors.ts';
 import type { ClientPaths, Profile } from './profile.ts';
 import { parseJson } from '../parse-json.ts';
@@ -67,7 +67,7 @@ function contextFoldersOf(
 
 /** Returns the id of a context's machine; '' if the context is not Slipway's, undefined if it does not exist. */
 export async function readContextOwner(name: string, paths: ClientPaths): Promise<string | undefined> {
-  const text = await readFileIfExists(join(contextFoldersOf(name, paths).meta, 'meta.json'));
+  const text = await readUserFileIfExists(join(contextFoldersOf(name, paths).meta, 'meta.json'));
   if (text === undefined) return undefined;
   const meta = parseJson(text) as { Metadata?: { 'slipway-id'?: string } } | undefined;
   return meta?.Metadata?.['slipway-id'] ?? '';

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
-import { readFileIfExists, type FileChange, type IncludeLine } from '../computer/files.ts';
+import { findIncludeConflict, readUserFileIfExists, type FileChange, type IncludeLine } from '../computer/files.ts';
 import { SlipwayError } from '../errors.ts';
-import { parseHostNames } from '../ssh/openssh-files.ts';
+import { parseHostNames, readSshConfig } from '../ssh/openssh-files.ts';
 import type { ClientPaths, Profile } from './profile.ts';
 import {
   keepaliveOptions,
@@ -10,10 +10,10 @@ import {
   escapePercents,
   formatSshConfig,
   type SshOptions,
-} from './ssh-options.ts';
+} from '../ssh/openssh-options.ts';
 
 /**
- * The path of a socket is limited to 103 characters on some systems. ssh appends `/` and 40 digits to the folder, and a
+ * The path of a socket is limited to 103 bytes on some systems. ssh appends `/` and 40 digits to the folder, and a
  * suffix of 17 characters while it creates the socket.
  */
 const MAX_FOLDER_LENGTH = 103 - '/'.length - 40 - '.'.length - 16;
@@ -24,10 +24,10 @@ export const sshConfigProfile: Profile = {
   summary: 'a host in your ssh configuration: ssh NAME',
   async findConflict(name, id, paths) {
     const { config, conf } = sshConfigFilesOf(name, paths);
-    const present = await readFileIfExists(conf);
+    const present = await readUserFileIfExists(conf);
     if (present?.startsWith(ownershipHeader(name, id)) === true) return undefined;
-    const isUserHost = present === undefined && parseHostNames((await readFileIfExists(config)) ?? '').includes(name);
-    if (present === undefined && !isUserHost) return undefined;
+    const isUserHost = present === undefined && parseHostNames(await readSshConfig(config)).includes(name);
+    if (present === undefined && !isUserHost) return await findIncludeConflict(includeDirective(paths));
     return new SlipwayError(
       'CONTEXT_TAKEN',
       isUserHost
@@ -84,15 +84,34 @@ function sshConfigFilesOf(name: string, { ssh }: ClientPaths): SshConfigFiles {
 
 function includeDirective({ ssh }: ClientPaths): IncludeLine {
   const [folder, suffix] = [join(ssh, 'slipway'), '.conf'];
-  // The path is absolute: ssh resolves a relative one in the home folder from the user database, which may not be HOME.
-  return { path: join(ssh, 'config'), line: `Include ${quoteWord(join(folder, `*${suffix}`))}`, folder, suffix };
+  return {
+    path: join(ssh, 'config'),
+    // The path is absolute: ssh resolves a relative one in the home folder from the user database, which may not be
+    // HOME.
+    line: `Include ${quoteWord(`${toPattern(folder)}/*${suffix}`)}`,
+    alternatives: [`~/.ssh/slipway/*${suffix}`, `slipway/*${suffix}`, join(folder, `*${suffix}`)].flatMap((pattern) => [
+      `Include ${pattern}`,
+      `Include "${pattern}"`,
+    ]),
+    folder,
+    suffix,
+  };
+}
+
+/**
+ * Returns a pattern for an Include line that matches this path. In place of a character that some version of ssh
+ * expands or can't read in quotes, it has `?`, which matches any character.
+ */
+function toPattern(path: string): string {
+  // On Windows, a backslash separates folders, and ssh reads slashes too.
+  return (path.startsWith('/') ? path : path.replaceAll('\\', '/')).replaceAll(/[%$"'*?[\]{}\\#]/g, '?');
 }
 
 /** Returns the options that make commands within a minute of each other share a connection. */
 function connectionSharingOptions({ ssh }: ClientPaths): SshOptions {
   const folder = join(ssh, 'slipway');
   // OpenSSH on Windows does not support connection sharing. Paths there begin with a drive letter.
-  if (!folder.startsWith('/') || folder.length > MAX_FOLDER_LENGTH) return [];
+  if (!folder.startsWith('/') || Buffer.byteLength(folder) > MAX_FOLDER_LENGTH) return [];
   return [
     ['ControlMaster', 'auto'],
     ['ControlPath', quoteWord(`${escapePercents(folder)}/%C`)],

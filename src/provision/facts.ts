@@ -48,7 +48,13 @@ export type Facts = {
   readonly clock: { readonly now: number; readonly aheadSeconds: number } | undefined;
 };
 
-type FactsHost = { readonly user: string; readonly address: string; readonly sudoPassword: string | undefined };
+type FactsHost = {
+  readonly user: string;
+  readonly address: string;
+  readonly sudoPassword: string | undefined;
+  /** The flag with which a machine gets another user to log in as; absent if its driver has none. */
+  readonly userFlag?: { readonly flag: string; readonly needsNewMachine: boolean };
+};
 
 /** Runs the script of `readFactsScript` on a host. Throws SUDO if the user can't become root there. */
 export async function gatherFacts(
@@ -79,23 +85,28 @@ function splitGreeting(stdout: string): { readonly greeting: string; readonly an
 }
 
 /** Returns the error for a host that did not run the script to its end, with the host's own words. */
-function incompleteFactsError({ user, address }: FactsHost, code: number, words: string): SlipwayError {
+function incompleteFactsError(host: FactsHost, code: number, words: string): SlipwayError {
+  const { user, address } = host;
   const why = code === 0 ? 'its answer is incomplete' : `its shell ended with exit status ${code}`;
   // The images of clouds answer root with: Please login as the user "admin" rather than the user "root".
   const otherUser = /log ?in as the user "([\w.-]+)"/i.exec(words)?.[1];
+  const loginHint = otherUser === undefined ? undefined : otherUserHint(host, otherUser);
   return new SlipwayError('REMOTE_COMMAND', `The facts of ${address} could not be gathered: ${why}`, {
     hint:
-      otherUser === undefined
+      loginHint === undefined
         ? `Check that ${user} gets a shell: ssh ${user}@${address} true`
-        : `Log in as the user that the host names: --generic-ssh-user ${otherUser}`,
+        : `To use the user that the host names, ${loginHint}`,
     detail: lastLines(words),
   });
 }
 
-function becomeRootError(become: 'missing' | 'none', { user, address, sudoPassword }: FactsHost): SlipwayError {
+function becomeRootError(become: 'missing' | 'none', host: FactsHost): SlipwayError {
+  const { user, address, sudoPassword } = host;
+  const loginHint = otherUserHint(host, 'root');
+  const orLogin = loginHint === undefined ? '' : `, or ${loginHint}`;
   if (become === 'missing') {
     return new SlipwayError('SUDO', `${user} on ${address} is not root, and sudo is not installed there`, {
-      hint: `Log in as root (--generic-ssh-user root), or install sudo there and allow ${user} to use it`,
+      hint: `Install sudo there and allow ${user} to use it${orLogin}`,
     });
   }
   return new SlipwayError(
@@ -103,10 +114,16 @@ function becomeRootError(become: 'missing' | 'none', { user, address, sudoPasswo
     sudoPassword === undefined
       ? `${user} on ${address} can't become root without a password`
       : `${user} on ${address} can't become root with the specified sudo password`,
-    {
-      hint: `Set SLIPWAY_SUDO_PASSWORD, allow ${user} to use sudo there, or log in as root (--generic-ssh-user root)`,
-    },
+    { hint: `Set SLIPWAY_SUDO_PASSWORD, allow ${user} to use sudo there${orLogin}` },
   );
+}
+
+/** Returns how to log in as another user, as a part of a sentence; undefined if the machine's driver can't do that. */
+function otherUserHint({ userFlag }: FactsHost, user: string): string | undefined {
+  if (userFlag === undefined) return undefined;
+  return userFlag.needsNewMachine
+    ? `remove the machine and create it again with ${userFlag.flag} ${user}`
+    : `log in as ${user}: ${userFlag.flag} ${user}`;
 }
 
 /** The output of a script that prints one `key value` per line. A key can occur more than once. */

@@ -57,6 +57,19 @@ export function firstBootFilesFor({ lifetime, ...config }: Omit<PlanInput, 'fact
   return [...engineFiles, ...(lifetime ? timers.filesFor(lifetime) : [])];
 }
 
+/**
+ * Returns the files and commands with which a machine gets its timers from user data that others can read: unlike the
+ * rest of `firstBootFilesFor`, they contain no secret.
+ */
+export function firstBootTimersFor(lifetime: HostLifetime): {
+  readonly files: readonly RemoteFile[];
+  readonly commands: readonly string[];
+} {
+  const { timers } = defaultServiceManager;
+  const files = timers.filesFor(lifetime);
+  return { files, commands: timers.startCommandsOf(timers.namesOf(files.map(({ path }) => path))) };
+}
+
 /** Returns the steps that remove the files of `planProvision` from the host. The engine and its containers stay. */
 export function planDeprovision(facts: Facts, where: string): Plan {
   return [planLifetime(undefined, facts), planEngineDeprovision(facts, where)].filter((step) => step !== undefined);

@@ -2,6 +2,7 @@
 import { networkReasonOf, SlipwayError, systemCode } from '../errors.ts';
 import type { SshHop, SshTarget } from '../machine/model.ts';
 import { formatKey, type HostKeyExpectation } from './host-key.ts';
+import { quote } from './shell.ts';
 
 export const CONNECT_SECONDS = 20;
 
@@ -9,11 +10,26 @@ export const CONNECT_SECONDS = 20;
 export type SshClientError = Error & { level?: string };
 
 /** The keys that were offered to a host, in words, and the key files that can't be used because of a passphrase. */
-export type OfferedKeys = { readonly description: string; readonly locked: readonly string[] };
+export type OfferedKeys = {
+  readonly description: string;
+  readonly locked: readonly string[];
+  /** Whether an SSH agent can hold keys with a passphrase. */
+  readonly hasAgent: boolean;
+  /** The methods of logging in that the host allows, as far as it told them: `publickey`, `password`. */
+  readonly methods?: readonly string[] | undefined;
+};
+
+/** How sshd words its refusal of a client that offers more keys than it allows. */
+const TOO_MANY_KEYS = /too many authentication failures/i;
+/** How the SSH library words that it has no algorithm in common with a host. */
+const NO_COMMON_ALGORITHM = /no matching (?!host key)(.+)$/;
 
 /** Returns the error for a connection that failed before the login was complete. */
 export function connectError(hop: SshHop, offered: OfferedKeys, error: SshClientError): SlipwayError {
-  if (error.level === 'client-authentication') return loginRefusedError(hop, offered, error);
+  if (error.level === 'client-authentication' || TOO_MANY_KEYS.test(error.message))
+    return loginRefusedError(hop, offered, error);
+  const [, algorithm] = NO_COMMON_ALGORITHM.exec(error.message) ?? [];
+  if (algorithm !== undefined) return noCommonAlgorithmError(hop, algorithm, error);
   const why = error.level === 'client-timeout' ? `no answer within ${CONNECT_SECONDS} s` : networkReasonOf(error);
   return new SlipwayError('SSH_UNREACHABLE', `Can't connect to ${hop.address}:${hop.port} over SSH: ${why}`, {
     hint: `Check the address and the port, that the host is running, and that no firewall blocks the port: ssh -p ${hop.port} ${hop.user}@${hop.address}`,
@@ -30,25 +46,84 @@ export function closedDuringLoginError({ user, address, port }: SshHop, messages
   });
 }
 
+/** Returns the error for a host that only OpenSSH can talk to. */
+function noCommonAlgorithmError({ user, address, port }: SshHop, algorithm: string, cause: unknown): SlipwayError {
+  return new SlipwayError('SSH_UNREACHABLE', `${address}:${port} and Slipway have no ${algorithm} in common`, {
+    hint: `Slipway uses your own ssh for such a host if it has ssh and ssh-keyscan. To check that ssh connects: ssh -p ${port} ${user}@${address}. Or allow more algorithms on the host: curve25519-sha256, aes256-gcm@openssh.com`,
+    cause,
+  });
+}
+
+/** Returns whether the user's own `ssh` may succeed where the SSH library failed with this error. */
+export function isForOpenSsh(error: unknown): error is SlipwayError {
+  if (!(error instanceof SlipwayError)) return false;
+  return (
+    error.code === 'SSH_REFUSED' || (error.cause instanceof Error && NO_COMMON_ALGORITHM.test(error.cause.message))
+  );
+}
+
+/**
+ * Returns the error for a login that neither the SSH library nor `ssh` could complete. `words` is what `ssh` said;
+ * undefined if it is not on this computer.
+ */
+export function openSshRefusedError(
+  error: SlipwayError,
+  { user, address, port }: SshHop,
+  words: readonly string[] | undefined,
+): SlipwayError {
+  if (words === undefined) return error;
+  // ssh names the methods that the host would still accept, after those that it accepted.
+  const methods = words.flatMap((line) => /Permission denied \(([\w,-]+)\)/.exec(line)?.[1]?.split(',') ?? []);
+  if (methods.length > 0 && !methods.includes('publickey')) {
+    const wanted = methods.join(', ');
+    return new SlipwayError('SSH_REFUSED', `${user}@${address}:${port} asks for more than a key: ${wanted}`, {
+      hint: `Slipway logs in without a person, so it can't answer a password or a second factor. Allow this user to log in with a key alone (in sshd_config on the host: Match User ${user}, AuthenticationMethods publickey), or name another user with --generic-ssh-user`,
+      detail: words,
+      cause: error,
+    });
+  }
+  const { code, message, hint, cause } = error;
+  return new SlipwayError(code, message, { ...(hint === undefined ? {} : { hint }), detail: words, cause });
+}
+
 function loginRefusedError(
   { user, address, port }: SshHop,
-  { description, locked }: OfferedKeys,
+  { description, locked, hasAgent, methods }: OfferedKeys,
   cause: SshClientError,
 ): SlipwayError {
   const [firstLocked] = locked;
   const verb = locked.length === 1 ? 'has' : 'have';
   const passphrase = firstLocked === undefined ? '' : `; ${locked.join(', ')} ${verb} a passphrase`;
+  if (TOO_MANY_KEYS.test(cause.message)) {
+    return new SlipwayError(
+      'SSH_REFUSED',
+      `${user}@${address}:${port} ended the login: too many of the keys offered were wrong (${description}${passphrase})`,
+      { hint: 'Specify the right key, which is then offered first: --generic-ssh-key', cause },
+    );
+  }
+  const startAgent = hasAgent ? '' : 'eval "$(ssh-agent)" && ';
   return new SlipwayError(
     'SSH_REFUSED',
     `${user}@${address}:${port} accepted none of the keys offered (${description}${passphrase})`,
     {
       hint:
         firstLocked === undefined
-          ? `Specify the right key with --generic-ssh-key and the right user with --generic-ssh-user, or install your key on the host: ssh-copy-id -p ${port} ${user}@${address}`
-          : `Add the key to the SSH agent: ssh-add ${firstLocked}`,
+          ? `Specify the right key with --generic-ssh-key and the right user with --generic-ssh-user, or ${installKeyHint({ user, address, port }, methods)}`
+          : `Add the key to the SSH agent: ${startAgent}ssh-add ${quote(firstLocked)}`,
       cause,
     },
   );
+}
+
+/** Returns how to make the host accept a key. `ssh-copy-id` logs in with a password, which many hosts refuse. */
+function installKeyHint({ user, address, port }: SshHop, methods: readonly string[] | undefined): string {
+  const acceptsPasswords =
+    methods === undefined ||
+    methods.length === 0 ||
+    methods.some((method) => ['password', 'keyboard-interactive'].includes(method));
+  return acceptsPasswords
+    ? `install your key on the host: ssh-copy-id -p ${port} ${user}@${address}`
+    : `add your public key to ~${user}/.ssh/authorized_keys there by another way, since the host accepts no passwords. If it accepts certificates, renew yours (see it: ssh-keygen -Lf KEY-cert.pub)`;
 }
 
 export function hostKeyRefusedError(hop: SshHop, offered: string, wanted: readonly string[]): SlipwayError {

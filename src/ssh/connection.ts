@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import ssh2, { type AnyAuthMethod, type ClientChannel, type ConnectConfig } from 'ssh2';
 import { canceledError, SlipwayError, systemCode } from '../errors.ts';
+import { collectOutput } from './command-output.ts';
 import {
   closedDuringLoginError,
   connectError,
@@ -10,6 +11,8 @@ import {
   CONNECT_SECONDS,
   hostKeyMissingError,
   hostKeyRefusedError,
+  isForOpenSsh,
+  openSshRefusedError,
   tunnelError,
   unreadableKeyError,
   unusableKeyError,
@@ -24,37 +27,13 @@ import {
   type HostKeyVerdict,
 } from './host-key.ts';
 import type { SshHop, SshTarget } from '../machine/model.ts';
+import type { ExecOptions, ExecResult, SshClientOptions, SshSession } from './session.ts';
 import type { Shell } from './shell.ts';
 
-/** The result of a remote command. A non-zero exit code is no error here: only the caller knows what it means. */
-export type ExecResult = { readonly code: number; readonly stdout: string; readonly stderr: string };
+export type { ExecResult, SshClientOptions, SshSession } from './session.ts';
 
 /** A key pair in OpenSSH's formats: a private key file, and a line of an authorized_keys file. */
 export type KeyPair = { readonly private: string; readonly public: string };
-
-export type SshSession = AsyncDisposable & {
-  /** The host keys that the target and its jump host showed and that were accepted. */
-  readonly hostKey: string;
-  readonly jumpHostKey: string | undefined;
-  /** Runs a command. Rejects only if the connection is lost (SSH_LOST) or the user canceled (CANCELED). */
-  exec(command: Shell, how: ExecOptions): Promise<ExecResult>;
-};
-
-type ExecOptions = {
-  /** Names the command in messages and in the output of --debug. */
-  readonly label: string;
-  readonly stdin?: string | Uint8Array;
-  readonly onLine?: (line: string) => void;
-};
-
-/** What a connection uses of this computer. */
-export type SshClientOptions = {
-  readonly userHome: string;
-  /** SSH_AUTH_SOCK. */
-  readonly agentSocket: string | undefined;
-  readonly signal: AbortSignal;
-  readonly debug: (line: string) => void;
-};
 
 /** Receives the accepted host key of each hop, before anything else is sent to that hop. */
 export type HostKeyListener = (hop: SshHop, key: string, verdict: HostKeyVerdict) => void;
@@ -68,22 +47,127 @@ export type ConnectSsh = (
 /** Detects a dead connection after 15 s of silence, however long the command on it takes. */
 const KEEPALIVE = { keepaliveInterval: 5_000, keepaliveCountMax: 3 };
 
-/** Connects to a host and logs in, through its jump host if it has one. */
+/**
+ * Connects to a host and logs in, through its jump host if it has one. If the SSH library can't, the user's own `ssh`
+ * does, with the host keys that were accepted.
+ */
 export const connectSsh: ConnectSsh = async (target, options, onHostKey) => {
   const startedAt = performance.now();
   const identities = await loadIdentities(target, options);
-  const login = { identities, options, onHostKey };
-  const jump = target.jump && (await connectHop(target.jump, login, async () => undefined));
+  const acceptedKeys = new Map<SshHop, string>();
+  const login: LoginContext = {
+    identities,
+    options,
+    onHostKey(hop, key, verdict) {
+      acceptedKeys.set(hop, key);
+      onHostKey(hop, key, verdict);
+    },
+  };
+  const jump = target.jump && (await connectToJumpHost(target.jump, target, login, acceptedKeys));
   try {
-    const openSocket = async (): Promise<Duplex | undefined> => jump && openTunnel(jump.client, target, options.signal);
-    const connection = await connectHop(target, login, openSocket);
+    const connection = await connectHop(target, login, async () => jump?.openSocket());
     options.debug(`ssh ${target.user}@${target.address}:${target.port} connected in ${formatElapsed(startedAt)}`);
     return createSession(connection, jump, target, options);
   } catch (error) {
-    jump?.client.destroy();
-    throw error;
+    const jumpProblem = jump?.findProblem();
+    await jump?.end();
+    if (jumpProblem !== undefined) throw jumpProblem;
+    if (!options.allowOpenSsh || !isForOpenSsh(error)) throw error;
+    // Through a jump host, the target's key can't be scanned before the login.
+    const hasKey =
+      acceptedKeys.has(target) ||
+      (jump === undefined ? await acceptScannedKey(target, login) : target.hostKey !== undefined);
+    if (!hasKey) throw error;
+    return await logInWithOpenSsh(withHostKeys(target, acceptedKeys), options, error);
   }
 };
+
+/** Logs in with the user's own `ssh`. If it can't either, throws the library's error with the words of `ssh`. */
+async function logInWithOpenSsh(
+  target: SshTarget,
+  options: SshClientOptions,
+  error: SlipwayError,
+): Promise<SshSession> {
+  const { openOpenSshSession, isRefusal } = await import('./openssh-session.ts');
+  options.debug(`ssh ${target.address}: ${error.message}. Trying OpenSSH`);
+  const outcome = await openOpenSshSession(target, options);
+  if (!isRefusal(outcome)) return outcome;
+  throw openSshRefusedError(error, target, outcome.refused);
+}
+
+function withHostKeys(target: SshTarget, keys: ReadonlyMap<SshHop, string>): SshTarget {
+  const withKey = <H extends SshHop>(hop: H): H => {
+    const key = keys.get(hop);
+    return key === undefined ? hop : { ...hop, hostKey: key };
+  };
+  const { jump } = target;
+  return { ...withKey(target), ...(jump === undefined ? {} : { jump: withKey(jump) }) };
+}
+
+/**
+ * Asks a host for its keys with ssh-keyscan, for hosts with which the SSH library has no key exchange in common.
+ * Returns whether a key was accepted; throws HOST_KEY if none of them may be.
+ */
+async function acceptScannedKey(hop: SshHop, { options, onHostKey }: LoginContext): Promise<boolean> {
+  const { scanHostKeys } = await import('./openssh-session.ts');
+  const keys = await scanHostKeys(hop);
+  const expectation = await hostKeyExpectationFor(hop, options);
+  const verdicts = keys.map((key) => ({ key, verdict: verifyHostKey(key, expectation) }));
+  const accepted =
+    verdicts.find(({ verdict }) => verdict.verdict === 'accepted') ??
+    // The key that ssh would prefer.
+    ['ssh-ed25519', 'ecdsa', ''].flatMap((type) =>
+      verdicts.filter(({ key, verdict }) => verdict.verdict === 'first-seen' && key.startsWith(type)),
+    )[0];
+  if (accepted !== undefined) {
+    onHostKey(hop, accepted.key, accepted.verdict);
+    return true;
+  }
+  const [refused] = verdicts;
+  if (refused?.verdict.verdict === 'refused') throw hostKeyRefusedError(hop, refused.key, refused.verdict.wanted);
+  return false;
+}
+
+/** A connection to a jump host. */
+type JumpConnection = {
+  readonly key: string;
+  /** Opens a connection from the jump host to the target. */
+  openSocket(): Promise<Duplex>;
+  /** Returns why no connection can be opened, if that is known only after the attempt. */
+  findProblem(): SlipwayError | undefined;
+  end(): Promise<void>;
+};
+
+async function connectToJumpHost(
+  jump: SshHop,
+  target: SshTarget,
+  login: LoginContext,
+  acceptedKeys: ReadonlyMap<SshHop, string>,
+): Promise<JumpConnection> {
+  try {
+    const { client, key } = await connectHop(jump, login, async () => undefined);
+    return {
+      key,
+      openSocket: () => openTunnel(client, target, login.options.signal),
+      findProblem: () => undefined,
+      async end() {
+        client.end();
+      },
+    };
+  } catch (error) {
+    if (!login.options.allowOpenSsh || !isForOpenSsh(error)) throw error;
+    if (!acceptedKeys.has(jump) && !(await acceptScannedKey(jump, login))) throw error;
+    const key = acceptedKeys.get(jump) ?? '';
+    const { openOpenSshTunnels } = await import('./openssh-session.ts');
+    const tunnels = await openOpenSshTunnels({ ...jump, hostKey: key }, target, login.options);
+    return {
+      key,
+      openSocket: async () => tunnels.openSocket(),
+      findProblem: () => (tunnels.hasFailed() ? openSshRefusedError(error, jump, tunnels.words()) : undefined),
+      end: () => tunnels.end(),
+    };
+  }
+}
 
 type SshConnection = { readonly client: ssh2.Client; readonly key: string };
 
@@ -131,13 +215,21 @@ type ConnectAttempt = LoginContext & {
   readonly socket: Duplex | undefined;
 };
 
-/** What a host showed before the login was complete: its key, with the verdict on it, and messages for the user. */
-type ShownByHost = { key: string; verdict: HostKeyVerdict | undefined; readonly messages: string[] };
+/**
+ * What a host showed before the login was complete: its key, with the verdict on it, messages for the user, and the
+ * methods of logging in that it allows.
+ */
+type ShownByHost = {
+  key: string;
+  verdict: HostKeyVerdict | undefined;
+  readonly messages: string[];
+  methods: readonly string[] | undefined;
+};
 
 function openConnection(hop: SshHop, attempt: ConnectAttempt): Promise<SshConnection> {
   const { debug, signal } = attempt.options;
   const client = new ssh2.Client();
-  const shown: ShownByHost = { key: '', verdict: undefined, messages: [] };
+  const shown: ShownByHost = { key: '', verdict: undefined, messages: [], methods: undefined };
   return new Promise<SshConnection>((resolve, reject) => {
     const stop = (): void => {
       client.destroy();
@@ -191,20 +283,32 @@ function connectConfigFor(
       onHostKey(hop, shown.key, shown.verdict);
       return true;
     },
-    // @types/ssh2 lacks the array form of authHandler, which ssh2 documents.
-    authHandler: identities.authMethods(hop.user) as unknown as NonNullable<ConnectConfig['authHandler']>,
+    authHandler: authHandlerFor(identities.authMethods(hop.user), shown),
   };
+}
+
+/** Tries the methods in order, and records those that the host allows. */
+function authHandlerFor(
+  methods: readonly AnyAuthMethod[],
+  shown: ShownByHost,
+): NonNullable<ConnectConfig['authHandler']> {
+  const left = [...methods];
+  // @types/ssh2 wrongly requires a method, and knows no missing list of methods at the first call.
+  return ((allowed: readonly string[] | null) => {
+    shown.methods = allowed ?? shown.methods;
+    return left.shift() ?? false;
+  }) as unknown as NonNullable<ConnectConfig['authHandler']>;
 }
 
 function toConnectError(
   error: SshClientError,
   hop: SshHop,
   { identities, algorithms, expectation }: ConnectAttempt,
-  { key, verdict }: ShownByHost,
+  { key, verdict, methods }: ShownByHost,
 ): SlipwayError {
   if (verdict?.verdict === 'refused') return hostKeyRefusedError(hop, key, verdict.wanted);
   const hasNoSuchKey = algorithms.length > 0 && /no matching host key/.test(error.message);
-  return hasNoSuchKey ? hostKeyMissingError(hop, expectation) : connectError(hop, identities, error);
+  return hasNoSuchKey ? hostKeyMissingError(hop, expectation) : connectError(hop, { ...identities, methods }, error);
 }
 
 const ECDSA = ['ecdsa-sha2-nistp256', 'ecdsa-sha2-nistp384', 'ecdsa-sha2-nistp521'] as const;
@@ -256,7 +360,7 @@ function openTunnel(client: ssh2.Client, target: SshHop, signal: AbortSignal): P
 
 function createSession(
   { client, key }: SshConnection,
-  jump: SshConnection | undefined,
+  jump: JumpConnection | undefined,
   target: SshTarget,
   options: SshClientOptions,
 ): SshSession {
@@ -266,7 +370,7 @@ function createSession(
     exec: (command, how) => runRemoteCommand(client, command, how, target, options),
     async [Symbol.asyncDispose]() {
       client.end();
-      jump?.client.end();
+      await jump?.end();
     },
   };
 }
@@ -330,24 +434,6 @@ function collectResult(
   channel.on('close', () => onClose(code === undefined ? undefined : { code, stdout: stdout(), stderr: stderr() }));
 }
 
-/**
- * Collects a stream's text and passes on each line once it is complete. Of a line with carriage returns, it passes on
- * the part after the last one, as a terminal shows it.
- */
-function collectOutput(stream: NodeJS.ReadableStream, onLine: ExecOptions['onLine']): () => string {
-  let text = '';
-  let rest = '';
-  stream.setEncoding('utf8');
-  stream.on('data', (chunk: string) => {
-    text += chunk;
-    if (!onLine) return;
-    const lines = (rest + chunk).split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) onLine(line.trimEnd().split('\r').at(-1) ?? '');
-  });
-  return () => text;
-}
-
 type SshIdentities = OfferedKeys & { readonly authMethods: (username: string) => readonly AnyAuthMethod[] };
 
 /** Loads the key file that the user specified, or else the files that OpenSSH tries; with both, the agent's keys. */
@@ -357,12 +443,15 @@ async function loadIdentities(target: SshTarget, { agentSocket, userHome }: SshC
   return {
     description: sources.join(', ') || 'none',
     locked,
+    hasAgent: agentSocket !== undefined,
     authMethods(username) {
       const fromFiles = keys.map(({ text }): AnyAuthMethod => ({ type: 'publickey', username, key: text }));
       const fromAgent: AnyAuthMethod[] =
         agentSocket === undefined ? [] : [{ type: 'agent', username, agent: agentSocket }];
       // A server disconnects after a few wrong keys, so the key that the user specified goes first.
-      return target.keyFile === undefined ? [...fromAgent, ...fromFiles] : [...fromFiles, ...fromAgent];
+      const methods = target.keyFile === undefined ? [...fromAgent, ...fromFiles] : [...fromFiles, ...fromAgent];
+      // This method succeeds nowhere, but its refusal says which methods the host allows.
+      return methods.length > 0 ? methods : [{ type: 'none', username }];
     },
   };
 }
@@ -384,9 +473,16 @@ async function readIdentityFiles(keyFile: string | undefined, userHome: string):
     const problem = privateKeyProblem(text);
     if (problem === undefined) keys.push({ path, text });
     else if (/encrypted|passphrase/i.test(problem)) locked.push(path);
-    else if (keyFile !== undefined) throw unusableKeyError(path, problem);
+    else if (keyFile !== undefined && !isForOpenSshOnly(text)) throw unusableKeyError(path, problem);
   }
   return { keys, locked };
+}
+
+/** Returns whether OpenSSH can log in with a file: a public key whose private key an agent has, or a key of a token. */
+function isForOpenSshOnly(text: Buffer): boolean {
+  return /^(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/]+=*(\s|$)|^-----BEGIN OPENSSH PRIVATE KEY-----/.test(
+    text.toString('latin1'),
+  );
 }
 
 /** Returns why SSH can't use this text as a private key; undefined if it can. */

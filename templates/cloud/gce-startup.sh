@@ -1,5 +1,5 @@
-# Runs as root at every boot of a Compute Engine instance, after three lines that set HOST_KEY, HOST_KEY_PUBLIC and
-# USER_SCRIPT in base64. USER_SCRIPT may be empty.
+# Runs as root at every boot of a Compute Engine instance, after lines that set HOST_KEY, HOST_KEY_PUBLIC, FIRST_BOOT
+# and USER_SCRIPT in base64. FIRST_BOOT and USER_SCRIPT may be empty.
 set -u
 PATH=$PATH:/usr/sbin:/sbin
 state=/var/lib/slipway
@@ -20,6 +20,15 @@ if [ ! -e "$state/host-key-laid" ]; then
     systemctl try-reload-or-restart ssh.service sshd.service 2>/dev/null || true
 fi
 unset HOST_KEY HOST_KEY_PUBLIC
+
+# Writes and starts the timers with which this machine ends or stops by itself, but only once: later boots must keep
+# the times that have replaced them.
+if [ -n "$FIRST_BOOT" ] && [ ! -e "$state/first-boot-done" ]; then
+    script=$(mktemp "$state/first-boot.XXXXXX")
+    printf '%s' "$FIRST_BOOT" | base64 -d >"$script"
+    if sh "$script"; then : >"$state/first-boot-done"; fi
+    rm -f "$script"
+fi
 
 # Keeps containers from the metadata server, which hands out tokens and this script, but lets them use its DNS. Packets
 # of the machine itself come in on lo, and those of containers on their own interfaces.

@@ -121,7 +121,7 @@ export const PARAMETERS: Readonly<Record<string, readonly string[]>> = {
   ImportKeyPair: ['KeyName', 'PublicKeyMaterial'],
   DeleteKeyPair: ['KeyName'],
   DeleteTags: ['ResourceId', 'Tag'],
-  ModifyInstanceAttribute: ['InstanceId', 'InstanceType'],
+  ModifyInstanceAttribute: ['InstanceId', 'InstanceType', 'InstanceInitiatedShutdownBehavior'],
   ModifyVolume: ['VolumeId', 'Size'],
   RevokeSecurityGroupIngress: ['GroupId', 'IpPermissions'],
   DescribeVolumes: ['VolumeId', 'Filter', 'NextToken', 'MaxResults'],

@@ -103,6 +103,15 @@ export const instanceOperations: Ec2Operations = {
   },
   ModifyInstanceAttribute(world, params, region) {
     const [one] = requireInstances(world, region, [textOf(params.InstanceId)]);
+    const behavior = textOf(fieldOf(params.InstanceInitiatedShutdownBehavior, 'Value'));
+    if (behavior !== '' && params.InstanceType !== undefined)
+      throw new ApiError(400, 'InvalidParameterCombination', 'Fields for multiple attribute types specified');
+    if (one && behavior !== '') {
+      if (one.params.InstanceMarketOptions)
+        throw new ApiError(400, 'UnsupportedOperation', 'The operation is not supported for a spot instance');
+      one.shutdownBehavior = behavior;
+      return { return: true };
+    }
     if (one?.state !== 'stopped')
       throw new ApiError(
         400,
@@ -230,6 +239,7 @@ function createInstance(world: Ec2World, params: QueryParams, { region, groups, 
     made,
     params,
     type: textOf(params.InstanceType),
+    shutdownBehavior: textOf(params.InstanceInitiatedShutdownBehavior) || 'stop',
     state: 'pending',
     guest: undefined,
     address: undefined,

@@ -99,11 +99,13 @@ export const networkOperations: Ec2Operations = {
         ownerId: accountOf(world),
         vpcId: one.vpc,
         tagSet: tagSet(one.tags),
-        ipPermissions: one.rules.map(({ protocol, from, to, cidr }) => ({
+        ipPermissions: one.rules.map(({ protocol, from, to, cidr, description }) => ({
           ipProtocol: protocol,
           fromPort: from,
           toPort: to,
-          ...(cidr.includes(':') ? { ipv6Ranges: [{ cidrIpv6: cidr }] } : { ipRanges: [{ cidrIp: cidr }] }),
+          ...(cidr.includes(':')
+            ? { ipv6Ranges: [{ cidrIpv6: cidr, description }] }
+            : { ipRanges: [{ cidrIp: cidr, description }] }),
         })),
       })),
     };
@@ -116,9 +118,18 @@ export const networkOperations: Ec2Operations = {
       throw new ApiError(400, 'InvalidGroup.NotFound', `The security group '${textOf(params.GroupId)}' does not exist`);
     const rules = parseIngressRules(params);
     if (rules.length === 0) throw new ApiError(400, 'MissingParameter', 'Either ipPermissions or a source is needed');
-    const twice = rules.find((rule) => group.rules.some((known) => JSON.stringify(known) === JSON.stringify(rule)));
+    const twice = rules.find((rule) => group.rules.some((known) => isSameRule(known, rule)));
     if (twice)
       throw new ApiError(400, 'InvalidPermission.Duplicate', `the specified rule "peer: ${twice.cidr}" already exists`);
+    for (const family of [true, false]) {
+      const count = [...group.rules, ...rules].filter(({ cidr }) => cidr.includes(':') === family).length;
+      if (count > MAX_RULES)
+        throw new ApiError(
+          400,
+          'RulesPerSecurityGroupLimitExceeded',
+          'The maximum number of rules per security group has been reached.',
+        );
+    }
     group.rules.push(...rules);
     return { return: true };
   },
@@ -127,7 +138,7 @@ export const networkOperations: Ec2Operations = {
     if (!group)
       throw new ApiError(400, 'InvalidGroup.NotFound', `The security group '${textOf(params.GroupId)}' does not exist`);
     for (const rule of parseIngressRules(params)) {
-      const at = group.rules.findIndex((known) => JSON.stringify(known) === JSON.stringify(rule));
+      const at = group.rules.findIndex((known) => isSameRule(known, rule));
       if (at < 0) throw new ApiError(400, 'InvalidPermission.NotFound', 'The specified rule does not exist');
       group.rules.splice(at, 1);
     }
@@ -172,6 +183,13 @@ export const networkOperations: Ec2Operations = {
   },
 };
 
+/** EC2 allows this many inbound rules of each address family. */
+const MAX_RULES = 60;
+
+/** A rule is identified without its description. */
+const isSameRule = (left: IngressRule, right: IngressRule): boolean =>
+  (['protocol', 'from', 'to', 'cidr'] as const).every((key) => left[key] === right[key]);
+
 const parseIngressRules = (params: QueryParams): readonly IngressRule[] =>
   listOf(params.IpPermissions).flatMap((one) =>
     [...listOf(fieldOf(one, 'IpRanges')), ...listOf(fieldOf(one, 'Ipv6Ranges'))].map((range): IngressRule => ({
@@ -179,5 +197,6 @@ const parseIngressRules = (params: QueryParams): readonly IngressRule[] =>
       from: Number(textOf(fieldOf(one, 'FromPort'))),
       to: Number(textOf(fieldOf(one, 'ToPort'))),
       cidr: textOf(fieldOf(range, 'CidrIp')) || textOf(fieldOf(range, 'CidrIpv6')),
+      description: textOf(fieldOf(range, 'Description')),
     })),
   );

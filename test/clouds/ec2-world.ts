@@ -11,6 +11,7 @@ export type IngressRule = {
   readonly from: number;
   readonly to: number;
   readonly cidr: string;
+  readonly description?: string;
 };
 export type SecurityGroup = {
   readonly id: string;
@@ -59,6 +60,8 @@ export type Ec2Instance = {
   /** All parameters of RunInstances. */
   readonly params: Readonly<Record<string, QueryValue>>;
   type: string;
+  /** What EC2 does when the instance powers itself off. */
+  shutdownBehavior: string;
   state: 'pending' | 'running' | 'stopping' | 'stopped' | 'shutting-down' | 'terminated';
   guest: Guest | undefined;
   address: string | undefined;

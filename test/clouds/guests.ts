@@ -135,6 +135,16 @@ async function applyCloudConfig(host: BedHost, text: string): Promise<void> {
     'rm -f /etc/ssh/ssh_host_* && umask 077 && cat > /etc/ssh/ssh_host_ed25519_key && ssh-keygen -y -f /etc/ssh/ssh_host_ed25519_key > /etc/ssh/ssh_host_ed25519_key.pub && systemctl reload ssh',
     key,
   );
+  for (const [, path = '', mode = '', content = ''] of text.matchAll(
+    /^ {2}- path: (.+)\n {4}permissions: '(\d+)'\n {4}owner: root:root\n {4}encoding: gz\+b64\n {4}content: (.+)$/gm,
+  ))
+    await runOnHost(
+      host,
+      `mkdir -p "$(dirname ${path})" && base64 -d | gunzip >${path} && chmod ${mode} ${path}`,
+      content,
+    );
+  const commands = /^runcmd:\n((?: {2}- .*\n)+)/m.exec(text)?.[1]?.trimEnd().split('\n') ?? [];
+  for (const command of commands) await runOnHost(host, JSON.parse(command.replace(/^ {2}- /, '')) as string, '');
 }
 
 async function addUser(host: BedHost, user: string, key: string): Promise<void> {

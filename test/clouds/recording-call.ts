@@ -24,5 +24,6 @@ export function createRecordingCall(
     notes,
     recordedRequests,
     recordRequest: async (what) => void recordedRequests.push(what),
+    clearRequest: async () => void recordedRequests.push('nothing'),
   };
 }

@@ -14,6 +14,7 @@ const call: CreateCall = {
   note: () => {},
   signal: new AbortController().signal,
   recordRequest: async () => {},
+  clearRequest: async () => {},
 };
 const boot = { authorizedKey: 'key', hostKey: { private: 'private', public: 'public' }, enginePort: 2376, files: [] };
 

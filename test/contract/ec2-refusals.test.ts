@@ -324,8 +324,8 @@ describe('before it creates anything, create', () => {
 });
 
 /**
- * Only RunInstances can report these errors. By then a security group exists. It costs nothing, and stays for the next
- * create or rm.
+ * Only RunInstances can report these errors. By then a security group exists, which create deletes, so that the machine
+ * can be created with other options.
  */
 describe('when EC2 refuses the instance', () => {
   const REFUSED: readonly (readonly [string, Fault, SlipwayError['code'], RegExp])[] = [
@@ -374,10 +374,46 @@ describe('when EC2 refuses the instance', () => {
     expect(await getCreateError([], call)).toMatchObject({ code, message: expect.stringMatching(message) });
     expect(countCalls('RunInstances')).toBe(1);
     expect(call.notes).toEqual([]);
-    expect(mutatingCalls()).toEqual(['CreateSecurityGroup', 'AuthorizeSecurityGroupIngress', 'RunInstances']);
-    expectNoCost();
+    expect(mutatingCalls()).toEqual([
+      'CreateSecurityGroup',
+      'AuthorizeSecurityGroupIngress',
+      'RunInstances',
+      'DeleteSecurityGroup',
+    ]);
+    expect(cloud.listAlive()).toEqual([]);
     // No instance can appear later, so `rm` does not wait for one.
+    expect(call.recordedRequests.at(-1)).toBe('nothing');
+  });
+
+  test('keeps the security group and says so in the record if it may not be deleted', async () => {
+    const quota = faultOn('RunInstances', REFUSED[1]?.[1] ?? refusalFault('', ''));
+    const forbidden = faultOn('DeleteSecurityGroup', refusalFault('UnauthorizedOperation', 'No.', 403));
+    cloud.onArrival = async (arrived) => (await quota(arrived)) ?? (await forbidden(arrived));
+    const call = recordingCall(folder.path);
+    expect((await getCreateError([], call)).code).toBe('QUOTA');
+    expectNoCost();
     expect(call.recordedRequests.at(-1)).toBe('security group');
+  });
+
+  test('keeps its request in the record after an attempt without a response, which may have created an instance', async () => {
+    let attempts = 0;
+    cloud.onArrival = ({ operation }) => {
+      if (operation !== 'RunInstances') return undefined;
+      attempts += 1;
+      return attempts === 1 ? { kind: 'drop response' } : refusalFault('RequestExpired', 'Request has expired.');
+    };
+    const call = recordingCall(folder.path);
+    expect((await getCreateError([], call)).code).toBe('CREDENTIALS');
+    expect(call.recordedRequests.at(-1)).toBe('instance');
+    expect(mutatingCalls()).not.toContain('DeleteSecurityGroup');
+  });
+
+  test('keeps its request in the record if the last create may have requested an instance a moment ago', async () => {
+    cloud.onArrival = faultOn('RunInstances', REFUSED[1]?.[1] ?? refusalFault('', ''));
+    const call = recordingCall(folder.path);
+    const lastRequest = { what: 'instance', at: new Date().toISOString() };
+    await catchRejection(createTarget(newTarget(parseEc2Options([]), { lastRequest }), call));
+    expect(call.recordedRequests.at(-1)).toBe('instance');
   });
 
   test('keeps the encoded authorization message out of the error message', async () => {
@@ -404,7 +440,7 @@ describe('when EC2 refuses the instance', () => {
       expect(performance.now() - start).toBeLessThan(28_000);
       expect(countCalls('RunInstances')).toBeGreaterThan(3);
       expect(call.notes.join()).toContain('EC2 has no capacity for it at the moment; trying again');
-      expectNoCost();
+      expect(cloud.listAlive()).toEqual([]);
     },
     60_000,
   );

@@ -1,8 +1,8 @@
-import { writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { sshArgv } from '../../src/openssh/openssh-command.ts';
-import { formatSshConfig, type SshRoute } from '../../src/profiles/ssh-options.ts';
+import { formatSshConfig, type SshRoute } from '../../src/ssh/openssh-options.ts';
 import { applyFileChanges } from '../../src/computer/files.ts';
 import { sshConfigProfile } from '../../src/profiles/ssh-config.ts';
 import { readyMachine } from '../fakes/sample-machine.ts';
@@ -63,29 +63,33 @@ test("ssh reads Slipway's configuration file by the exact name of the machine", 
   expect((await readSshConfig(['-F', config, 'other'])).get('userknownhostsfile')).toBe('/known');
 });
 
-test("ssh reads what the profile wrote into the user's configuration, with special characters in the folder", async () => {
-  await using folder = await createTemporaryFolder();
-  const clientPaths = clientPlacesIn(join(folder.path, '" %'));
-  const host = { address: oddRoute.target.address, ssh: { ...oddRoute.target, hostKey: 'ssh-ed25519 AAAA' } };
-  await applyFileChanges([
-    {
-      do: 'write',
-      path: join(clientPaths.ssh, 'config'),
-      content: 'Host *\n  LogLevel ERROR\n  Port 1\n  ForwardAgent yes\n',
-      mode: 0o600,
-    },
-    ...sshConfigProfile.changesToAdd({ machine: readyMachine('web', { host }), tls: undefined, clientPaths }),
-  ]);
-  const seen = await readSshConfig(['-F', join(clientPaths.ssh, 'config'), 'web']);
-  expect(Object.fromEntries(seen)).toMatchObject({
-    ...expectedConfig,
-    userknownhostsfile: join(clientPaths.ssh, 'slipway', 'web.known_hosts'),
-    serveraliveinterval: '15',
-    controlmaster: 'auto',
-    controlpersist: '60',
-    // The user's configuration decides about options that Slipway does not set.
-    forwardagent: 'yes',
-  });
-  expect(seen.get('controlpath')).toContain(join(clientPaths.ssh, 'slipway'));
-  expect((await readSshConfig(['-F', join(clientPaths.ssh, 'config'), 'other'])).get('port')).toBe('1');
-});
+test.each(['" %', 'Zoé', 'a b', '50%d', 'x#y', '~ada', "it's", '$HOME', '[a]', '日本', 'a*b?c', '{a,b}'])(
+  "ssh reads what the profile wrote into the user's configuration once, in the home folder %j",
+  async (name) => {
+    await using folder = await createTemporaryFolder();
+    const clientPaths = clientPlacesIn(join(folder.path, name));
+    const config = join(clientPaths.ssh, 'config');
+    const host = { address: oddRoute.target.address, ssh: { ...oddRoute.target, hostKey: 'ssh-ed25519 AAAA' } };
+    const machine = readyMachine('web', { host });
+    await mkdir(clientPaths.ssh, { recursive: true, mode: 0o700 });
+    const before = Buffer.from('# caf\u00E9\nHost *\n  LogLevel ERROR\n  Port 1\n  ForwardAgent yes\n', 'latin1');
+    await writeFile(config, before, { mode: 0o600 });
+    for (let run = 0; run < 3; run += 1)
+      await applyFileChanges(sshConfigProfile.changesToAdd({ machine, tls: undefined, clientPaths }));
+    const seen = await readSshConfig(['-F', config, 'web']);
+    expect(Object.fromEntries(seen)).toMatchObject({
+      ...expectedConfig,
+      userknownhostsfile: join(clientPaths.ssh, 'slipway', 'web.known_hosts'),
+      serveraliveinterval: '15',
+      controlmaster: 'auto',
+      controlpersist: '60',
+      // The user's configuration decides about options that Slipway does not set.
+      forwardagent: 'yes',
+    });
+    expect(seen.get('controlpath')).toContain(join(clientPaths.ssh, 'slipway'));
+    expect((await readSshConfig(['-F', config, 'other'])).get('port')).toBe('1');
+    expect((await readFile(config, 'latin1')).match(/^Include/gm)).toHaveLength(1);
+    await applyFileChanges(sshConfigProfile.changesToRemove('web', clientPaths));
+    expect(await readFile(config)).toEqual(before);
+  },
+);

@@ -89,6 +89,7 @@ async function createFixture(folder: string, emulator: string, options: Partial<
     note: (text) => notes.push(text),
     signal: new AbortController().signal,
     recordRequest: async () => {},
+    clearRequest: async () => {},
   };
   const target = (more: Partial<Options> = {}): Target<Options> => ({
     id: ID,

@@ -40,7 +40,10 @@ const targetOn = (server: { readonly port: number }, more: Partial<SshTarget> = 
 });
 const clientSide = (more: Partial<SshClientOptions> = {}): SshClientOptions => ({
   userHome: home.path,
+  platform: process.platform,
+  env: process.env,
   agentSocket: undefined,
+  allowOpenSsh: false,
   signal: new AbortController().signal,
   debug: () => {},
   ...more,
@@ -179,7 +182,7 @@ describe('a refusal', () => {
     await using server = await startSshServer({ authorized: [generateKeys()] });
     await writeFile(keyFile, generateEncryptedKeys('secret').private);
     expect(await describeFailure(openSession(server))).toMatchInlineSnapshot(
-      `"SSH_REFUSED: ops@127.0.0.1:PORT accepted none of the keys offered (none; HOME/key has a passphrase) → Add the key to the SSH agent: ssh-add HOME/key"`,
+      `"SSH_REFUSED: ops@127.0.0.1:PORT accepted none of the keys offered (none; HOME/key has a passphrase) → Add the key to the SSH agent: eval "$(ssh-agent)" && ssh-add HOME/key"`,
     );
   });
 

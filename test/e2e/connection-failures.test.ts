@@ -171,7 +171,10 @@ describeOnBed('a connection that fails', () => {
     const refused = await expectFailure(
       user.slipway('create', 'web', '--generic-ip-address', host.address, '--generic-ssh-key', locked),
     );
-    expect(refused).toMatchObject({ status: 6, hint: `Add the key to the SSH agent: ssh-add ${locked}` });
+    expect(refused).toMatchObject({
+      status: 6,
+      hint: `Add the key to the SSH agent: eval "$(ssh-agent)" && ssh-add ${locked}`,
+    });
     expect(refused.sentence).toContain(`${locked} has a passphrase`);
 
     const askpass = join(user.home, 'askpass');
@@ -261,7 +264,7 @@ describeOnBed('a connection that fails', () => {
     try {
       const refused = await expectFailure(user.slipway('create', 'web', ...hostFlags(host)));
       expect(refused).toMatchObject({ status: 7, detail: [words] });
-      expect(refused.hint).toBe('Log in as the user that the host names: --generic-ssh-user deploy');
+      expect(refused.hint).toBe('To use the user that the host names, log in as deploy: --generic-ssh-user deploy');
       await expectSuccess(user.slipway('create', 'web', '--generic-ssh-user', 'deploy'));
       await expectEngineAnswer(user, 'web');
     } finally {

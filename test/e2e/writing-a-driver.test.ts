@@ -44,6 +44,7 @@ async function openSubject(): Promise<ConformanceSubject & AsyncDisposable> {
     note: () => {},
     signal: new AbortController().signal,
     recordRequest: async () => {},
+    clearRequest: async () => {},
   });
   await writeScript(join(folder.path, 'bin/docker'), `exec ${docker} "$@"`);
   /** Returns a call with a docker client that fails to create, copy or start anything after n such commands. */

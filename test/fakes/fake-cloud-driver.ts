@@ -27,6 +27,10 @@ export type FakeCloud = AsyncDisposable & {
   readonly connectErrors: SlipwayError[];
   /** The key that new hosts show instead of their own. */
   wrongHostKey: string | undefined;
+  /** The refusal of the next requests for one machine, after which nothing exists. */
+  createError: SlipwayError | undefined;
+  /** The error that `remove` throws, if set. */
+  removeError: Error | undefined;
   /** The error that `createMany` throws, if set. */
   createManyError: SlipwayError | undefined;
   resources: readonly CloudResource[];
@@ -71,6 +75,10 @@ export function fakeCloud(): FakeCloud {
         boots.push(boot);
         if (!find(target)) {
           await call.recordRequest('instance');
+          if (cloud.createError) {
+            await call.clearRequest();
+            throw cloud.createError;
+          }
           await createHost(target.id, undefined, boot);
         }
         return { bootApplied: false };
@@ -83,6 +91,7 @@ export function fakeCloud(): FakeCloud {
       },
       async remove(target) {
         calls.push('remove');
+        if (cloud.removeError) throw cloud.removeError;
         targets.push(target);
         const one = find(target);
         if (one) createdHosts.splice(createdHosts.indexOf(one), 1);
@@ -107,6 +116,11 @@ export function fakeCloud(): FakeCloud {
       async allowCallerIp() {
         calls.push('allowCallerIp');
       },
+      describeLeftovers: ({ id, options: { region } }) => ({
+        resources: `one host (${id}) in ${region}`,
+        search: 'Look at the sky',
+        command: 'slipway gc --driver sky',
+      }),
       async listResources({ home }) {
         return cloud.resources.filter((resource) => home === undefined || resource.home === home);
       },
@@ -125,6 +139,8 @@ export function fakeCloud(): FakeCloud {
     connectErrors,
     wrongHostKey: undefined,
     createManyError: undefined,
+    createError: undefined,
+    removeError: undefined,
     resources: [],
     deletedResources,
     async prepareHost() {

@@ -108,12 +108,12 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
   },
   cli: {
     description: 'cli/ is the command line: it imports operations, registries and output formats, but no driver',
-    may: /^(computer|machine|machine-options|images|operations|fleet|profiles|openssh|terminal|completion|manual)\/|^drivers\/(contract|registry|availability)\.ts$|^provision\/step\.ts$|^ssh\/shell\.ts$|^docker-machine\/(config-json\/|(machine-authority|docker-machine-store)\.ts$)/,
+    may: /^(computer|machine|machine-options|images|operations|fleet|profiles|openssh|terminal|completion|manual)\/|^drivers\/(contract|registry|availability)\.ts$|^provision\/step\.ts$|^ssh\/(shell|openssh-options)\.ts$|^docker-machine\/(config-json\/|(machine-authority|docker-machine-store)\.ts$)/,
   },
   'docker-machine': {
     description:
       'docker-machine/ is the drop-in, another command line for the same machines: it imports what cli/ may, but not cli/',
-    may: /^(computer|machine|machine-options|operations|profiles|openssh|terminal|completion|manual|go-template)\/|^drivers\/(contract|registry|availability|names)\.ts$|^ssh\/shell\.ts$/,
+    may: /^(computer|machine|machine-options|operations|profiles|openssh|terminal|completion|manual|go-template)\/|^drivers\/(contract|registry|availability|names)\.ts$|^ssh\/(shell|openssh-options)\.ts$/,
   },
   bin: {
     description: 'bin/ is the files that Node starts: both programs, and commands that only read files',
@@ -211,6 +211,9 @@ test('no file imports itself through others, types included', () => {
 
 const PACKAGE_IMPORTERS: Readonly<Record<string, readonly string[]>> = {
   ssh2: ['ssh/connection.ts'],
+  'agent-base': ['computer/proxy-agent.ts'],
+  'https-proxy-agent': ['computer/proxy-agent.ts'],
+  'node-fetch': ['images/http.ts'],
   inquirer: ['terminal/questions.ts'],
   listr2: ['terminal/progress/live.ts'],
   commander: ['cli/parse-flags.ts'],

@@ -10,9 +10,10 @@ import { deleteOrphans, findOrphans, type OrphanSearch } from '../../src/operati
 import { getStoreId } from '../../src/machine/store-id.ts';
 import { createMachine } from '../../src/operations/create.ts';
 import { provisionMachine } from '../../src/operations/provision-machine.ts';
+import { extendMachine } from '../../src/operations/extend.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
 import type { World } from '../../src/operations/world.ts';
-import type { MachineSpec } from '../../src/machine/model.ts';
+import type { LifetimeSpec, MachineSpec } from '../../src/machine/model.ts';
 import { readContextOwner } from '../../src/profiles/docker-context.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { fakeCloud, type FakeCloud } from '../fakes/fake-cloud-driver.ts';
@@ -214,6 +215,111 @@ describe('a create in a cloud that is killed', () => {
   });
 });
 
+describe('rm of a cloud machine whose provider can not be asked', () => {
+  const EXPIRED = new SlipwayError('CREDENTIALS', 'Your sign-in has expired', { hint: 'Sign in again: sky login' });
+
+  test('is refused, and says how to sign in and that --force forgets the machine', async () => {
+    await using setup = await setUpCloud();
+    const world = setup.createWorld();
+    await createMachine(await buildCloudSpec('web', setup.cloud), world);
+    setup.cloud.removeError = EXPIRED;
+    expect(await catchRejection(removeMachine('web', REMOVE_OPTIONS, world))).toMatchObject({
+      code: 'CREDENTIALS',
+      message: 'Your sign-in has expired',
+      hint: 'Sign in again: sky login. To forget the machine, and leave what it has in the cloud: slipway rm --force web',
+    });
+    expect(await world.store.listNames()).toEqual(['web']);
+  });
+
+  test.each([EXPIRED, new Error('an error that nobody expected')])(
+    'forgets the machine with --force, and says what may be left: %s',
+    async (removeError) => {
+      await using setup = await setUpCloud();
+      const progress = recordingProgress();
+      const world = setup.createWorld({ progress });
+      await createMachine(await buildCloudSpec('web', setup.cloud), world);
+      const { id } = (await world.store.read('web')).spec;
+      setup.cloud.removeError = removeError;
+      await removeMachine('web', { deprovision: false, force: true }, world);
+      expect(await world.store.listNames()).toEqual([]);
+      expect(existsSync(world.store.paths('web').ssh)).toBe(false);
+      expect(await readContextOwner('web', world.clientPaths)).toBeUndefined();
+      expect(progress.notes.at(-1)).toBe(
+        `Machine "web" was forgotten, and not removed from sky: ${removeError.message}. These resources may exist and cost money: one host (${id}) in north. Look at the sky. Once sky can be asked again, this finds and removes them: slipway gc --driver sky`,
+      );
+    },
+  );
+
+  test('is not removed with --force if the user cancels', async () => {
+    await using setup = await setUpCloud();
+    const world = setup.createWorld();
+    await createMachine(await buildCloudSpec('web', setup.cloud), world);
+    setup.cloud.removeError = new SlipwayError('CANCELED', 'Canceled');
+    await catchRejection(removeMachine('web', { deprovision: false, force: true }, world));
+    expect(await world.store.listNames()).toEqual(['web']);
+  });
+});
+
+describe('a cloud machine with a lifetime', () => {
+  const lifetime = { ttl: '4h', idleStop: '30m' };
+
+  test('has its timers, and no secret, in its public user data', async () => {
+    await using setup = await setUpCloud();
+    const { driver } = setup.cloud;
+    registeredDrivers[0] = { ...driver, shutdownBehavior: () => ({ byItself: 'stopped', costs: 'it costs nothing' }) };
+    await createMachine(await buildCloudSpec('web', setup.cloud, { lifetime }), setup.createWorld());
+    const [boot] = setup.cloud.boots;
+    expect(boot?.files.map(({ path }) => path)).toEqual([
+      '/usr/local/lib/slipway/deadline.sh',
+      '/etc/systemd/system/slipway-deadline.service',
+      '/etc/systemd/system/slipway-deadline.timer',
+      '/usr/local/lib/slipway/idle.sh',
+      '/etc/systemd/system/slipway-idle.service',
+      '/etc/systemd/system/slipway-idle.timer',
+      '/etc/systemd/system/timers.target.d/slipway.conf',
+    ]);
+    expect(boot?.commands?.join('\n')).toContain(
+      'systemctl start --no-block slipway-deadline.timer slipway-idle.timer',
+    );
+    expect(JSON.stringify(boot?.files)).not.toMatch(/PRIVATE|BEGIN/);
+  });
+
+  test('is kept at a shutdown from the moment that it loses its time, and removed again once it has one', async () => {
+    await using setup = await setUpCloud();
+    const { driver } = setup.cloud;
+    const changes: string[] = [];
+    registeredDrivers[0] = {
+      ...driver,
+      shutdownBehavior: (target) => ({
+        byItself: target.lifetime?.ttl === undefined || target.lifetime.idleStop !== undefined ? 'stopped' : 'removed',
+        costs: 'it costs nothing',
+      }),
+      changes: {
+        async setShutdownBehavior(_target, behavior) {
+          changes.push(`${behavior} after ${setup.cloud.createdHosts[0]?.host.executions.at(-1)}`);
+        },
+      },
+    };
+    const world = setup.createWorld();
+    const spec = await buildCloudSpec('web', setup.cloud, { lifetime: { ttl: '4h' } });
+    expect((await createMachine(spec, world)).onShutdown).toBe('removed');
+    const { executions } = setup.cloud.createdHosts[0]?.host ?? { executions: [] };
+    executions.splice(0, executions.length, 'nothing');
+    expect((await extendMachine('web', 'never', world)).machine.onShutdown).toBe('stopped');
+    expect(changes).toEqual(['stopped after nothing']);
+    expect((await world.store.read('web')).onShutdown).toBe('stopped');
+    const provision = async (wanted: LifetimeSpec): Promise<unknown> =>
+      (await provisionMachine('web', (before) => ({ ...before, lifetime: wanted }), world)).onShutdown;
+    expect(await provision({ ttl: '1h' })).toBe('removed');
+    expect(changes.at(-1)).toBe('removed after life.sh');
+    expect((await world.store.read('web')).onShutdown).toBe('removed');
+    expect(await provision({ ttl: '1h', idleStop: '30m' })).toBe('stopped');
+    expect(changes).toHaveLength(3);
+    expect(await provision({ ttl: '1h', idleStop: '30m' })).toBe('stopped');
+    expect(changes).toHaveLength(3);
+  });
+});
+
 /**
  * Registers the cloud's driver with an option of each kind: a change of `tags` takes effect at once, of `size` at the
  * next start, and of `region` only on a new machine. Returns the tags that its `changes.apply` receives.
@@ -262,6 +368,37 @@ describe('a cloud machine whose options change', () => {
       createMachine({ ...spec, driver: 'generic', options: { ipAddress: 'x' } }, setup.createWorld()),
     );
     expect(elsewhere?.code).toBe('MACHINE_EXISTS');
+  });
+
+  test('is created with other options, resolved anew, after its provider refused it and nothing exists', async () => {
+    await using setup = await setUpCloud();
+    const world = setup.createWorld();
+    const { driver } = setup.cloud;
+    registeredDrivers[0] = {
+      ...driver,
+      options: z.object({ region: z.string().optional(), network: z.string().optional() }),
+      cloud: {
+        ...driver.cloud,
+        resolveOptions: async ({ options: { region = 'north', network } }) => ({
+          region,
+          network: network ?? `of ${String(region)}`,
+        }),
+      },
+    } as CloudDriver;
+    setup.cloud.createError = new SlipwayError('QUOTA', 'there is no quota in the north');
+    const spec = await buildCloudSpec('web', setup.cloud);
+    expect((await catchRejection(createMachine(spec, world)))?.code).toBe('QUOTA');
+    const { spec: before, ...record } = await world.store.read('web');
+    expect(record).not.toHaveProperty('lastRequest');
+    expect(before.options).toEqual({ region: 'north', network: 'of north' });
+    setup.cloud.createError = undefined;
+    // As the command line does: the options of the record, and the flag.
+    await createMachine({ ...spec, options: { ...before.options, region: 'south' } }, world);
+    expect((await world.store.read('web')).spec).toMatchObject({
+      id: before.id,
+      options: { region: 'south', network: 'of south' },
+      userOptions: { region: 'south' },
+    });
   });
 
   test("records what its provider has applied, even if its host can't be reached afterwards", async () => {
@@ -393,6 +530,14 @@ describe('several cloud machines', () => {
     const results = await createMachines(await buildSpecs(setup), world, () => world);
     expect(results.map(({ error }) => error?.code)).toEqual(['CAPACITY', 'CAPACITY', 'CAPACITY']);
     expect((await world.store.read('web-3')).failure?.message).toBe('there is no room for three');
+    setup.cloud.createManyError = undefined;
+    const specs = (await buildSpecs(setup)).map((spec) => ({ ...spec, options: { region: 'south' } }));
+    expect((await createMachines(specs, world, () => world)).map(({ error }) => error)).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+    expect((await world.store.read('web-3')).spec.options).toEqual({ region: 'south' });
   });
 });
 
@@ -433,6 +578,7 @@ describe('gc', () => {
       buildResource({ home: storeId, id: 'batch', index: 0, resource: 'another of the batch' }),
       buildResource({ home: storeId, resource: 'orphan' }),
       buildResource({ resource: "another store's" }),
+      buildResource({ id, resource: 'of the machine, which was imported from another store' }),
     ];
     expect(await findOrphanNames(world)).toEqual(['another of the batch', 'orphan']);
     expect(await findOrphanNames(world, { home: { id: 'elsewhere' } })).toEqual(["another store's"]);

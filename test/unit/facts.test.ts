@@ -4,7 +4,12 @@ import { catchRejection } from '../fakes/catch-error.ts';
 import { fakeSession } from '../fakes/fake-ssh-session.ts';
 
 const toBase64 = (text: string): string => Buffer.from(text).toString('base64');
-const connection = { user: 'ops', address: '192.0.2.10', sudoPassword: undefined };
+const connection = {
+  user: 'ops',
+  address: '192.0.2.10',
+  sudoPassword: undefined,
+  userFlag: { flag: '--generic-ssh-user', needsNewMachine: false },
+};
 
 const RECORDED_LINES = [
   'become sudo',
@@ -166,13 +171,28 @@ describe("gatherFacts, for a user who can't become root,", () => {
 
   test('reports what is missing and what to do', async () => {
     expect(await describeError('become missing\n')).toMatchInlineSnapshot(
-      `"SUDO: ops on 192.0.2.10 is not root, and sudo is not installed there → Log in as root (--generic-ssh-user root), or install sudo there and allow ops to use it"`,
+      `"SUDO: ops on 192.0.2.10 is not root, and sudo is not installed there → Install sudo there and allow ops to use it, or log in as root: --generic-ssh-user root"`,
     );
     expect(await describeError('become none\n')).toMatchInlineSnapshot(
-      `"SUDO: ops on 192.0.2.10 can't become root without a password → Set SLIPWAY_SUDO_PASSWORD, allow ops to use sudo there, or log in as root (--generic-ssh-user root)"`,
+      `"SUDO: ops on 192.0.2.10 can't become root without a password → Set SLIPWAY_SUDO_PASSWORD, allow ops to use sudo there, or log in as root: --generic-ssh-user root"`,
     );
     expect(await describeError('become none\n', 'wrong')).toMatchInlineSnapshot(
-      `"SUDO: ops on 192.0.2.10 can't become root with the specified sudo password → Set SLIPWAY_SUDO_PASSWORD, allow ops to use sudo there, or log in as root (--generic-ssh-user root)"`,
+      `"SUDO: ops on 192.0.2.10 can't become root with the specified sudo password → Set SLIPWAY_SUDO_PASSWORD, allow ops to use sudo there, or log in as root: --generic-ssh-user root"`,
+    );
+  });
+
+  test.each([
+    [
+      { flag: '--ec2-ssh-user', needsNewMachine: true },
+      ', or remove the machine and create it again with --ec2-ssh-user root',
+    ],
+    [undefined, ''],
+  ])("names only the flag of the machine's driver: %o", async (userFlag, rest) => {
+    const { userFlag: _generic, ...host } = connection;
+    const ofDriver = { ...host, ...(userFlag === undefined ? {} : { userFlag }) };
+    const session = fakeSession({ 'facts.sh': { stdout: 'become none\n' } });
+    expect((await catchRejection(gatherFacts(session, '', ofDriver)))?.hint).toBe(
+      `Set SLIPWAY_SUDO_PASSWORD, allow ops to use sudo there${rest}`,
     );
   });
 
@@ -208,7 +228,7 @@ test.each([
     code: 'REMOTE_COMMAND',
     message: `The facts of 192.0.2.10 could not be gathered: ${why}`,
     hint: stdout.startsWith(LOGIN_AS_ADMIN)
-      ? 'Log in as the user that the host names: --generic-ssh-user admin'
+      ? 'To use the user that the host names, log in as admin: --generic-ssh-user admin'
       : 'Check that ops gets a shell: ssh ops@192.0.2.10 true',
     detail,
   });

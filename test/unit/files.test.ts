@@ -1,7 +1,14 @@
-import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { chown, mkdir, readdir, readFile, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { applyFileChanges, readFileIfExists, retryWhileInUse, writeFileAtomic } from '../../src/computer/files.ts';
+import {
+  applyFileChanges,
+  readFileIfExists,
+  readUserFileIfExists,
+  retryWhileInUse,
+  writeFileAtomic,
+} from '../../src/computer/files.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { bundleModule, startScript } from '../fakes/script-process.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
@@ -115,3 +122,49 @@ test('a reader sees the old or the new content, even after a kill', async () => 
     expect(await isComplete()).toBe(true);
   }
 });
+
+test.each([
+  ['a folder', async (path: string): Promise<void> => void (await mkdir(path)), 'it is a folder'],
+  ['a FIFO', async (path: string): Promise<void> => void execFileSync('mkfifo', [path]), 'it is not a regular file'],
+  [
+    'a huge file',
+    async (path: string): Promise<void> => {
+      await writeFile(path, '');
+      await truncate(path, 5 * 2 ** 30);
+    },
+    `it is too large (${5 * 2 ** 30} bytes)`,
+  ],
+] as const)("%s in the place of a user's file is a sentence", async (_kind, create, why) => {
+  await using folder = await createTemporaryFolder();
+  const path = join(folder.path, 'config');
+  await create(path);
+  expect(await catchRejection(readUserFileIfExists(path))).toMatchObject({
+    code: 'LOCAL_FILES',
+    message: `${path} could not be read: ${why}`,
+  });
+});
+
+test('links that form a loop are a sentence, and stay', async () => {
+  await using folder = await createTemporaryFolder();
+  const path = join(folder.path, 'config');
+  await symlink('config', path);
+  expect(await catchRejection(writeFileAtomic(path, 'x', 0o600))).toMatchObject({
+    code: 'LOCAL_FILES',
+    message: `${path} could not be written: its symbolic links form a loop`,
+  });
+  expect(await readdir(folder.path)).toEqual(['config']);
+});
+
+test.runIf(process.getuid?.() === 0)(
+  "a file of a user's stays the user's when root writes it, also through a link",
+  async () => {
+    await using folder = await createTemporaryFolder();
+    const [path, link] = [join(folder.path, 'config'), join(folder.path, 'link')];
+    await writeFile(path, 'old', { mode: 0o640 });
+    await chown(path, 65_534, 65_533);
+    await symlink('config', link);
+    await writeFileAtomic(link, 'new', 0o640);
+    const { uid, gid, mode } = await stat(path);
+    expect([uid, gid, mode & 0o777, await readFile(path, 'utf8')]).toEqual([65_534, 65_533, 0o640, 'new']);
+  },
+);

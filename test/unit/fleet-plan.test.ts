@@ -149,13 +149,14 @@ describe('a machine in machines.yaml', () => {
     );
   });
 
-  test('is replaced to stop when idle if its provider removes it at a shutdown', () => {
-    const before = listedMachine('web', { lifetime: { ttl: '4h' } }, { onShutdown: 'removed' });
-    const to = wantedSpec('web', { lifetime: { ttl: '4h', idleStop: '30m' } });
-    expect(describePlan(to, before)).toContain('idleStop undefined -> "30m" (replace)');
-    expect(describePlan(to, listedMachine('web', { lifetime: { ttl: '4h' } }, { onShutdown: 'stopped' }))).toContain(
-      '"30m" (live)',
-    );
+  test('is replaced to stop when idle only if its provider always removes it at a shutdown', () => {
+    const planFor = (options: Readonly<Record<string, unknown>>): string => {
+      const spec = { driver: 'ec2', options, lifetime: { ttl: '4h' } };
+      const to = wantedSpec('web', { ...spec, lifetime: { ttl: '4h', idleStop: '30m' } });
+      return describePlan(to, listedMachine('web', spec, { onShutdown: 'removed' }));
+    };
+    expect(planFor({ spot: true })).toContain('idleStop undefined -> "30m" (replace)');
+    expect(planFor({})).toContain('idleStop undefined -> "30m" (live)');
   });
 
   test('that has ended is not changed, with a note for the user', () => {

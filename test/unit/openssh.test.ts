@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { scpArgv, parsePathSpec, sshArgv, type ScpTransfer } from '../../src/openssh/openssh-command.ts';
-import { formatSshConfig, type SshRoute } from '../../src/profiles/ssh-options.ts';
+import { formatSshConfig, type SshRoute } from '../../src/ssh/openssh-options.ts';
 
 const webRoute: SshRoute = {
   target: { address: '192.0.2.10', port: 2222, user: 'root', keyFile: '/keys/web' },

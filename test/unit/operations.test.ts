@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { applyFileChanges } from '../../src/computer/files.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { loadClientCertificates } from '../../src/operations/credentials.ts';
+import { finishProvision } from '../../src/operations/client-profiles.ts';
 import { createMachine } from '../../src/operations/create.ts';
 import { planDryRun } from '../../src/operations/dry-run.ts';
 import { provisionMachine } from '../../src/operations/provision-machine.ts';
@@ -45,6 +46,25 @@ async function listFiles(folder: string): Promise<readonly string[]> {
 }
 
 describe('create', () => {
+  test.each([
+    [{ HTTPS_PROXY: 'http://ada:secret@proxy.example:3128' }, true],
+    [{ HTTPS_PROXY: 'http://proxy.example:3128', NO_PROXY: '192.0.2.0/24' }, false],
+    [{}, false],
+  ])('says when the docker CLI would reach the engine through a proxy: %o', async (env, isSaid) => {
+    await using home = await createTemporaryFolder();
+    const progress = recordingProgress();
+    const connect = async (): Promise<never> => Promise.reject(new Error('nothing to connect to'));
+    const base = worldIn(home.path, { connect, progress });
+    const world = { ...base, computer: { ...base.computer, env } };
+    const endpoint = { url: 'tcp://192.0.2.10:2376', tls: true };
+    const machine = readyMachine('web', { host: { address: '192.0.2.10', engine: { url: endpoint.url } }, endpoint });
+    await finishProvision({ machine, tls: undefined }, world, async () => {});
+    const said = progress.notes.join('\n');
+    expect(said.includes('proxy.example:3128')).toBe(isSaid);
+    expect(said.includes('slipway env --no-proxy web')).toBe(isSaid);
+    expect(said).not.toContain('secret');
+  });
+
   test('makes a machine ready over one connection, and records it as ready after its profiles are written', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: false });

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { applyFileChanges } from '../../src/computer/files.ts';
@@ -51,6 +51,14 @@ test('the profile writes a Host with the pinned key: files first, and last the l
         "path": "/home/ada/.ssh/slipway/web.conf",
       },
       {
+        "alternatives": [
+          "Include ~/.ssh/slipway/*.conf",
+          "Include "~/.ssh/slipway/*.conf"",
+          "Include slipway/*.conf",
+          "Include "slipway/*.conf"",
+          "Include /home/ada/.ssh/slipway/*.conf",
+          "Include "/home/ada/.ssh/slipway/*.conf"",
+        ],
         "do": "include",
         "folder": "/home/ada/.ssh/slipway",
         "line": "Include /home/ada/.ssh/slipway/*.conf",
@@ -144,4 +152,54 @@ test("the profile reports a conflict with the user's Host and another store's ma
     code: 'CONTEXT_TAKEN',
     message: expect.stringContaining('did not write it for this machine'),
   });
+});
+
+test.each(['Include ~/.ssh/slipway/*.conf', '\tInclude  "slipway/*.conf"  ', 'Include ~/.ssh/slipway/*.conf\r'])(
+  'the profile leaves a file alone in which the user has written the line: %j',
+  async (line) => {
+    await using home = await createTemporaryFolder();
+    const clientPaths = clientPlacesIn(home.path);
+    const config = join(clientPaths.ssh, 'config');
+    await mkdir(clientPaths.ssh);
+    const text = `Host *\n  User ada\n${line}\n`;
+    await writeFile(config, text);
+    await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('web'), tls, clientPaths }));
+    expect(await readFile(config, 'utf8')).toBe(text);
+    await applyFileChanges(profile.changesToRemove('web', clientPaths));
+    expect(await readFile(config, 'utf8')).toBe(text);
+  },
+);
+
+test('the profile keeps a byte order mark at the beginning', async () => {
+  await using home = await createTemporaryFolder();
+  const clientPaths = clientPlacesIn(home.path);
+  const config = join(clientPaths.ssh, 'config');
+  await mkdir(clientPaths.ssh);
+  await writeFile(config, '\uFEFFHost *\n');
+  for (let run = 0; run < 2; run += 1)
+    await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('web'), tls, clientPaths }));
+  expect(await readFile(config, 'utf8')).toBe(`\uFEFFInclude ${join(clientPaths.ssh, 'slipway', '*.conf')}\nHost *\n`);
+  await applyFileChanges(profile.changesToRemove('web', clientPaths));
+  expect(await readFile(config, 'utf8')).toBe('\uFEFFHost *\n');
+});
+
+test('the profile creates the file that a dangling link of a dotfiles manager points to', async () => {
+  await using home = await createTemporaryFolder();
+  const clientPaths = clientPlacesIn(home.path);
+  await mkdir(clientPaths.ssh);
+  await mkdir(join(home.path, 'dotfiles'));
+  await symlink(join('..', 'dotfiles', 'config'), join(clientPaths.ssh, 'config'));
+  await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('web'), tls, clientPaths }));
+  expect(await readFile(join(home.path, 'dotfiles', 'config'), 'utf8')).toMatch(/^Include /);
+  expect((await lstat(join(clientPaths.ssh, 'config'))).isSymbolicLink()).toBe(true);
+});
+
+test("the profile reports a conflict with a Host of a file that the user's configuration includes", async () => {
+  await using home = await createTemporaryFolder();
+  const clientPaths = clientPlacesIn(home.path);
+  await mkdir(join(clientPaths.ssh, 'config.d'), { recursive: true });
+  await writeFile(join(clientPaths.ssh, 'config'), 'Include config.d/*\nInclude ~/missing\nInclude config\n');
+  await writeFile(join(clientPaths.ssh, 'config.d', 'work'), 'Host "web"\n  User ada\n');
+  expect(await profile.findConflict('web', 'id-of-web', clientPaths)).toMatchObject({ code: 'CONTEXT_TAKEN' });
+  expect(await profile.findConflict('db', 'id-of-db', clientPaths)).toBeUndefined();
 });

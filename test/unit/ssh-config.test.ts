@@ -35,6 +35,8 @@ describe('hosts of ~/.ssh/config', () => {
         '  User nobody',
         'Host chain',
         '  ProxyJump a,b',
+        'Host tunnel',
+        '  ProxyCommand nc %h %p',
         'Host *',
         '  User me',
       ].join('\n'),
@@ -45,6 +47,14 @@ describe('hosts of ~/.ssh/config', () => {
       ['db-1', 'db-1.example.org', 'deploy', undefined, undefined],
       ['far', '192.0.2.7', 'me', 2222, 'ops@bastion:22'],
       ['chain', 'chain', 'me', undefined, undefined],
+      ['tunnel', 'tunnel', 'me', undefined, undefined],
+    ]);
+    expect(hosts.map(({ unsupportedRoute }) => unsupportedRoute)).toEqual([
+      undefined,
+      undefined,
+      undefined,
+      'several jump hosts',
+      'ProxyCommand',
     ]);
     expect(hosts[2]?.keyFile).toBe(join(user.path, '.ssh', 'far'));
   });

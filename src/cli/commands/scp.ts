@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { deleteFolder, writeFileAtomic } from '../../computer/files.ts';
 import { SlipwayError } from '../../errors.ts';
-import { formatSshConfig, type SshRoute } from '../../profiles/ssh-options.ts';
+import { formatSshConfig, type SshRoute } from '../../ssh/openssh-options.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { prepareSshRoute, scpArgv, parsePathSpec } from '../../openssh/openssh-command.ts';
 import { runInTerminal } from '../../terminal/run-program.ts';

@@ -5,7 +5,7 @@ import { deleteFolder, writeFileAtomic } from '../../computer/files.ts';
 import { prepareSshRoute, scpArgv, parsePathSpec, type PathSpec } from '../../openssh/openssh-command.ts';
 import { runInTerminal } from '../../terminal/run-program.ts';
 import { pinHostKey } from '../../operations/pin-host-key.ts';
-import { formatSshConfig, type SshRoute } from '../../profiles/ssh-options.ts';
+import { formatSshConfig, type SshRoute } from '../../ssh/openssh-options.ts';
 import { quote } from '../../ssh/shell.ts';
 import { defineDockerMachineCommand, type DockerMachineInvocation } from '../docker-machine-command.ts';
 import { DockerMachineError, toDockerMachineError } from '../docker-machine-error.ts';

@@ -2,7 +2,7 @@ import { prepareSshRoute } from '../../openssh/openssh-command.ts';
 import { runInTerminal } from '../../terminal/run-program.ts';
 import { pinHostKey } from '../../operations/pin-host-key.ts';
 import type { World } from '../../operations/world.ts';
-import { sshFlagsFor, sshOptionsFor } from '../../profiles/ssh-options.ts';
+import { sshFlagsFor, sshOptionsFor } from '../../ssh/openssh-options.ts';
 import { defineDockerMachineCommand, type DockerMachineInvocation } from '../docker-machine-command.ts';
 import { DockerMachineError, toDockerMachineError } from '../docker-machine-error.ts';
 import { readMachine, resolveMachineNames, getMachineState } from '../machine-arguments.ts';

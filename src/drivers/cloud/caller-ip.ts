@@ -46,6 +46,23 @@ async function findRouteAddress(network: string): Promise<string | undefined> {
   }
 }
 
+/** The block of all public IPv6 addresses. */
+const PUBLIC_IPV6 = '2000::/3';
+
+/**
+ * Returns the CIDR block of the IPv6 address with which this computer reaches the internet; undefined if it has none.
+ * IPv6 has no address translation, so no service has to be asked.
+ */
+export async function findPublicIpv6Cidr(): Promise<string | undefined> {
+  const address = await findRouteAddress(PUBLIC_IPV6);
+  return address !== undefined && /^[23]/.test(address) ? `${address}/128` : undefined;
+}
+
+/** Returns whether this computer has a route to an address; sends nothing. */
+export async function hasRouteTo(address: string): Promise<boolean> {
+  return (await findRouteAddress(address)) !== undefined;
+}
+
 async function findLocalAddress(endpoint: URL, call: DriverCall): Promise<string | undefined> {
   const host = endpoint.hostname.replace(/^\[|\]$/g, '');
   const found = await lookup(host).catch(() => undefined);

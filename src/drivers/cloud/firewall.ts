@@ -1,5 +1,5 @@
 import type { DriverCall } from '../contract.ts';
-import { findCallerCidr } from './caller-ip.ts';
+import { findCallerCidr, findPublicIpv6Cidr, isPrivateAddress } from './caller-ip.ts';
 
 export const ANY_IPV4 = '0.0.0.0/0';
 const ANY_IPV6 = '::/0';
@@ -44,9 +44,65 @@ export function parseOpenPort(text: string): FirewallPort {
 
 export const isOpenToAll = (cidrs: readonly string[]): boolean => cidrs.includes(ANY_IPV4);
 
+export const isIpv6Cidr = (cidr: string): boolean => cidr.includes(':');
+
+const isAnyAddress = (cidr: string): boolean => cidr === ANY_IPV4 || cidr === ANY_IPV6;
+
 /** Returns the wanted blocks that a rule does not allow yet. */
 export function missingCidrs(allowed: readonly string[], wanted: readonly string[]): readonly string[] {
-  return isOpenToAll(allowed) ? [] : wanted.filter((cidr) => !allowed.includes(cidr));
+  const isAllowed = (cidr: string): boolean =>
+    allowed.includes(cidr) || allowed.includes(isIpv6Cidr(cidr) ? ANY_IPV6 : ANY_IPV4);
+  return wanted.filter((cidr) => !isAllowed(cidr));
+}
+
+/** One block that a firewall allows on one port, with what its rule says about itself. */
+export type PresentRule = FirewallPort & { readonly cidr: string; readonly description: string };
+
+/** Begins the description of a rule that allows a caller; the id of the caller's store follows. */
+const CALLER_MARK = 'slipway caller';
+export const OPEN_PORT_MARK = 'slipway open port';
+/** The description of all rules that older versions wrote. */
+const OLD_MARK = 'slipway';
+
+export const callerMark = (storeId: string): string => `${CALLER_MARK} ${storeId}`;
+
+export type CallerRules = {
+  readonly present: readonly PresentRule[];
+  readonly wanted: AllowRule;
+  /** The option of that name. */
+  readonly openPort: readonly string[];
+  /** The id of this store. */
+  readonly storeId: string;
+  /** The id of the store that created the firewall; '' if it is unknown. */
+  readonly createdBy: string;
+};
+
+/**
+ * Pure. Returns how the rules that this store wrote for callers differ from the wanted ones: the blocks that each port
+ * does not allow yet, and the rules with blocks that are no longer wanted. Rules of other stores and of people stay.
+ */
+export function diffCallerRules({ present, wanted, openPort, storeId, createdBy }: CallerRules): {
+  readonly added: readonly AllowRule[];
+  readonly removed: readonly PresentRule[];
+} {
+  const opened = openPort.map(parseOpenPort);
+  const isOpenPort = ({ port, protocol, cidr }: PresentRule): boolean =>
+    isAnyAddress(cidr) && opened.some((one) => one.port === port && one.protocol === protocol);
+  const isMine = (rule: PresentRule): boolean =>
+    rule.description === callerMark(storeId) ||
+    (rule.description === OLD_MARK && createdBy === storeId && !isOpenPort(rule));
+  const added = wanted.ports.map((port) => {
+    const allowed = present.filter((rule) => rule.port === port.port && rule.protocol === port.protocol);
+    const missing = missingCidrs(
+      allowed.map(({ cidr }) => cidr),
+      wanted.cidrs,
+    );
+    return { ports: [port], cidrs: missing };
+  });
+  return {
+    added: added.filter(({ cidrs }) => cidrs.length > 0),
+    removed: present.filter((rule) => isMine(rule) && !wanted.cidrs.includes(rule.cidr)),
+  };
 }
 
 export type CallerLookup = {
@@ -61,14 +117,27 @@ export type CallerLookup = {
   readonly findNetwork: () => Promise<string | undefined>;
   /** Returns the endpoint that the user chose. Called after `findNetwork`: an SDK may know it only after a request. */
   readonly endpoint: () => URL | undefined;
+  /** Whether one rule may allow blocks of both families. If not, IPv6 is used only by callers without IPv4. */
+  readonly isDualStack: boolean;
   readonly call: DriverCall;
 };
 
-/** Returns the CIDR blocks that may connect: those of the option, or the caller's own address alone. */
+/**
+ * Returns the CIDR blocks that may connect: those of the option, or the caller's own addresses alone. A caller on the
+ * internet may have an IPv4 address, an IPv6 address, or both.
+ */
 export async function resolveAllowedCidrs(lookup: CallerLookup): Promise<readonly string[]> {
   if (lookup.allowCidr.length > 0) return lookup.allowCidr;
   const network = await lookup.findNetwork();
-  return [await findCallerCidr(lookup.endpoint(), lookup.flag, lookup.call, network)];
+  const ipv6 = await findPublicIpv6Cidr();
+  try {
+    const cidr = await findCallerCidr(lookup.endpoint(), lookup.flag, lookup.call, network);
+    const isPublic = !isPrivateAddress(cidr);
+    return [...new Set([cidr, ...(lookup.isDualStack && isPublic && ipv6 !== undefined ? [ipv6] : [])])];
+  } catch (error) {
+    if (lookup.call.signal.aborted || ipv6 === undefined) throw error;
+    return [ipv6];
+  }
 }
 
 export function noteAllowedCaller(call: Pick<DriverCall, 'note'>, cidr: string, machine: string): void {

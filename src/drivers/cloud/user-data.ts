@@ -1,10 +1,13 @@
 import { access, constants, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import type { Computer } from '../../computer/computer.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { FirstBootConfig } from '../contract.ts';
 
 type FirstBootKeys = Pick<FirstBootConfig, 'hostKey' | 'authorizedKey'>;
+/** What the machine of a cloud gets with its user data. Others can read it, so `files` contains no secret. */
+export type PublicFirstBoot = FirstBootKeys & Partial<Pick<FirstBootConfig, 'files' | 'commands'>>;
 type MimePart = { readonly headers: readonly string[]; readonly body: string };
 
 /** How much user data a cloud accepts, and the flag for it. */
@@ -25,18 +28,20 @@ const MIME_BOUNDARY = '=====slipway=====';
 const DEFAULT_USER_SECTION = 'users:\n  - default\n';
 
 /**
- * Builds the user data that cloud-init reads at the first boot: the user's part, followed by Slipway's keys. Later
- * parts win, so nothing in the user's part can replace the bootstrap host key, neither an include nor merge rules of
- * its own. Lists are appended, so that the user's own keys can log in as well. Throws USAGE if the result is larger
- * than the provider accepts.
+ * Builds the user data that cloud-init reads at the first boot: the user's part, followed by Slipway's keys and timers.
+ * Later parts win, so nothing in the user's part can replace the bootstrap host key, neither an include nor merge rules
+ * of its own. Lists are appended, so that the user's own keys can log in as well; but Slipway's commands run before the
+ * user's, which may fail. Throws USAGE if the result is larger than the provider accepts.
  */
 export function buildCloudInitUserData(
-  boot: FirstBootKeys,
+  boot: PublicFirstBoot,
   userPart: string | undefined,
   limit: UserDataLimit,
 ): string {
+  const files = formatWriteFiles(boot);
+  const commands = formatRunCommands(boot);
   if (userPart === undefined || userPart.trim() === '')
-    return `#cloud-config\n${formatHostKeys(boot)}${formatAuthorizedKeys(boot)}`;
+    return `#cloud-config\n${formatHostKeys(boot)}${formatAuthorizedKeys(boot)}${files}${commands}`;
   const text = [
     'MIME-Version: 1.0',
     `Content-Type: multipart/mixed; boundary="${MIME_BOUNDARY}"`,
@@ -46,10 +51,13 @@ export function buildCloudInitUserData(
     // cloud-init merges the lists of a mapping only if it does not replace the mapping.
     ...formatMimePart(
       cloudConfigPart(
-        formatAuthorizedKeys(boot) + (USERS_SECTION.test(userPart) ? DEFAULT_USER_SECTION : ''),
+        formatAuthorizedKeys(boot) + files + (USERS_SECTION.test(userPart) ? DEFAULT_USER_SECTION : ''),
         'list(append)+dict(no_replace,recurse_list)+str()',
       ),
     ),
+    ...(commands === ''
+      ? []
+      : formatMimePart(cloudConfigPart(commands, 'list(prepend)+dict(no_replace,recurse_list)+str()'))),
     `--${MIME_BOUNDARY}--`,
     '',
   ].join('\n');
@@ -92,6 +100,21 @@ function formatAuthorizedKeys({ authorizedKey }: FirstBootKeys): string {
   return `ssh_authorized_keys:\n  - ${JSON.stringify(authorizedKey.trim())}\n`;
 }
 
+/** Writes files in YAML; JSON strings are YAML too. Compressed, because a provider limits the size. */
+function formatWriteFiles({ files = [] }: PublicFirstBoot): string {
+  if (files.length === 0) return '';
+  const entries = files.map(({ path, mode, content }) => {
+    const encoded = gzipSync(content, { level: 9 }).toString('base64');
+    return `  - path: ${path}\n    permissions: '0${mode}'\n    owner: root:root\n    encoding: gz+b64\n    content: ${encoded}\n`;
+  });
+  return `write_files:\n${entries.join('')}`;
+}
+
+function formatRunCommands({ commands = [] }: PublicFirstBoot): string {
+  if (commands.length === 0) return '';
+  return `runcmd:\n${commands.map((command) => `  - ${JSON.stringify(command)}\n`).join('')}`;
+}
+
 const CONTENT_TYPES: readonly (readonly [RegExp, string])[] = [
   [/^#cloud-config-archive/, 'text/cloud-config-archive'],
   [/^#cloud-config-jsonp/, 'text/cloud-config-jsonp'],
@@ -123,12 +146,12 @@ function toMimePart(userPart: string, flag: string): MimePart {
 
 /**
  * Builds the startup script of a cloud whose images run no cloud-init: the template, after lines that set HOST_KEY,
- * HOST_KEY_PUBLIC and USER_SCRIPT (may be empty). The values are base64, so that the shell interprets none of the
- * user's text.
+ * HOST_KEY_PUBLIC, FIRST_BOOT (a script that writes the files and runs the commands of the first boot; may be empty)
+ * and USER_SCRIPT (may be empty). The values are base64, so that the shell interprets none of the user's text.
  */
 export async function buildStartupScript(
   template: string,
-  { hostKey }: FirstBootKeys,
+  { hostKey, files = [], commands = [] }: PublicFirstBoot,
   userScript: string | undefined,
   { templates }: Pick<Computer, 'templates'>,
 ): Promise<string> {
@@ -138,9 +161,21 @@ export async function buildStartupScript(
     '#!/bin/sh',
     `HOST_KEY=${toBase64(hostKey.private)}`,
     `HOST_KEY_PUBLIC=${toBase64(`${hostKey.public}\n`)}`,
+    `FIRST_BOOT=${files.length === 0 ? '' : toBase64(formatFirstBootScript(files, commands))}`,
     `USER_SCRIPT=${userScript === undefined ? '' : toBase64(userScript)}`,
     script,
   ].join('\n');
+}
+
+/** Returns a shell script that writes the files, each whole, and then runs the commands. */
+function formatFirstBootScript(files: FirstBootConfig['files'], commands: readonly string[]): string {
+  const lines = files.flatMap(({ path, mode, content }) => [
+    `mkdir -p ${posix.dirname(path)}`,
+    `printf '%s' ${Buffer.from(content).toString('base64')} | base64 -d >${path}.slipway-new`,
+    `chmod ${mode} ${path}.slipway-new`,
+    `mv -f ${path}.slipway-new ${path}`,
+  ]);
+  return ['set -eu', 'umask 022', ...lines, 'sync', ...commands, ''].join('\n');
 }
 
 /** Throws USAGE, before anything exists or costs money, if a file that an option names can't be read. */

@@ -41,9 +41,8 @@ export async function rememberAccount(aws: Ec2Connection, account: string | unde
 export const isAwsAccountId = (account: string | undefined): account is string => /^\d{12}$/.test(account ?? '');
 
 /** Returns the access key, which may change between two calls, together with the server that accepts it. */
-async function getCredentialsKey({ client, endpoint }: Ec2Connection): Promise<string> {
-  const { accessKeyId } = await client.config.credentials();
-  return `${accessKeyId} ${endpoint()?.host ?? ''}`;
+async function getCredentialsKey(aws: Ec2Connection): Promise<string> {
+  return `${await aws.getAccessKeyId()} ${aws.endpoint()?.host ?? ''}`;
 }
 
 /** Refuses credentials of an account that does not have the machine's VPC. */

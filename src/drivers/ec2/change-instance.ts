@@ -2,6 +2,7 @@ import type { DescribeVolumesCommandOutput, Instance as AwsInstance } from '@aws
 import { sharedFirewallError } from '../cloud/batch.ts';
 import { retry } from '../cloud/retry.ts';
 import { SlipwayError } from '../../errors.ts';
+import type { ShutdownBehavior } from '../../machine/model.ts';
 import type { DriverCall, Target } from '../contract.ts';
 import { requireMachineAccount } from './account.ts';
 import { type Ec2Connection, withEc2 } from './client.ts';
@@ -86,7 +87,30 @@ export async function applyChange(target: Target<Ec2Options>, before: Ec2Options
     await updateTags(aws, ids, before.tags, target.options.tags);
     if (!hasNewCidrs) return;
     const group = await findSecurityGroup(aws, target);
-    if (group) await replaceAllowedCidrs(aws, group, before.allowCidr, target.options);
+    if (group) await replaceAllowedCidrs(aws, group, target.options);
+  });
+}
+
+/** Lets EC2 terminate the instance or stop it when it shuts itself down, from now on. */
+export async function setShutdownBehavior(
+  target: Target<Ec2Options>,
+  behavior: ShutdownBehavior,
+  call: DriverCall,
+): Promise<void> {
+  const { options } = target;
+  // EC2 always terminates a one-time spot instance.
+  if (options.spot) return;
+  await withEc2(options, call, async (aws) => {
+    const instances = await findInstances(aws, target);
+    if (instances.length === 0) return await requireMachineAccount(aws, options);
+    const Value = behavior === 'removed' ? 'terminate' : 'stop';
+    for (const { InstanceId } of instances) {
+      const InstanceInitiatedShutdownBehavior = { Value };
+      await aws.send(
+        'changing what its shutdown does',
+        new aws.sdk.ModifyInstanceAttributeCommand({ InstanceId, InstanceInitiatedShutdownBehavior }),
+      );
+    }
   });
 }
 

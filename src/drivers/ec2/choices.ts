@@ -7,7 +7,7 @@ import {
   type OptionAnswers,
 } from '../cloud/choices.ts';
 import type { DriverCall, OptionChoice } from '../contract.ts';
-import { collectPages, findConfiguredRegion, withEc2 } from './client.ts';
+import { collectPages, withEc2 } from './client.ts';
 import { awsSettingsFiles } from './credentials.ts';
 import { listRegionNames } from './list-resources.ts';
 import { optionsSchema, type Ec2Options } from './options.ts';
@@ -39,13 +39,13 @@ export async function listRegions(answers: OptionAnswers, call: DriverCall): Pro
       options,
       call,
       async (aws) => {
-        const configured = await findConfiguredRegion(aws);
+        const configured = await aws.findRegion();
         if (configured === undefined) return await listFrom('us-east-1');
         const names = (await listRegionNames(aws)).toSorted();
         const first = region === undefined ? names.filter((name) => name === configured) : [];
         return [...new Set([...first, ...names])].map((value) => ({ value, note: REGION_LOCATIONS[value] ?? '' }));
       },
-      region,
+      region === undefined ? {} : { region },
     );
   return await listFrom(undefined);
 }

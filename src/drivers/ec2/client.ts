@@ -1,19 +1,30 @@
 import { setMaxListeners } from 'node:events';
+import type { Agent as HttpAgent } from 'node:http';
+import type { Agent as HttpsAgent } from 'node:https';
 import type { EC2Client } from '@aws-sdk/client-ec2';
+import { hasProxy } from '../../computer/proxy.ts';
 import type { DriverCall } from '../contract.ts';
-import { SlipwayError } from '../../errors.ts';
-import { awsCodeOf, isRetryable, errorKindOf, toSlipwayError } from './errors.ts';
+import { canceledError, SlipwayError } from '../../errors.ts';
+import { awsCodeOf, isRetryable, errorKindOf, toSlipwayError, type RequestPurpose } from './errors.ts';
 import type { Ec2Options } from './options.ts';
 
 type Ec2Sdk = typeof import('./sdk.ts');
 
-/** A connection to EC2 in one region. */
+/**
+ * A connection to EC2 in one region. Only this file has the SDK's client, so that each of its errors, and of the
+ * providers of credentials, reaches others as a SlipwayError.
+ */
 export type Ec2Connection = {
   readonly sdk: Ec2Sdk;
-  readonly client: EC2Client;
   readonly call: DriverCall;
   /** Sends a command; rejects with a SlipwayError whose message contains `doing`. */
   send<Out extends object>(doing: string, command: { readonly input: object }): Promise<Out>;
+  /** Returns the region of the options or settings; undefined if there is none, or the settings can't be read. */
+  findRegion(): Promise<string | undefined>;
+  /** Returns the region of the options or settings. Throws USAGE if there is none. */
+  requireRegion(): Promise<string>;
+  /** Returns the id of the access key that signs requests, which may change between two calls. */
+  getAccessKeyId(): Promise<string>;
   /** Returns the endpoint that the user chose, known after the first request; undefined for AWS's own. */
   endpoint(): URL | undefined;
   close(): void;
@@ -23,11 +34,16 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** A retry uses the same token or name, so that a late response to the first request does no harm. */
 const REQUEST_TIMEOUT_MS = 20_000;
 
+export type ConnectionPurpose = RequestPurpose & {
+  /** The region, instead of that of the options. */
+  readonly region?: string;
+};
+
 /** Connects to EC2. Only this function loads the SDK, so that commands for machines of other drivers don't load it. */
-export async function connectEc2(
+async function connectEc2(
   options: Partial<Ec2Options>,
   call: DriverCall,
-  region = options.region,
+  { region = options.region, ...purpose }: ConnectionPurpose,
 ): Promise<Ec2Connection> {
   const sdk = await import('./sdk.ts');
   const regionName = region ?? regionFromEnv(call);
@@ -36,13 +52,40 @@ export async function connectEc2(
   const signal = AbortSignal.any([call.signal, closed.signal]);
   // Each request listens to the signal, and many run at the same time.
   setMaxListeners(0, signal);
-  const client = createClient(sdk, options, regionName, maxAttempts, call);
+  const client = createClient(sdk, options, regionName, maxAttempts, call, await createAgents(call));
   reportRetries(client, { ...call, signal }, maxAttempts > 1);
   const endpoints = watchEndpoint(client);
+  const profile = options.profile ?? (call.computer.env.AWS_PROFILE || undefined);
+  const getAccessKeyId = async (): Promise<string> => (await client.config.credentials()).accessKeyId;
+  const explain = async (error: unknown, doing: string): Promise<unknown> =>
+    toSlipwayError(error, {
+      ...purpose,
+      doing,
+      signal: call.signal,
+      ...(profile === undefined ? {} : { profile }),
+      ...(errorKindOf(error) === 'no credentials' ? {} : await identify(getAccessKeyId)),
+    });
   return {
     sdk,
-    client,
     call,
+    async findRegion() {
+      return await client.config.region().catch(() => undefined);
+    },
+    async requireRegion() {
+      try {
+        return await client.config.region();
+      } catch (error) {
+        if (call.signal.aborted) throw canceledError();
+        throw regionRequiredError(error);
+      }
+    },
+    async getAccessKeyId() {
+      try {
+        return await getAccessKeyId();
+      } catch (error) {
+        throw await explain(error, 'loading your credentials');
+      }
+    },
     async send(doing, command) {
       try {
         // The overloads of `send` name each command; this wrapper sends any of them.
@@ -52,7 +95,7 @@ export async function connectEc2(
         ) => Promise<never>;
         return await send(command, { abortSignal: signal });
       } catch (error) {
-        throw toSlipwayError(error, doing, call.signal, options.profile);
+        throw await explain(error, doing);
       }
     },
     endpoint: () => endpoints.find(({ hostname }) => !/\.(amazonaws\.com(\.cn)?|api\.aws)$/.test(hostname)),
@@ -78,13 +121,24 @@ export async function collectPages<Page extends { readonly NextToken?: string | 
   return pages;
 }
 
+/** The agents that connect through the proxies of the environment, which the SDK ignores; none without a proxy. */
+type ProxyAgents = { readonly httpAgent?: HttpAgent; readonly httpsAgent?: HttpsAgent };
+
+async function createAgents({ computer: { env } }: DriverCall): Promise<ProxyAgents> {
+  if (!hasProxy(env)) return {};
+  const agent = (await import('../../computer/proxy-agent.ts')).createProxyAgent(env);
+  return { httpAgent: agent, httpsAgent: agent as HttpsAgent };
+}
+
 function createClient(
   sdk: Ec2Sdk,
   options: Partial<Ec2Options>,
   region: string | undefined,
   maxAttempts: number,
   call: DriverCall,
+  agents: ProxyAgents,
 ): EC2Client {
+  const isProxied = agents.httpsAgent !== undefined;
   return new sdk.EC2Client({
     ...(region === undefined ? {} : { region }),
     ...(options.profile === undefined ? {} : { profile: options.profile }),
@@ -96,7 +150,15 @@ function createClient(
       connectionTimeout: CONNECT_TIMEOUT_MS,
       requestTimeout: REQUEST_TIMEOUT_MS,
       throwOnRequestTimeout: true,
+      ...agents,
     },
+    // The clients that sign in, such as that of IAM Identity Center, get no request handler of their own otherwise.
+    ...(isProxied
+      ? {
+          credentialDefaultProvider: (init) =>
+            sdk.defaultProvider({ ...init, clientConfig: { requestHandler: agents } }),
+        }
+      : {}),
   });
 }
 
@@ -125,21 +187,19 @@ function endpointConfig({ endpoint, insecureTransport }: Partial<Ec2Options>): {
   return { endpoint: endpoint.includes('://') ? endpoint : `${scheme}://${endpoint}` };
 }
 
-/** Returns the region of the options or settings; undefined if there is none, or the settings can't be read. */
-export async function findConfiguredRegion({ client }: Ec2Connection): Promise<string | undefined> {
-  return await client.config.region().catch(() => undefined);
+function regionRequiredError(cause: unknown): SlipwayError {
+  return new SlipwayError('USAGE', 'An AWS region is required: neither --ec2-region nor your AWS settings name one', {
+    hint: 'Add --ec2-region eu-central-1, or set AWS_REGION',
+    cause,
+  });
 }
 
-export async function requireRegion({ client, call }: Ec2Connection): Promise<string> {
-  try {
-    return await client.config.region();
-  } catch (error) {
-    if (call.signal.aborted) throw toSlipwayError(error, 'region', call.signal);
-    throw new SlipwayError('USAGE', 'An AWS region is required: neither --ec2-region nor your AWS settings name one', {
-      hint: 'Add --ec2-region eu-central-1, or set AWS_REGION',
-      cause: error,
-    });
-  }
+/** Returns the access key for an error about it; nothing if it can't be loaded any more. */
+async function identify(getAccessKeyId: () => Promise<string>): Promise<{ readonly accessKeyId?: string }> {
+  return await getAccessKeyId().then(
+    (accessKeyId) => ({ accessKeyId }),
+    () => ({}),
+  );
 }
 
 /** Returns a list that gets the endpoint of the first request: options, variables and settings can each set one. */
@@ -184,9 +244,9 @@ export async function withEc2<T>(
   options: Partial<Ec2Options>,
   call: DriverCall,
   work: (aws: Ec2Connection) => Promise<T>,
-  region?: string,
+  purpose: ConnectionPurpose = {},
 ): Promise<T> {
-  const aws = await connectEc2(options, call, region);
+  const aws = await connectEc2(options, call, purpose);
   try {
     return await work(aws);
   } finally {

@@ -6,7 +6,7 @@ import { SlipwayError } from '../../errors.ts';
 import type { CreateCall, FirstBootConfig, Target } from '../contract.ts';
 import { requireMachineAccount } from './account.ts';
 import type { Ec2Connection } from './client.ts';
-import { causeAwsCode, errorKindOf, type AwsErrorKind } from './errors.ts';
+import { causeAwsCode, errorKindOf, formatAwsReason, type AwsErrorKind } from './errors.ts';
 import { setInstanceNames } from './instance-names.ts';
 import { runInstancesInput } from './instance-request.ts';
 import {
@@ -29,13 +29,16 @@ const CAPACITY_RETRY_SECONDS = 15;
  */
 const MAX_LAUNCH_ATTEMPTS = 5;
 /** EC2 creates nothing for a request that it refuses with these errors. */
-const DEFINITE_REFUSALS: ReadonlySet<AwsErrorKind> = new Set([
+const DEFINITE_REFUSALS: ReadonlySet<AwsErrorKind> = new Set(['quota', 'capacity', 'refused']);
+/**
+ * With these errors, EC2 refuses a request before it looks at its token: they say nothing about an earlier attempt
+ * whose response was lost.
+ */
+const REFUSALS_OF_ONE_ATTEMPT: ReadonlySet<AwsErrorKind> = new Set([
+  'no credentials',
   'credentials',
   'forbidden',
   'account',
-  'quota',
-  'capacity',
-  'refused',
   'throttled',
 ]);
 
@@ -59,9 +62,37 @@ export async function createInstances(
   // An earlier run may have resolved the options with credentials of another account.
   await requireMachineAccount(aws, first.options);
   if (!isBatch && (await hasBatchInstance(aws, first, call))) return;
-  const input = await buildRequest(aws, targets, boot, call);
-  const token = ownerIdOf(ownerTargetOf(targets));
-  await setNames(await launchInstances(aws, { token, input, call, doAllExist }));
+  const groups: string[] = [];
+  const launch = async (): Promise<readonly AwsInstance[]> => {
+    const input = await buildRequest(aws, targets, boot, call, (id) => groups.push(id));
+    const token = ownerIdOf(ownerTargetOf(targets));
+    return await launchInstances(aws, { token, input, call, doAllExist });
+  };
+  const launched = await launch().catch(async (error: unknown) => {
+    if (isDefiniteRefusal(error) && !targets.some(hasRecentRequest)) await undoRefusedRequest(aws, groups, call);
+    throw error;
+  });
+  await setNames(launched);
+}
+
+/** Returns whether an earlier create may have requested an instance that EC2 does not show yet. */
+function hasRecentRequest({ lastRequest }: Target<unknown>): boolean {
+  return lastRequest !== undefined && Date.parse(lastRequest.at) + CONSISTENCY_WINDOW.seconds * 1000 > Date.now();
+}
+
+/**
+ * Deletes the security group of a request that EC2 refused, so that nothing is left of it and the machine can be
+ * created with other options. If that fails, the record says that the group exists.
+ */
+async function undoRefusedRequest(aws: Ec2Connection, groups: readonly string[], call: CreateCall): Promise<void> {
+  try {
+    for (const GroupId of groups)
+      await aws.send('deleting its security group', new aws.sdk.DeleteSecurityGroupCommand({ GroupId }));
+  } catch (error) {
+    call.log(`The security group stays: ${formatAwsReason(error)}`);
+    return await call.recordRequest('security group');
+  }
+  await call.clearRequest();
 }
 
 async function buildRequest(
@@ -69,6 +100,7 @@ async function buildRequest(
   targets: readonly [Target<Ec2Options>, ...Target<Ec2Options>[]],
   boot: FirstBootConfig,
   call: CreateCall,
+  onGroup: (id: string) => void,
 ): Promise<RunInstancesCommandInput> {
   const [first] = targets;
   const { options, onShutdown, lifetime } = first;
@@ -77,7 +109,7 @@ async function buildRequest(
   const name = targets.length > 1 ? `${first.name} and ${targets.length - 1} more` : first.name;
   const tags = await buildTags(owner, call.computer, name);
   const userGroups = await resolveSecurityGroupIds(aws, options);
-  const group = await ensureSecurityGroup(aws, owner, tags, boot.enginePort, call);
+  const group = await ensureSecurityGroup(aws, owner, { tags, enginePort: boot.enginePort, onGroup }, call);
   const securityGroupIds = [...(group === undefined ? [] : [group]), ...userGroups];
   const terminateOnShutdown = onShutdown === 'removed' && lifetime?.ttl !== undefined;
   return runInstancesInput({ options, userData, securityGroupIds, tags, terminateOnShutdown }, targets.length);
@@ -108,10 +140,7 @@ async function launchInstances(aws: Ec2Connection, launch: Launch): Promise<read
       }
       call.log(`EC2 has terminated the instances of the token ${ClientToken}`);
     } catch (error) {
-      if (!isTokenMismatch(error)) {
-        if (isDefiniteRefusal(error)) await call.recordRequest('security group');
-        throw error;
-      }
+      if (!isTokenMismatch(error)) throw error;
       // An earlier request used the token with other values: its instances are the machine's, and may show late.
       if (await waitUntilAllExist()) return [];
     }
@@ -124,12 +153,19 @@ async function launchInstances(aws: Ec2Connection, launch: Launch): Promise<read
 }
 
 /**
- * Returns whether EC2 certainly created nothing, so that the security group is the last resource that was created.
- * False for a canceled request, which may have reached EC2.
+ * Returns whether EC2 certainly created no instance. False for a canceled request, which may have reached EC2, and for
+ * a refused attempt after one without a response.
  */
 function isDefiniteRefusal(error: unknown): boolean {
   const cause = error instanceof SlipwayError ? error.cause : error;
-  return cause instanceof Error && DEFINITE_REFUSALS.has(errorKindOf(cause));
+  if (!(cause instanceof Error)) return false;
+  const kind = errorKindOf(cause);
+  return DEFINITE_REFUSALS.has(kind) || (REFUSALS_OF_ONE_ATTEMPT.has(kind) && attemptsOf(cause) === 1);
+}
+
+/** Returns how many times the SDK sent the request of this error; the SDK retries those without a response. */
+function attemptsOf(error: Error): number {
+  return (error as { $metadata?: { attempts?: number } }).$metadata?.attempts ?? 1;
 }
 
 function isTokenMismatch(error: unknown): boolean {

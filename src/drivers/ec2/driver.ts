@@ -1,11 +1,12 @@
 import { addCosts } from '../cloud/prices.ts';
 import type { CloudDriverCode, CreateCall, DriverCall, FirstBootConfig, InstanceStatus, Target } from '../contract.ts';
 import { adoptInstance } from './adopt.ts';
-import { applyChange, requireAllowedChange } from './change-instance.ts';
+import { applyChange, requireAllowedChange, setShutdownBehavior } from './change-instance.ts';
 import { listInstanceTypes, listProfiles, listRegions } from './choices.ts';
 import { withEc2 } from './client.ts';
 import { createInstances } from './create-instances.ts';
 import { inspectInstance } from './inspect-instance.ts';
+import { describeLeftovers } from './leftovers.ts';
 import { deleteResources, listResources } from './list-resources.ts';
 import type { Ec2Options } from './options.ts';
 import { diskMonthlyCost, instanceMonthlyCost } from './prices.ts';
@@ -17,8 +18,9 @@ import { requireValidOptions } from './validate-options.ts';
 
 export const driver: CloudDriverCode<Ec2Options> = {
   machines: {
-    async validate({ options }, call) {
-      await requireValidOptions(options);
+    async validate(target, call) {
+      await requireValidOptions(target);
+      const { options } = target;
       if (options.blockDurationMinutes !== undefined)
         call.note('--ec2-block-duration-minutes has no effect: AWS no longer offers spot blocks');
     },
@@ -41,7 +43,7 @@ export const driver: CloudDriverCode<Ec2Options> = {
   cloud: {
     async resolveOptions({ options }, call) {
       if (hasResolvedOptions(options)) return options;
-      return await withEc2(options, call, (aws) => resolveOptions(aws, options));
+      return await withEc2(options, call, (aws) => resolveOptions(aws, options), { isCreate: true });
     },
     createMany: createAll,
     async allowCallerIp(target, call) {
@@ -49,9 +51,10 @@ export const driver: CloudDriverCode<Ec2Options> = {
     },
     listResources,
     deleteResources,
+    describeLeftovers,
     adopt: adoptInstance,
   },
-  changes: { validate: requireAllowedChange, apply: applyChange },
+  changes: { validate: requireAllowedChange, apply: applyChange, setShutdownBehavior },
   cost: {
     describeResources: ({ instanceType, rootSize, allowCidr, securityGroupReadonly, spot }) =>
       `one ${spot ? 'spot ' : ''}instance (${instanceType}) with a disk of ${rootSize} GiB${securityGroupReadonly ? '' : `, and a security group that allows ${allowCidr.join(', ') || 'only your address'}`}`,
@@ -68,7 +71,8 @@ async function createAll(
   boot: FirstBootConfig,
   call: CreateCall,
 ): Promise<void> {
-  if (first) await withEc2(first.options, call, (aws) => createInstances(aws, [first, ...others], boot, call));
+  if (!first) return;
+  await withEc2(first.options, call, (aws) => createInstances(aws, [first, ...others], boot, call), { isCreate: true });
 }
 
 async function inspect(target: Target<Ec2Options>, call: DriverCall): Promise<InstanceStatus> {

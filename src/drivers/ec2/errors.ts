@@ -1,4 +1,5 @@
 import { fixHint, RETRY_HINT } from '../cloud/errors.ts';
+import { formatArgument } from '../cloud/format-argument.ts';
 import { canceledError, SlipwayError, type ErrorCode } from '../../errors.ts';
 
 /**
@@ -34,8 +35,17 @@ const CREDENTIALS_CODES = new Set([
   'SignatureDoesNotMatch',
   'MissingAuthenticationToken',
   'IncompleteSignature',
+  'InvalidSignatureException',
+  'RequestTimeTooSkewed',
+  'UnrecognizedClientException',
+]);
+/** Errors of the SDK's own search for credentials; no request to EC2 was sent. */
+const NO_CREDENTIALS_CODES = new Set([
   'CredentialsProviderError',
   'TokenProviderError',
+  'ProviderError',
+  'ExpiredTokenError',
+  'UnauthorizedException',
 ]);
 const FORBIDDEN_CODES = /^(UnauthorizedOperation|AccessDenied|AccessDeniedException)$/;
 const ACCOUNT_CODES = /^(OptInRequired|Blocked|PendingVerification)$/;
@@ -45,11 +55,21 @@ const THROTTLED_CODES =
 const CAPACITY_CODES = /^(Insufficient\w*Capacity|InsufficientFreeAddressesInSubnet|SpotMaxPriceTooLow|Unsupported)$/;
 
 export type AwsErrorKind =
-  'credentials' | 'forbidden' | 'account' | 'throttled' | 'quota' | 'capacity' | 'unreachable' | 'server' | 'refused';
+  | 'no credentials'
+  | 'credentials'
+  | 'forbidden'
+  | 'account'
+  | 'throttled'
+  | 'quota'
+  | 'capacity'
+  | 'unreachable'
+  | 'server'
+  | 'refused';
 
 export function errorKindOf(error: unknown): AwsErrorKind {
   const code = awsCodeOf(error);
   const status = httpStatusOf(error);
+  if (NO_CREDENTIALS_CODES.has(code)) return 'no credentials';
   if (CREDENTIALS_CODES.has(code)) return 'credentials';
   if (FORBIDDEN_CODES.test(code)) return 'forbidden';
   if (ACCOUNT_CODES.test(code)) return 'account';
@@ -66,6 +86,7 @@ export function isRetryable(error: unknown): boolean {
 }
 
 const codeByKind: Readonly<Record<AwsErrorKind, ErrorCode>> = {
+  'no credentials': 'CREDENTIALS',
   credentials: 'CREDENTIALS',
   forbidden: 'CREDENTIALS',
   account: 'CREDENTIALS',
@@ -77,51 +98,139 @@ const codeByKind: Readonly<Record<AwsErrorKind, ErrorCode>> = {
   refused: 'PROVIDER_REFUSED',
 };
 
-const hintByKind: Readonly<Record<AwsErrorKind, string>> = {
-  credentials:
-    'Check your identity: aws sts get-caller-identity. Set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in: aws sso login',
-  forbidden:
-    'Ask the administrator of your AWS account for the permissions that Slipway needs (docs/clouds.md), or use other credentials: set AWS_PROFILE',
-  account: 'Check the state of your account and its regions in the AWS console, or choose another --ec2-region',
-  throttled: RETRY_HINT,
-  quota: 'Request a higher quota (Service Quotas), or choose another --ec2-instance-type or --ec2-region',
-  capacity: 'Choose another --ec2-instance-type, change or omit --ec2-zone, or try again later',
-  unreachable: 'Check the network, --ec2-region and --ec2-endpoint, then try again',
-  server: RETRY_HINT,
-  refused: fixHint('AWS'),
+/** What a request is for. Hints name only what the user can change then. */
+export type RequestPurpose = {
+  /** The command creates a machine, so its options can be others. */
+  readonly isCreate?: boolean;
+  /** The machine that the command starts, whose type can change. */
+  readonly machine?: string;
 };
 
-const messageByKind: Readonly<Record<AwsErrorKind, string>> = {
-  credentials: 'AWS did not accept your credentials',
-  forbidden: 'Your AWS credentials do not allow this',
-  account: 'AWS does not serve your account here yet',
-  throttled: 'EC2 received too many requests',
-  quota: 'Your AWS account has reached its quota',
-  capacity: 'EC2 has no capacity for this instance at the moment',
-  unreachable: 'EC2 could not be reached',
-  server: 'EC2 failed',
-  refused: 'EC2 refused',
+export type FailedRequest = RequestPurpose & {
+  /** What the request was for: `looking for its VPC`. */
+  readonly doing: string;
+  readonly signal: AbortSignal;
+  /** The profile of the AWS settings; undefined for none. */
+  readonly profile?: string;
+  /** The access key of the request; undefined if none was found. */
+  readonly accessKeyId?: string;
 };
+
+type Explanation = { readonly sentence: string; readonly hint: string };
+
+const OTHER_CREDENTIALS = 'To use other credentials, set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY';
+const PERMISSIONS_HINT =
+  'Ask the administrator of your AWS account for the permissions that Slipway needs (docs/clouds.md), or use other credentials: set AWS_PROFILE';
+
+/** Says what failed, in a sentence of Slipway's, and what the user can do next. */
+const explanations: Readonly<Record<AwsErrorKind, (error: Error, request: FailedRequest) => Explanation>> = {
+  'no credentials': explainMissingCredentials,
+  credentials: (error, request) =>
+    explainClockSkew(error) ?? {
+      sentence: 'AWS did not accept your credentials',
+      hint: `${identify(request)}Check who you are: aws sts get-caller-identity. ${OTHER_CREDENTIALS}`,
+    },
+  forbidden: (_, request) => ({
+    sentence: 'Your AWS credentials do not allow this',
+    hint: `${identify(request)}${PERMISSIONS_HINT}`,
+  }),
+  account: (_, request) => ({
+    sentence: 'AWS does not serve your account here yet',
+    hint: `${identify(request)}Check the state of your account and its regions in the AWS console${request.isCreate ? ', or choose another region: --ec2-region us-east-1' : `. ${OTHER_CREDENTIALS}`}`,
+  }),
+  throttled: () => ({ sentence: 'EC2 received too many requests', hint: RETRY_HINT }),
+  quota: (_, { isCreate = false }) => ({
+    sentence: 'Your AWS account has reached its quota',
+    hint: `Request a higher quota in the Service Quotas console${isCreate ? ', or choose another type or region: --ec2-instance-type t3.micro, --ec2-region us-east-1' : ''}`,
+  }),
+  capacity: (error, request) => ({
+    sentence: 'EC2 has no capacity for this instance at the moment',
+    hint: capacityHint(awsCodeOf(error), request),
+  }),
+  unreachable: (_, { isCreate = false }) => ({
+    sentence: 'EC2 could not be reached',
+    hint: isCreate
+      ? 'Check the network, --ec2-region and --ec2-endpoint, then try again'
+      : 'Check the network, then try again',
+  }),
+  server: () => ({ sentence: 'EC2 failed', hint: RETRY_HINT }),
+  refused: () => ({ sentence: 'EC2 refused', hint: fixHint('AWS') }),
+};
+
+function capacityHint(code: string, { isCreate = false, machine }: RequestPurpose): string {
+  if (machine !== undefined)
+    return `Try again later, or change its type: slipway provision ${machine} --ec2-instance-type t3a.small`;
+  if (!isCreate) return 'Try again later';
+  if (code === 'InsufficientFreeAddressesInSubnet') return 'Choose another subnet: --ec2-subnet subnet-0123';
+  if (code === 'SpotMaxPriceTooLow') return 'Offer more: --ec2-spot-price 0.05';
+  return 'Try again later, or choose another type or zone: --ec2-instance-type t3a.small, --ec2-zone b';
+}
+
+/** Explains why the SDK found no credentials: an expired sign-in needs another command than a missing profile. */
+function explainMissingCredentials({ message }: Error, { profile }: FailedRequest): Explanation {
+  const ofProfile = profile === undefined ? '' : ` for the profile "${profile}"`;
+  const flag = profile === undefined ? '' : ` --profile ${formatArgument(profile)}`;
+  if (/\bsso\b.*(session|token|expired)|aws sso login|session token not found/i.test(message))
+    return {
+      sentence: `Your sign-in to AWS (SSO) has expired${ofProfile}`,
+      hint: `Sign in again: aws sso login${flag}. ${OTHER_CREDENTIALS}`,
+    };
+  if (/\baws login\b|login session/i.test(message))
+    return {
+      sentence: `Your sign-in to AWS has expired${ofProfile}`,
+      hint: `Sign in again: aws login${flag}. ${OTHER_CREDENTIALS}`,
+    };
+  const isNone = /^Could not (load|resolve) credentials/.test(message);
+  return {
+    sentence: `${isNone ? 'There are no AWS credentials' : 'Your AWS credentials could not be loaded'}${ofProfile}`,
+    hint: `Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or sign in: aws sso login${flag}`,
+  };
+}
+
+/** AWS accepts no signature that is older than this. */
+const MAX_CLOCK_SKEW_MS = 5 * 60_000;
+
+/** Explains a signature that AWS refuses because of this computer's clock; undefined if the clock is right. */
+function explainClockSkew(error: Error): Explanation | undefined {
+  const { $response } = error as { $response?: { headers?: Readonly<Record<string, string>> } };
+  const serverTime = Date.parse($response?.headers?.date ?? '');
+  const isNamed = /^(RequestTimeTooSkewed|RequestExpired)$/.test(awsCodeOf(error));
+  const skew = Date.now() - serverTime;
+  if (!isNamed && !(Math.abs(skew) > MAX_CLOCK_SKEW_MS)) return undefined;
+  const minutes = Math.round(Math.abs(skew) / 60_000);
+  const difference = minutes > 0 ? `${minutes} min ${skew > 0 ? 'ahead of' : 'behind'}` : 'different from';
+  return {
+    sentence: `AWS did not accept your credentials: this computer's clock is ${difference} its own`,
+    hint: "Set this computer's clock, then try again",
+  };
+}
+
+/** Returns a sentence about whose request was refused; '' if that is unknown. */
+function identify({ profile, accessKeyId }: FailedRequest): string {
+  const names = [
+    ...(accessKeyId === undefined ? [] : [`the access key ${accessKeyId}`]),
+    ...(profile === undefined ? [] : [`the profile "${profile}"`]),
+  ];
+  return names.length === 0 ? '' : `You use ${names.join(' of ')}. `;
+}
 
 /**
- * Returns the error for a failed request. Its message is a sentence of Slipway's, followed by AWS's own code and text;
- * `doing` says what the request was for.
+ * Returns the error for a failed request. Its message is a sentence of Slipway's, followed by AWS's own code and text.
  */
-export function toSlipwayError(error: unknown, doing: string, signal: AbortSignal, profile?: string): unknown {
-  if (error instanceof SlipwayError || !(error instanceof Error)) return error;
-  if (signal.aborted || error.name === 'AbortError') return canceledError();
-  const kind = errorKindOf(error);
-  const profileText = profile === undefined ? '' : ` for the profile "${profile}"`;
-  const sentence =
-    error.name === 'CredentialsProviderError' ? `There are no AWS credentials${profileText}` : messageByKind[kind];
+export function toSlipwayError(error: unknown, request: FailedRequest): unknown {
+  if (error instanceof SlipwayError) return error;
+  if (request.signal.aborted || (error instanceof Error && error.name === 'AbortError')) return canceledError();
+  const failure = error instanceof Error ? error : new Error(String(error));
+  const kind = errorKindOf(failure);
+  const { sentence, hint } = explanations[kind](failure, request);
   const [words = '', encoded] = (
-    isXmlParseError(error) ? 'the answer is not from EC2' : (error.message.split('\n')[0] ?? '')
+    isXmlParseError(failure) ? 'the answer is not from EC2' : (failure.message.split('\n')[0] ?? '')
   ).split(/ *Encoded authorization failure message: */);
   return new SlipwayError(
     codeByKind[kind],
-    `${sentence} (${doing}): ${awsCodeOf(error)}${words === '' ? '' : `, ${words}`}`,
+    `${sentence} (${request.doing}): ${awsCodeOf(failure)}${words === '' ? '' : `, ${words}`}`,
     {
-      hint: hintByKind[kind],
+      hint,
       // This text is half a screen long, and useful only with `aws sts decode-authorization-message`.
       ...(encoded === undefined ? {} : { detail: [`Encoded authorization failure message: ${encoded}`] }),
       cause: error,

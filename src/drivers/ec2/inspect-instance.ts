@@ -1,4 +1,5 @@
 import type { Instance as AwsInstance } from '@aws-sdk/client-ec2';
+import { hasRouteTo } from '../cloud/caller-ip.ts';
 import { fixHint } from '../cloud/errors.ts';
 import { SlipwayError, type ErrorCode } from '../../errors.ts';
 import type { InstanceStatus, Target } from '../contract.ts';
@@ -12,7 +13,7 @@ const ADDRESS_TIMEOUT_MS = 60_000;
 
 /**
  * Returns the status of the machine's instance. Rejects with EC2's own reason if EC2 itself has terminated the
- * instance.
+ * instance of an incomplete machine.
  */
 export async function inspectInstance(aws: Ec2Connection, target: Target<Ec2Options>): Promise<InstanceStatus> {
   const { options, name } = target;
@@ -20,14 +21,17 @@ export async function inspectInstance(aws: Ec2Connection, target: Target<Ec2Opti
   const instance = all.find(isLive);
   if (!instance) {
     const last = all.at(-1);
-    if (last) requireNotTerminatedByEc2(last, name);
-    else await requireMachineAccount(aws, options);
+    if (!last) await requireMachineAccount(aws, options);
+    const reason = endReasonOf(last, options);
+    if (reason === undefined) return { state: 'missing' };
+    if (target.host !== undefined) return { state: 'missing', reason };
+    if (last) throw terminatedError(last, name);
     return { state: 'missing' };
   }
   const state = instance.State?.Name;
   if (state === 'stopped' || state === 'stopping') return { state: 'stopped' };
   if (state === 'pending') return { state: 'pending' };
-  const address = addressOf(instance, options);
+  const address = await findAddress(instance, options);
   if (!address) return statusWithoutAddress(instance);
   const ssh = {
     address,
@@ -35,14 +39,18 @@ export async function inspectInstance(aws: Ec2Connection, target: Target<Ec2Opti
     user: options.sshUser ?? 'admin',
     ...(options.sshKey === undefined ? {} : { keyFile: options.sshKey }),
   };
-  return { state: 'running', host: { address, ssh } };
+  const { InstanceId } = instance;
+  return { state: 'running', host: { address, ssh, ...(InstanceId === undefined ? {} : { instance: InstanceId }) } };
 }
 
-function addressOf(
+/** Returns the address to connect to: the IPv6 address if the instance has no other, or this computer no IPv4. */
+async function findAddress(
   { PrivateIpAddress, PublicIpAddress, Ipv6Address }: AwsInstance,
   { privateAddressOnly, usePrivateAddress }: Ec2Options,
-): string | undefined {
-  return privateAddressOnly || usePrivateAddress ? PrivateIpAddress : PublicIpAddress || Ipv6Address;
+): Promise<string | undefined> {
+  if (privateAddressOnly || usePrivateAddress) return PrivateIpAddress;
+  if (!PublicIpAddress || !Ipv6Address) return PublicIpAddress || Ipv6Address;
+  return (await hasRouteTo(PublicIpAddress)) ? PublicIpAddress : Ipv6Address;
 }
 
 function statusWithoutAddress({ InstanceId, LaunchTime }: AwsInstance): InstanceStatus {
@@ -54,16 +62,37 @@ function statusWithoutAddress({ InstanceId, LaunchTime }: AwsInstance): Instance
 }
 
 /**
- * Throws EC2's reason if EC2 itself has terminated the instance. EC2 may accept a request and terminate its instance a
+ * Returns why EC2 itself has ended an instance; undefined if its user did, or nobody. EC2 shows an ended instance for
+ * about an hour.
+ */
+function endReasonOf(instance: AwsInstance | undefined, { spot }: Ec2Options): string | undefined {
+  if (!instance)
+    return spot
+      ? 'its spot instance no longer exists: AWS ends spot instances when it needs their capacity'
+      : undefined;
+  const code = instance.StateReason?.Code ?? '';
+  if (code === '' || /^Client\.(User|Instance)InitiatedShutdown$/.test(code)) return undefined;
+  const { InstanceId } = instance;
+  if (code.startsWith('Server.SpotInstance')) return `AWS has reclaimed its spot instance ${InstanceId} (${code})`;
+  return `EC2 has terminated ${InstanceId}: ${reasonWordsOf(instance)}`;
+}
+
+function reasonWordsOf({ StateReason }: AwsInstance): string {
+  const { Code = '', Message = '' } = StateReason ?? {};
+  return Message.startsWith(Code) ? Message : `${Code}, ${Message}`;
+}
+
+/**
+ * Returns the error for an instance that EC2 has terminated. EC2 may accept a request and terminate its instance a
  * moment later, because of a disk quota, a KMS key that it may not use, or a spot price.
  */
-function requireNotTerminatedByEc2({ InstanceId, StateReason }: AwsInstance, name: string): void {
-  const { Code = '', Message = '' } = StateReason ?? {};
-  if (Code === '' || /^Client\.(User|Instance)InitiatedShutdown$/.test(Code)) return;
-  const words = Message.startsWith(Code) ? Message : `${Code}, ${Message}`;
-  throw new SlipwayError(errorCodeFor(Code), `EC2 has terminated ${InstanceId}, the instance of "${name}": ${words}`, {
-    hint: `${fixHint('AWS')}: slipway create ${name}. To undo: slipway rm ${name}`,
-  });
+function terminatedError(instance: AwsInstance, name: string): SlipwayError {
+  const { InstanceId, StateReason } = instance;
+  return new SlipwayError(
+    errorCodeFor(StateReason?.Code ?? ''),
+    `EC2 has terminated ${InstanceId}, the instance of "${name}": ${reasonWordsOf(instance)}`,
+    { hint: `${fixHint('AWS')}: slipway create ${name}. To undo: slipway rm ${name}` },
+  );
 }
 
 function errorCodeFor(reason: string): ErrorCode {

@@ -14,7 +14,7 @@ import { deleteByKind, oneByOne, toCloudResource } from '../cloud/list-resources
 import { addCosts } from '../cloud/prices.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { DriverCall, CloudResource } from '../contract.ts';
-import { type Ec2Connection, findConfiguredRegion, withEc2 } from './client.ts';
+import { type Ec2Connection, withEc2 } from './client.ts';
 import { deleteSecurityGroup } from './security-group.ts';
 import { listInstances, LIVE_STATES } from './instances.ts';
 import type { Ec2Options } from './options.ts';
@@ -41,7 +41,7 @@ export async function listResources(
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
       const region = next;
       try {
-        found.push(...(await withEc2(options, call, (aws) => listResourcesInRegion(aws, region, home), region)));
+        found.push(...(await withEc2(options, call, (aws) => listResourcesInRegion(aws, region, home), { region })));
       } catch (error) {
         if (!(error instanceof SlipwayError) || error.code !== 'CREDENTIALS') throw error;
         closed.push({ region, error });
@@ -58,8 +58,8 @@ export async function listResources(
 /** Lists the account's regions. Any region can list all the others. */
 async function listAccountRegions(options: Ec2Options, call: DriverCall): Promise<readonly string[]> {
   return await withEc2(options, call, async (aws) =>
-    (await findConfiguredRegion(aws)) === undefined
-      ? await withEc2(options, call, listRegionNames, 'us-east-1')
+    (await aws.findRegion()) === undefined
+      ? await withEc2(options, call, listRegionNames, { region: 'us-east-1' })
       : await listRegionNames(aws),
   );
 }
@@ -198,7 +198,7 @@ export async function deleteResources(
           'network interface': oneByOne((id) => deleteNetworkInterface(aws, id)),
           firewall: oneByOne((id) => deleteSecurityGroup(aws, id, call)),
         }),
-      region,
+      { region },
     );
   }
 }

@@ -1,7 +1,7 @@
 import type { DescribeSubnetsCommandOutput, DescribeVpcsCommandOutput, Subnet, Vpc } from '@aws-sdk/client-ec2';
 import { SlipwayError } from '../../errors.ts';
 import { rememberAccount, findAccountId, isAwsAccountId, requireSameAccount } from './account.ts';
-import { type Ec2Connection, requireRegion } from './client.ts';
+import type { Ec2Connection } from './client.ts';
 import { resolveSecurityGroupIds } from './security-group.ts';
 import { resolveImage, defaultSshUserOf } from './images.ts';
 import type { Ec2Options } from './options.ts';
@@ -17,7 +17,7 @@ export function hasResolvedOptions({ region, vpc, account, ami, deviceName, sshU
  * no group exists yet.
  */
 export async function resolveOptions(aws: Ec2Connection, options: Ec2Options): Promise<Ec2Options> {
-  const region = await requireRegion(aws);
+  const region = await aws.requireRegion();
   const zone = options.zone !== undefined && options.zone.length === 1 ? `${region}${options.zone}` : options.zone;
   const [placement, image] = await Promise.all([
     resolvePlacement(aws, region, { ...options, zone }),

@@ -28,3 +28,4 @@ export {
   StopInstancesCommand,
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
+export { defaultProvider } from '@aws-sdk/credential-provider-node';

@@ -8,17 +8,23 @@ import type {
 } from '@aws-sdk/client-ec2';
 import { ownerIdOf, ownerIdsOf } from '../cloud/batch.ts';
 import {
+  callerMark,
   desiredFirewall,
+  diffCallerRules,
   type FirewallPort,
+  isIpv6Cidr,
   missingCidrs,
   noteAllowedCaller,
+  OPEN_PORT_MARK,
   parseOpenPort,
+  type PresentRule,
   resolveAllowedCidrs,
   type AllowRule,
 } from '../cloud/firewall.ts';
 import { sharedResourceName } from '../cloud/resource-names.ts';
 import { retry } from '../cloud/retry.ts';
 import { SlipwayError } from '../../errors.ts';
+import { getStoreId } from '../../machine/store-id.ts';
 import type { DriverCall, CreateCall, Target } from '../contract.ts';
 import type { Ec2Connection } from './client.ts';
 import { causeAwsCode } from './errors.ts';
@@ -55,6 +61,7 @@ async function getAllowedCidrs(aws: Ec2Connection, options: Ec2Options): Promise
     flag: '--ec2-allow-cidr',
     findNetwork: async () => (privateAddressOnly || usePrivateAddress ? await getVpcCidr(aws, options) : undefined),
     endpoint: () => aws.endpoint(),
+    isDualStack: true,
     call: aws.call,
   });
 }
@@ -68,6 +75,13 @@ async function getVpcCidr(aws: Ec2Connection, { vpc }: Ec2Options): Promise<stri
   return Vpcs[0]?.CidrBlock;
 }
 
+type SecurityGroupSettings = {
+  readonly tags: readonly Tag[];
+  readonly enginePort: number;
+  /** Called with the group's id as soon as the group exists. */
+  readonly onGroup: (id: string) => void;
+};
+
 /**
  * Finds or creates the security group of a machine or batch, and allows the connections that its options name. Returns
  * its id; undefined if the user wants none.
@@ -75,8 +89,7 @@ async function getVpcCidr(aws: Ec2Connection, { vpc }: Ec2Options): Promise<stri
 export async function ensureSecurityGroup(
   aws: Ec2Connection,
   target: Target<Ec2Options>,
-  tags: readonly Tag[],
-  enginePort: number,
+  { tags, enginePort, onGroup }: SecurityGroupSettings,
   call: CreateCall,
 ): Promise<string | undefined> {
   const { securityGroupReadonly, securityGroup, sshPort, openPort } = target.options;
@@ -84,10 +97,27 @@ export async function ensureSecurityGroup(
   const [found] = await listOwnedSecurityGroups(aws, [ownerIdOf(target)]);
   // Before the group exists: if the caller's address can't be determined, this fails without leaving anything behind.
   const allowedCidrs = await getAllowedCidrs(aws, target.options);
-  const { callers, everyone } = desiredFirewall({ ports: [sshPort, enginePort], allowedCidrs, openPort });
+  const { everyone } = desiredFirewall({ ports: [], allowedCidrs, openPort });
   const id = found?.GroupId ?? (await createSecurityGroup(aws, target, tags, call));
-  await authorizeIngress(aws, id, [callers, ...(everyone ? [everyone] : [])].flatMap(toIpPermissions), tags);
+  onGroup(id);
+  const group: SecurityGroup = { ...found, GroupId: id, Tags: [...tags] };
+  const opened = everyone ? openPortPermissions(group, everyone) : [];
+  const wanted = { ports: [sshPort, enginePort], cidrs: allowedCidrs, opened };
+  await updateCallers(aws, group, wanted, target.options);
   return id;
+}
+
+/** Returns the permissions that open ports to everybody and that the group does not have yet. */
+function openPortPermissions(group: SecurityGroup, { ports, cidrs }: AllowRule): readonly IpPermission[] {
+  const present = presentRulesOf(group);
+  const missing = ports.filter(
+    ({ port, protocol }) =>
+      missingCidrs(
+        present.filter((rule) => rule.port === port && rule.protocol === protocol).map(({ cidr }) => cidr),
+        cidrs,
+      ).length > 0,
+  );
+  return toIpPermissions({ ports: missing, cidrs }, OPEN_PORT_MARK);
 }
 
 async function createSecurityGroup(
@@ -148,19 +178,25 @@ async function listSecurityGroupsByName(
 }
 
 /** Returns one permission for each port: a permission of EC2 has no list of ports. */
-function toIpPermissions({ ports, cidrs }: AllowRule): readonly IpPermission[] {
-  return ports.map((port) => toIpPermission(port, cidrs));
+function toIpPermissions({ ports, cidrs }: AllowRule, description: string | undefined): readonly IpPermission[] {
+  return ports.map((port) => toIpPermission(port, cidrs, description));
 }
 
-function toIpPermission({ port, protocol }: FirewallPort, cidrs: readonly string[]): IpPermission {
-  const ipv6 = cidrs.filter((cidr) => cidr.includes(':'));
-  const ipv4 = cidrs.filter((cidr) => !cidr.includes(':'));
+/** EC2 finds a rule that it removes without its description. */
+function toIpPermission(
+  { port, protocol }: FirewallPort,
+  cidrs: readonly string[],
+  description: string | undefined,
+): IpPermission {
+  const about = description === undefined ? {} : { Description: description };
+  const ipv6 = cidrs.filter(isIpv6Cidr);
+  const ipv4 = cidrs.filter((cidr) => !isIpv6Cidr(cidr));
   return {
     IpProtocol: protocol,
     FromPort: port,
     ToPort: port,
-    ...(ipv4.length > 0 ? { IpRanges: ipv4.map((CidrIp) => ({ CidrIp, Description: 'slipway' })) } : {}),
-    ...(ipv6.length > 0 ? { Ipv6Ranges: ipv6.map((CidrIpv6) => ({ CidrIpv6, Description: 'slipway' })) } : {}),
+    ...(ipv4.length > 0 ? { IpRanges: ipv4.map((CidrIp) => ({ CidrIp, ...about })) } : {}),
+    ...(ipv6.length > 0 ? { Ipv6Ranges: ipv6.map((CidrIpv6) => ({ CidrIpv6, ...about })) } : {}),
   };
 }
 
@@ -208,57 +244,111 @@ function splitIpPermission({ IpRanges = [], Ipv6Ranges = [], ...rest }: IpPermis
   ];
 }
 
-/** Allows the caller's current address on every port that the group opens to some addresses. */
+/**
+ * Allows the caller's current addresses, and those that the options name, on the ports of SSH and the engine; and no
+ * longer the addresses that this store allowed before.
+ */
 export async function allowCallerIp(aws: Ec2Connection, target: Target<Ec2Options>): Promise<void> {
-  const { options } = target;
-  if (options.allowCidr.length > 0) return;
+  const { options, name, enginePort } = target;
   // Before the lookup of the caller's address, which needs the SDK's endpoint: only a request reveals it.
   const group = await findSecurityGroup(aws, target);
-  if (group?.GroupId === undefined) return;
-  const callers = await getAllowedCidrs(aws, options);
-  const closed = (group.IpPermissions ?? []).filter((permission) => {
-    const cidrs = cidrsOf(permission);
-    return cidrs.length > 0 && missingCidrs(cidrs, callers).length > 0;
-  });
-  if (closed.length === 0) return;
-  const permissions = closed.map(({ FromPort = 0, IpProtocol = 'tcp' }) =>
-    toIpPermission({ port: FromPort, protocol: IpProtocol }, callers),
-  );
-  await authorizeIngress(aws, group.GroupId, permissions, group.Tags ?? []);
-  for (const cidr of callers) noteAllowedCaller(aws.call, cidr, target.name);
+  if (group === undefined) return;
+  const cidrs = await getAllowedCidrs(aws, options);
+  const ports = [options.sshPort, ...(enginePort === undefined ? callerPortsOf(group, options) : [enginePort])];
+  const added = await updateCallers(aws, group, { ports, cidrs }, options);
+  if (options.allowCidr.length === 0) for (const cidr of added) noteAllowedCaller(aws.call, cidr, name);
 }
 
-/** Applies a changed `allowCidr`: first allows the new blocks, then revokes those that the option no longer names. */
+/** Returns the ports that the group already opens to some addresses, but not to all. */
+function callerPortsOf(group: SecurityGroup, { openPort }: Ec2Options): readonly number[] {
+  const opened = new Set(openPort.map((text) => parseOpenPort(text).port));
+  return presentRulesOf(group).flatMap(({ port }) => (opened.has(port) ? [] : [port]));
+}
+
+type WantedCallers = {
+  readonly ports: readonly number[];
+  readonly cidrs: readonly string[];
+  /** Further permissions to add by the same request. */
+  readonly opened?: readonly IpPermission[];
+};
+
+/**
+ * Changes the group to allow these callers and no others of this store: first allows the new blocks, then revokes the
+ * old ones. Returns the blocks that were not allowed before.
+ */
+async function updateCallers(
+  aws: Ec2Connection,
+  group: SecurityGroup,
+  { ports, cidrs, opened = [] }: WantedCallers,
+  { openPort }: Ec2Options,
+): Promise<readonly string[]> {
+  const { GroupId, Tags = [] } = group;
+  if (GroupId === undefined) return [];
+  const storeId = await getStoreId(aws.call.computer);
+  const { callers } = desiredFirewall({ ports, allowedCidrs: cidrs, openPort: [] });
+  const { added, removed } = diffCallerRules({
+    present: presentRulesOf(group),
+    wanted: callers,
+    openPort,
+    storeId,
+    createdBy: tagValueOf(Tags, 'slipway-home'),
+  });
+  const permissions = [...added.flatMap((rule) => toIpPermissions(rule, callerMark(storeId))), ...opened];
+  const allow = async (): Promise<void> => {
+    if (permissions.length > 0) await authorizeIngress(aws, GroupId, permissions, Tags);
+  };
+  let isRevoked = false;
+  await allow().catch(async (error: unknown) => {
+    if (causeAwsCode(error) !== 'RulesPerSecurityGroupLimitExceeded' || removed.length === 0) throw error;
+    // Callers of older versions were never revoked, and have filled the group.
+    await revokeRules(aws, GroupId, removed);
+    isRevoked = true;
+    await allow();
+  });
+  if (!isRevoked && removed.length > 0) await revokeRules(aws, GroupId, removed);
+  return [...new Set(added.flatMap((rule) => rule.cidrs))];
+}
+
+/** Revokes rules. Without the permission for that, they stay, and a note says who may still connect. */
+async function revokeRules(aws: Ec2Connection, GroupId: string, rules: readonly PresentRule[]): Promise<void> {
+  const IpPermissions = rules.map((rule) => toIpPermission(rule, [rule.cidr], undefined));
+  try {
+    await aws.send(
+      'closing its security group to others',
+      new aws.sdk.RevokeSecurityGroupIngressCommand({ GroupId, IpPermissions }),
+    );
+  } catch (error) {
+    // Somebody else has revoked one of them a moment ago.
+    if (causeAwsCode(error) === 'InvalidPermission.NotFound') return;
+    if (!/^(UnauthorizedOperation|AccessDenied)/.test(causeAwsCode(error))) throw error;
+    const cidrs = [...new Set(rules.map(({ cidr }) => cidr))].join(', ');
+    aws.call.note(
+      `${cidrs} may still connect through ${GroupId}: your AWS credentials do not allow to revoke its rules`,
+    );
+  }
+}
+
+/** Applies a changed `allowCidr` to the ports that the group opens to callers. */
 export async function replaceAllowedCidrs(
   aws: Ec2Connection,
-  { GroupId, IpPermissions = [], Tags = [] }: SecurityGroup,
-  before: readonly string[],
+  group: SecurityGroup,
   options: Ec2Options,
 ): Promise<void> {
-  if (GroupId === undefined) return;
   const cidrs = await getAllowedCidrs(aws, options);
-  const openPorts = new Set(options.openPort.map((text) => parseOpenPort(text).port));
-  const forCallers = IpPermissions.filter(({ FromPort = 0 }) => !openPorts.has(FromPort));
-  const { callers } = desiredFirewall({
-    ports: forCallers.map(({ FromPort = 0 }) => FromPort),
-    allowedCidrs: cidrs,
-    openPort: [],
-  });
-  if (callers.ports.length > 0) await authorizeIngress(aws, GroupId, toIpPermissions(callers), Tags);
-  const previous = before.length > 0 ? before : forCallers.flatMap(cidrsOf);
-  const removed = new Set(previous.filter((cidr) => !cidrs.includes(cidr)));
-  const revoked = forCallers
-    .flatMap(splitIpPermission)
-    .filter((permission) => cidrsOf(permission).every((cidr) => removed.has(cidr)));
-  if (revoked.length === 0) return;
-  await aws.send(
-    'closing its security group to others',
-    new aws.sdk.RevokeSecurityGroupIngressCommand({ GroupId, IpPermissions: [...revoked] }),
-  );
+  await updateCallers(aws, group, { ports: callerPortsOf(group, options), cidrs }, options);
 }
 
-function cidrsOf({ IpRanges = [], Ipv6Ranges = [] }: IpPermission): readonly string[] {
-  return [...IpRanges.flatMap(({ CidrIp }) => CidrIp ?? []), ...Ipv6Ranges.flatMap(({ CidrIpv6 }) => CidrIpv6 ?? [])];
+function presentRulesOf({ IpPermissions = [] }: SecurityGroup): readonly PresentRule[] {
+  return IpPermissions.flatMap(({ FromPort: port = 0, ToPort = port, IpProtocol: protocol = 'tcp', ...ranges }) => {
+    const { IpRanges = [], Ipv6Ranges = [] } = ranges;
+    const all = [
+      ...IpRanges.map(({ CidrIp, Description }) => ({ cidr: CidrIp, description: Description })),
+      ...Ipv6Ranges.map(({ CidrIpv6, Description }) => ({ cidr: CidrIpv6, description: Description })),
+    ];
+    // Slipway writes no rule for a range of ports.
+    if (ToPort !== port) return [];
+    return all.map(({ cidr = '', description = '' }) => ({ port, protocol, cidr, description }));
+  });
 }
 
 /**

@@ -13,7 +13,7 @@ import type { Ec2Options } from './options.ts';
 const STATE_CHANGE_TIMEOUT_SECONDS = 300;
 
 export async function startInstance(target: Target<Ec2Options>, call: DriverCall): Promise<void> {
-  await withEc2(target.options, call, async (aws) => {
+  const start = async (aws: Ec2Connection): Promise<void> => {
     const instance = await requireInstance(aws, target);
     const state = instance.State?.Name;
     if (state === 'running' || state === 'pending') return;
@@ -26,7 +26,8 @@ export async function startInstance(target: Target<Ec2Options>, call: DriverCall
       seconds: STATE_CHANGE_TIMEOUT_SECONDS,
       call,
     });
-  });
+  };
+  await withEc2(target.options, call, start, { machine: target.name });
 }
 
 /** Lets the instance shut itself down within `seconds`, then stops it by force. */

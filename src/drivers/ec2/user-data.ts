@@ -1,15 +1,11 @@
 import { readTextFile } from '../../computer/files.ts';
-import { buildCloudInitUserData, requireReadableFile } from '../cloud/user-data.ts';
-import type { FirstBootConfig } from '../contract.ts';
+import { buildCloudInitUserData, type PublicFirstBoot, requireReadableFile } from '../cloud/user-data.ts';
 import type { Ec2Options } from './options.ts';
 
 /** EC2 counts the bytes before base64. */
 const USER_DATA_LIMIT = { provider: 'EC2', maxBytes: 16 * 1024, flag: '--ec2-user-data' };
 
-export function buildUserData(
-  boot: Pick<FirstBootConfig, 'hostKey' | 'authorizedKey'>,
-  userPart: string | undefined,
-): string {
+export function buildUserData(boot: PublicFirstBoot, userPart: string | undefined): string {
   return buildCloudInitUserData(boot, userPart, USER_DATA_LIMIT);
 }
 

@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import { readTextFile } from '../../computer/files.ts';
 import { requireReadableFile } from '../cloud/user-data.ts';
 import { SlipwayError } from '../../errors.ts';
+import type { Target } from '../contract.ts';
 import type { Ec2Options } from './options.ts';
 import { parseTags } from './tags.ts';
 import { readUserData, buildUserData } from './user-data.ts';
@@ -11,8 +13,11 @@ const SAMPLE_KEYS = {
   authorizedKey: 'x'.repeat(160),
 };
 
+/** At least as many bytes as compressed timers have. Random, so that they can't be compressed. */
+const SAMPLE_TIMERS = [{ path: '/sample', mode: '644', content: randomBytes(2600).toString('latin1') }];
+
 /** Refuses every mistake that can be found without a request to AWS. */
-export async function requireValidOptions(options: Ec2Options): Promise<void> {
+export async function requireValidOptions({ options, lifetime }: Target<Ec2Options>): Promise<void> {
   const { keypairName, sshKey, tags } = options;
   await requirePrivateKey(sshKey);
   if ((keypairName === undefined) !== (sshKey === undefined)) {
@@ -22,7 +27,7 @@ export async function requireValidOptions(options: Ec2Options): Promise<void> {
   }
   parseTags(tags);
   requireValidVolumeOptions(options);
-  buildUserData(SAMPLE_KEYS, await readUserData(options));
+  buildUserData({ ...SAMPLE_KEYS, files: lifetime === undefined ? [] : SAMPLE_TIMERS }, await readUserData(options));
 }
 
 /**

@@ -1,3 +1,5 @@
+import type { Agent } from 'node:http';
+import { hasProxy } from '../../computer/proxy.ts';
 import { retry } from '../cloud/retry.ts';
 import { canceledError } from '../../errors.ts';
 import type { DriverCall } from '../contract.ts';
@@ -129,7 +131,7 @@ async function createClients(endpoint: URL | undefined, call: DriverCall): Promi
   const clients = new Map<ComputeClientName, ComputeClient>();
   const common = {
     fallback: true,
-    auth: createAuthAdapter(account, pathPrefixOf(endpoint), call.signal),
+    auth: createAuthAdapter(account, pathPrefixOf(endpoint), call.signal, await createAgent(call)),
     universeDomain: call.computer.env.GOOGLE_CLOUD_UNIVERSE_DOMAIN || account.universeDomain,
     ...(endpoint === undefined ? {} : endpointConfig(endpoint)),
   };
@@ -158,10 +160,20 @@ function endpointConfig({ hostname, port, protocol }: URL): object {
   };
 }
 
+/** Returns the agent that connects through the proxies of the environment; undefined without a proxy. */
+async function createAgent({ computer: { env } }: DriverCall): Promise<Agent | undefined> {
+  return hasProxy(env) ? (await import('../../computer/proxy-agent.ts')).createProxyAgent(env) : undefined;
+}
+
 /**
  * Returns the `auth` of the clients. It sends their requests itself, so that errors keep Google's own status and text.
  */
-function createAuthAdapter(account: GoogleAuthClient, prefix: string, signal: AbortSignal): object {
+function createAuthAdapter(
+  account: GoogleAuthClient,
+  prefix: string,
+  signal: AbortSignal,
+  agent: Agent | undefined,
+): object {
   const headersFor = async (url: string): Promise<Headers> => {
     try {
       return await account.getRequestHeaders(url);
@@ -181,7 +193,7 @@ function createAuthAdapter(account: GoogleAuthClient, prefix: string, signal: Ab
         method: init.method,
         headers,
         ...requestBodyOf(init),
-        agent: init.agent,
+        agent: agent ?? init.agent,
         responseType: 'text',
         validateStatus: () => true,
         signal: AbortSignal.any([

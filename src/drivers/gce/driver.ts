@@ -7,6 +7,7 @@ import { withGce } from './client.ts';
 import { createInstances } from './create-instances.ts';
 import { allowCallerIp } from './firewall-rules.ts';
 import { inspectInstance } from './inspect-instance.ts';
+import { describeLeftovers } from './leftovers.ts';
 import { deleteResources, listResources } from './list-resources.ts';
 import type { GceOptions } from './options.ts';
 import { diskMonthlyCost, instanceMonthlyCost } from './prices.ts';
@@ -47,6 +48,7 @@ export const driver: CloudDriverCode<GceOptions> = {
     },
     listResources,
     deleteResources,
+    describeLeftovers,
     adopt: adoptInstance,
   },
   changes: { validate: requireAllowedChange, apply: applyChange },

@@ -44,6 +44,8 @@ async function getAllowedCidrs(gce: GceConnection, options: GceOptions): Promise
     flag: '--gce-allow-cidr',
     findNetwork: async () => (isReachedByInternalIp(options) ? await getSubnetworkCidr(gce, options) : undefined),
     endpoint: () => gce.endpoint,
+    // A rule of Compute Engine has blocks of one family.
+    isDualStack: false,
     call: gce.call,
   });
 }

@@ -31,11 +31,19 @@ export const driver: ExistingDriverCode<GenericOptions> = {
   },
   prompts: {
     async ipAddress(_answers, { computer }) {
-      return (await listSshConfigHosts(computer)).map(({ alias, address, user, port, keyFile, jump }) => ({
-        value: address,
-        note: [alias === address ? '' : alias, 'of your ~/.ssh/config'].filter(Boolean).join(', '),
-        sets: { sshUser: user, sshPort: port, sshKey: keyFile, sshJump: jump },
-      }));
+      return (await listSshConfigHosts(computer)).map(
+        ({ alias, address, user, port, keyFile, jump, unsupportedRoute }) => ({
+          value: address,
+          note: [
+            alias === address ? '' : alias,
+            'of your ~/.ssh/config',
+            unsupportedRoute === undefined ? '' : `whose ${unsupportedRoute} Slipway does not use`,
+          ]
+            .filter(Boolean)
+            .join(', '),
+          sets: { sshUser: user, sshPort: port, sshKey: keyFile, sshJump: jump },
+        }),
+      );
     },
     async sshKey(_answers, { computer }) {
       const keys = await listSshKeys(computer);

@@ -150,7 +150,7 @@ async function pullCloudImage(
     note: (text) => progress.note(text),
   });
   const base = await progress.step('image-download', `Download ${source.url}`, (log) =>
-    download(source.url, { digest: source.digest, folder: downloads, log, signal }),
+    download(source.url, { digest: source.digest, folder: downloads, log, signal, env: computer.env }),
   );
   const baked = await progress.step('image-bake', `Install the engine into the image ${request.name}`, (log) =>
     bakeImage(base, folder, { computer, log, note: (text) => progress.note(text), signal }),
@@ -162,11 +162,11 @@ async function pullCloudImage(
 
 async function findPublishedImage(
   { name, arch }: ImageMakeRequest,
-  { progress, signal }: ImageMakeContext,
+  { computer, progress, signal }: ImageMakeContext,
 ): Promise<{ url: string; digest: string }> {
   const { url, file, sums } = requireKnownImage(name).cloud[arch];
   const digest = await progress.step('image-digest', `Get the digest of ${file} from the vendor`, (log) =>
-    fetchPublishedDigest(sums, file, { signal, log }),
+    fetchPublishedDigest(sums, file, { signal, log, env: computer.env }),
   );
   return { url, digest };
 }

@@ -80,6 +80,8 @@ export type LifetimeTimers = {
   filesFor(lifetime: HostLifetime): readonly RemoteFile[];
   /** Returns the names of the timers among files of `filesFor`. */
   namesOf(paths: readonly string[]): readonly string[];
+  /** The shell commands, for root, that start timers whose files have just been written on a host that boots. */
+  startCommandsOf(timers: readonly string[]): readonly string[];
   /** The shell commands, without sudo, that stop all timers and keep them from starting at boot. */
   readonly stopCommands: readonly string[];
 };

@@ -6,6 +6,10 @@ const UNIT_FOLDER = '/etc/systemd/system';
 /** Starts the timers at boot. timers.target.wants would need a link, which the files of a first boot can't contain. */
 const TIMERS_DROP_IN = `${UNIT_FOLDER}/timers.target.d/slipway.conf`;
 
+const RUN_FOLDER = '/run/slipway';
+/** As in life.sh. */
+const PENDING_MARK = `${RUN_FOLDER}/life-pending`;
+
 const DEADLINE_FILES = {
   script: `${SCRIPT_FOLDER}/deadline.sh`,
   service: `${UNIT_FOLDER}/slipway-deadline.service`,
@@ -36,6 +40,12 @@ export const systemdTimers: LifetimeTimers = {
     return Object.entries(files).map(([path, content]) => ({ path, mode: '644', content }));
   },
   namesOf: timerNamesOf,
+  // The mark makes the first visit complete a start that failed. The boot may wait for these commands: --no-block does
+  // not wait for the boot in turn.
+  startCommandsOf: (timers) => [
+    `mkdir -p ${RUN_FOLDER} && : >${PENDING_MARK}`,
+    `systemctl daemon-reload && systemctl start --no-block ${timers.join(' ')} && rm -f ${PENDING_MARK}`,
+  ],
   // Stopped or disabled timers would start again at boot, since timers.target wants them, so their files are removed.
   stopCommands: [`rm -f ${TIMER_FILES.join(' ')}`, `systemctl stop ${timerNamesOf(TIMER_FILES).join(' ')}`],
 };

@@ -1,9 +1,15 @@
-import { knownHostsLine } from '../ssh/host-key.ts';
+import { knownHostsLine } from './host-key.ts';
 import type { SshTarget } from '../machine/model.ts';
-import { quote, quoteWindowsWord } from '../ssh/shell.ts';
+import { quote, quoteWindowsWord } from './shell.ts';
 
-/** How the user's own OpenSSH programs connect to a machine. `knownHosts` is a file with only the pinned keys. */
-export type SshRoute = { readonly target: SshTarget; readonly knownHosts: string };
+/** How the user's own OpenSSH programs connect to a machine. */
+export type SshRoute = {
+  readonly target: SshTarget;
+  /** A file with only the pinned keys. */
+  readonly knownHosts: string;
+  /** More arguments for the `ssh` that connects to the jump host. */
+  readonly jumpArguments?: readonly string[];
+};
 
 /** Returns the pinned keys of a machine and of its jump host as a known_hosts file. */
 export function formatKnownHosts(target: SshTarget): string {
@@ -22,7 +28,7 @@ export type SshOptions = readonly (readonly [name: string, value: string])[];
  * Returns options in the syntax of ssh_config, for files and for `-o`. With them, ssh accepts only the pinned host
  * keys, and never asks to confirm one.
  */
-export function sshOptionsFor({ target, knownHosts }: SshRoute): SshOptions {
+export function sshOptionsFor({ target, knownHosts, jumpArguments = [] }: SshRoute): SshOptions {
   const { jump } = target;
   const strict: SshOptions = [
     ['UserKnownHostsFile', quoteLiteral(knownHosts)],
@@ -44,7 +50,7 @@ export function sshOptionsFor({ target, knownHosts }: SshRoute): SshOptions {
         [
           'ProxyCommand',
           formatProxyCommand(
-            [...sshFlagsFor([...strict, ...hop(jump)]), '-W', '[%h]:%p', jump.address],
+            [...jumpArguments, ...sshFlagsFor([...strict, ...hop(jump)]), '-W', '[%h]:%p', jump.address],
             isWindowsPath(knownHosts),
           ),
         ],

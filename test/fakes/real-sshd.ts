@@ -1,0 +1,93 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
+import { runProgram } from './run-program.ts';
+
+/** Where Debian's package puts it; users' PATHs often lack this folder. */
+export const SSHD = '/usr/sbin/sshd';
+
+export type RealSshd = AsyncDisposable & {
+  readonly port: number;
+  readonly user: string;
+  /** `ssh-ed25519 AAAA…` */
+  readonly hostKey: string;
+  /** The server's own log. */
+  log(): Promise<string>;
+};
+
+/**
+ * Starts OpenSSH's server on 127.0.0.1 for the user who runs the tests, with these lines of sshd_config. `authorized`
+ * is the content of the user's authorized_keys.
+ */
+export async function startRealSshd(
+  folder: string,
+  { lines = [], authorized = '' }: { readonly lines?: readonly string[]; readonly authorized?: string } = {},
+): Promise<RealSshd> {
+  const home = join(folder, `sshd-${Math.random().toString(36).slice(2)}`);
+  await mkdir(home);
+  const hostKeyFile = join(home, 'host_key');
+  await generateKeyFile(hostKeyFile);
+  await writeFile(join(home, 'authorized_keys'), authorized, { mode: 0o600 });
+  const port = await findFreePort();
+  const config = [
+    // sshd uses the first value of each keyword.
+    ...lines,
+    'ListenAddress 127.0.0.1',
+    `Port ${port}`,
+    `HostKey ${hostKeyFile}`,
+    `PidFile ${join(home, 'pid')}`,
+    `AuthorizedKeysFile ${join(home, 'authorized_keys')}`,
+    'StrictModes no',
+    'UsePAM no',
+    'PasswordAuthentication no',
+    'KbdInteractiveAuthentication no',
+    'PermitRootLogin yes',
+    'LogLevel VERBOSE',
+  ];
+  await writeFile(join(home, 'sshd_config'), `${config.join('\n')}\n`);
+  // sshd, as root, requires this folder, which Debian's service creates.
+  if (process.getuid?.() === 0) await mkdir('/run/sshd', { recursive: true, mode: 0o755 });
+  const log = join(home, 'log');
+  const child = spawn(SSHD, ['-D', '-f', join(home, 'sshd_config'), '-E', log], { stdio: 'ignore' });
+  await waitForLine(log, 'Server listening', child);
+  const [type, key] = (await readFile(`${hostKeyFile}.pub`, 'utf8')).split(' ');
+  return {
+    port,
+    user: userInfo().username,
+    hostKey: `${type} ${key}`,
+    log: () => readFile(log, 'utf8'),
+    async [Symbol.asyncDispose]() {
+      if (child.exitCode !== null) return;
+      child.kill('SIGTERM');
+      await once(child, 'exit');
+    },
+  };
+}
+
+/** Generates a key pair with ssh-keygen, in `file` and `file.pub`. */
+export async function generateKeyFile(file: string, passphrase = ''): Promise<void> {
+  const { code, stderr } = await runProgram('ssh-keygen', ['-q', '-t', 'ed25519', '-N', passphrase, '-f', file]);
+  if (code !== 0) throw new Error(stderr);
+}
+
+async function waitForLine(file: string, line: string, child: ChildProcess): Promise<void> {
+  for (let attempt = 0; attempt < 200; attempt += 1) {
+    const text = await readFile(file, 'utf8').catch(() => '');
+    if (text.includes(line)) return;
+    if (child.exitCode !== null) throw new Error(`sshd ended: ${text}`);
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  throw new Error(`sshd did not start: ${await readFile(file, 'utf8').catch(() => '')}`);
+}
+
+async function findFreePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
