@@ -9,6 +9,7 @@ import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { deleteFolder } from '../computer/files.ts';
+import { locateProgram } from '../computer/programs.ts';
 import { canceledError } from '../errors.ts';
 import type { SshHop, SshTarget } from '../machine/model.ts';
 import { collectOutput } from './command-output.ts';
@@ -197,7 +198,11 @@ export async function openOpenSshTunnels(
 }
 
 function startSsh(argv: readonly string[], options: SshClientOptions): ChildProcessWithoutNullStreams {
-  const child = spawn(locateProgram('ssh', options.env), argv, { stdio: 'pipe', env: childEnvironment(options), windowsHide: true });
+  const child = spawn(locateProgram('ssh', options.env), argv, {
+    stdio: 'pipe',
+    env: childEnvironment(options),
+    windowsHide: true,
+  });
   // EPIPE: ssh, or the command, ended without reading all of its input. Its exit status says why.
   child.stdin.on('error', () => {});
   return child;
