@@ -36,6 +36,7 @@ if dockerd=$(command -v dockerd); then echo "dockerd $dockerd"; fi
 # Slipway's files, as shell patterns separated by spaces. Each family adds its own.
 files='/etc/docker/slipway/* /usr/local/lib/slipway/deadline.sh /usr/local/lib/slipway/idle.sh'
 for family in $FAMILIES; do "facts_of_$family"; done
+other_engines
 
 content daemon_json /etc/docker/daemon.json
 content slipway_state /etc/docker/slipway/state.json

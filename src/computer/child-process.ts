@@ -2,8 +2,10 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { writeFile, type FileHandle } from 'node:fs/promises';
 import { constants, setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
+import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { Computer } from './computer.ts';
+import { guardedCommand, type Purpose } from './guarded-command.ts';
 import { canceledError, systemCode } from '../errors.ts';
 
 /** The result of a program on this computer, with the last lines of its output. */
@@ -54,9 +56,13 @@ export type ChildGroup = {
   kill(signal: 'SIGTERM' | 'SIGKILL'): void;
 };
 
-/** The options of a child process. `env` adds variables to those that every program gets. */
+/**
+ * The options of a child process. `env` adds variables to those that every program gets. With `purpose`, the program is
+ * killed when that is gone, even if this process was killed.
+ */
 type ChildOptions = {
   readonly computer: Computer;
+  readonly purpose?: Purpose | undefined;
   readonly env?: Readonly<Record<string, string>> | undefined;
   readonly cwd?: string | undefined;
 };
@@ -65,8 +71,11 @@ type ChildOptions = {
 export function startChildGroup(file: string, argv: readonly string[], how: ChildOptions): ChildGroup {
   // Windows has no process groups to signal.
   const hasGroup = how.computer.platform !== 'win32';
-  const child = spawn(file, argv, {
-    stdio: ['ignore', 'pipe', 'pipe'],
+  const { platform } = how.computer;
+  const [command, ...rest] = guardedCommand(file, argv, how.purpose ?? {}, platform);
+  const child = spawn(command, rest, {
+    // Nothing is ever written to the pipe: its end tells a guard that this process is gone.
+    stdio: [how.purpose?.maker && hasGroup ? 'pipe' : 'ignore', 'pipe', 'pipe'],
     detached: hasGroup,
     env: childEnvironment(how.computer, how.env),
     windowsHide: true,
@@ -74,10 +83,12 @@ export function startChildGroup(file: string, argv: readonly string[], how: Chil
   });
   let isClosed = false;
   child.once('close', () => (isClosed = true));
+  const { stdout, stderr } = child;
+  if (!stdout || !stderr) throw new Error('a child process with pipes has no output');
   return {
     child,
-    stdout: child.stdout,
-    stderr: child.stderr,
+    stdout,
+    stderr,
     kill(signal) {
       // Other processes of the group may outlive the program. After all of them have closed their output, the system
       // may reuse the group's number.
@@ -169,16 +180,28 @@ export function runInForeground(
 export function startInBackground(
   program: string,
   argv: readonly string[],
-  how: { readonly env: Environment; readonly output: FileHandle; readonly cwd?: string | undefined },
+  how: {
+    readonly env: Environment;
+    readonly output: FileHandle;
+    readonly cwd?: string | undefined;
+    readonly guard?: { readonly purpose: Purpose; readonly platform: NodeJS.Platform };
+  },
 ): ChildProcess {
-  const child = spawn(program, argv, {
+  const { guard } = how;
+  const [command, ...rest] = guard
+    ? guardedCommand(program, argv, guard.purpose, guard.platform)
+    : ([program, ...argv] as const);
+  const hasPipe = guard?.purpose.maker === true && guard.platform !== 'win32';
+  const child = spawn(command, rest, {
     detached: true,
-    stdio: ['ignore', how.output.fd, how.output.fd],
+    stdio: [hasPipe ? 'pipe' : 'ignore', how.output.fd, how.output.fd],
     env: how.env,
     windowsHide: true,
     ...(how.cwd === undefined ? {} : { cwd: how.cwd }),
   });
   child.unref();
+  // The pipe stays open until this process ends, and does not keep it running.
+  (child.stdin as Socket | null)?.unref();
   return child;
 }
 

@@ -315,8 +315,15 @@ export type CreatableMachines<O> = Machines<O> & {
 export type Power<O> = {
   /** Starts a machine that is stopped or suspended, and returns before it has booted. Addresses may change. */
   start(target: Target<O>, call: DriverCall): Promise<void>;
-  /** Shuts the machine down as its power button would, and turns it off if that takes longer than these seconds. */
-  stop(target: Target<O>, how: { readonly seconds: number }, call: DriverCall): Promise<void>;
+  /**
+   * Shuts the machine down as its power button would, and turns it off if that takes longer than these seconds. With
+   * `restarts`, also shuts down a machine that is suspended, because it has to boot afterwards.
+   */
+  stop(
+    target: Target<O>,
+    how: { readonly seconds: number; readonly restarts?: boolean },
+    call: DriverCall,
+  ): Promise<void>;
   /** Turns the machine off at once. */
   kill(target: Target<O>, call: DriverCall): Promise<void>;
   /** Saves the machine's memory and turns it off: `start` resumes it where it was. */

@@ -25,6 +25,7 @@ export async function buildImage(
   const script = join(templates, 'image', 'build.sh');
   const built = await runChild('bash', [script], {
     ...call,
+    purpose: { maker: true, files: [folder] },
     env: {
       ...proxyVariablesIn(env),
       SUITE: suite,
@@ -39,7 +40,10 @@ export async function buildImage(
   if (built.code !== 0) throw imageBuildError(suite, built.lines);
   call.log('Pack the disk');
   const raw = join(folder, 'disk.raw');
-  const packed = await runChild(qemuImg, ['convert', '-O', 'qcow2', raw, join(folder, 'disk.qcow2')], call);
+  const packed = await runChild(qemuImg, ['convert', '-O', 'qcow2', raw, join(folder, 'disk.qcow2')], {
+    ...call,
+    purpose: { maker: true },
+  });
   if (packed.code !== 0) throw imageBuildError(suite, packed.lines);
   await deleteFile(raw);
   const engine = await readFile(join(folder, 'engine'), 'utf8').catch((error: unknown) => {

@@ -8,7 +8,7 @@ import type { Plan, Step } from '../provision/step.ts';
 import { loadOrRenewCertificates } from './credentials.ts';
 import { renderFirstBootFiles, renderFirstBootTimers } from './first-boot.ts';
 import { requireIdleStopSupported } from './guards.ts';
-import { gatherHostFacts, openSession } from './host-session.ts';
+import { gatherHostFacts, openSession, previewPlan } from './host-session.ts';
 import { loadHostConfig } from './host-config.ts';
 import { resolveDeadline } from './lifetime.ts';
 import { resolveHost } from './resolve-host.ts';
@@ -16,8 +16,9 @@ import type { ValidSpec } from './validate-spec.ts';
 import type { World } from './world.ts';
 
 /**
- * Plans what `create` or `provision` would do for this spec, and changes nothing: it writes no record and no file, and
- * the only remote command gathers facts. `before` is the machine's record, if there is one.
+ * Plans what `create` or `provision` would do for this spec, and changes nothing: it writes no record and no file. The
+ * remote commands only gather facts and, before an installation, simulate it. `before` is the machine's record, if
+ * there is one.
  */
 export async function planDryRun(
   { spec, engineSettings }: ValidSpec,
@@ -38,7 +39,7 @@ export async function planDryRun(
   const facts = await gatherHostFacts(session, host.ssh, spec, world);
   const { address } = host;
   const config = await loadHostConfig({ machine: planned, engineSettings, address, certificates, facts }, world);
-  return planProvision({ ...config, facts });
+  return await previewPlan(planProvision({ ...config, facts }), { session, facts, address }, world);
 }
 
 /** Plans the creation of a machine that gets its configuration before its first start, as one step. */

@@ -10,7 +10,8 @@ import { ownerOf } from '../provision/engine-owner.ts';
 import { readFactsScript } from '../provision/facts-script.ts';
 import { planHostKeyReplacement } from '../provision/host-steps.ts';
 import { applyStep } from '../provision/apply-step.ts';
-import type { Step } from '../provision/step.ts';
+import { parsePreview, toPreviewStep } from '../provision/preview-step.ts';
+import type { Plan, Step } from '../provision/step.ts';
 import type { SshSession } from '../ssh/connection.ts';
 import { formatKey } from '../ssh/host-key.ts';
 import { deleteBootstrapHostKey, readPermanentHostKey } from './credentials.ts';
@@ -184,10 +185,37 @@ export async function gatherFactsInStep(
 
 /** Runs one planned step on a host and shows its progress. */
 export async function runStep(step: Step, { session, facts, address }: HostVisit, world: World): Promise<void> {
-  const { readTemplate: template, sudoPassword } = world;
-  await world.progress.step(step.id, step.title, (log) =>
-    applyStep(step, { become: facts.become, template, sudoPassword, session, address, log }),
+  const { readTemplate: template, sudoPassword, progress } = world;
+  await progress.step(step.id, step.title, (log) =>
+    applyStep(step, {
+      become: facts.become,
+      template,
+      sudoPassword,
+      session,
+      address,
+      log: (line) =>
+        line.startsWith(NOTE_MARK) ? progress.note(`${address}: ${line.slice(NOTE_MARK.length)}`) : log(line),
+    }),
   );
+}
+
+/** What a script prints before a sentence that the user must see at once, such as why it waits. */
+const NOTE_MARK = '!~ ';
+
+/**
+ * Asks the host what the steps of a plan would do there, and changes nothing. Returns the plan with the answers. Throws
+ * what a step would throw, such as the refusal of an installation that would remove packages.
+ */
+export async function previewPlan(plan: Plan, { session, facts, address }: HostVisit, world: World): Promise<Plan> {
+  const { readTemplate: template, sudoPassword, debug: log } = world;
+  const previewed: Step[] = [];
+  for (const step of plan) {
+    const preview = toPreviewStep(step);
+    const output =
+      preview && (await applyStep(preview, { become: facts.become, template, sudoPassword, session, address, log }));
+    previewed.push(output === undefined ? step : { ...step, preview: parsePreview(output) });
+  }
+  return previewed;
 }
 
 /**

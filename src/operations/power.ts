@@ -37,10 +37,10 @@ export async function startMachine(name: string, world: World): Promise<ReadyMac
   });
 }
 
-export async function stopMachine(name: string, seconds: number, world: World): Promise<void> {
+export async function stopMachine(name: string, seconds: number, world: World, restarts = false): Promise<void> {
   await runPowerAction(name, 'stop', world, async (_machine, driver, target) =>
     world.progress.step('stop', `Stop ${name}`, async (log) =>
-      driver.power?.stop(target, { seconds }, driverCallFor(world, log)),
+      driver.power?.stop(target, { seconds, restarts }, driverCallFor(world, log)),
     ),
   );
 }
@@ -70,7 +70,7 @@ export async function restartMachine(name: string, seconds: number, world: World
   // Checked before the machine is stopped.
   requireNotEnded(before, world.now());
   if ((await loadDriver(before.spec.driver)).power) {
-    await stopMachine(name, seconds, world);
+    await stopMachine(name, seconds, world, true);
     return await startMachine(name, world);
   }
   requireActionSupported('restart', before.phase !== 'ready' || before.host.ssh !== undefined, before);

@@ -5,7 +5,7 @@ import { verifyEngine } from '../provision/engine-api.ts';
 import type { Plan } from '../provision/step.ts';
 import { planUpgrade, type UpgradeSummary, summarizeUpgrade } from '../provision/upgrade-plan.ts';
 import { requireNoPinnedVersion, requireSsh } from './guards.ts';
-import { gatherHostFacts, runStep, visitOwnHost } from './host-session.ts';
+import { gatherHostFacts, previewPlan, runStep, visitOwnHost } from './host-session.ts';
 import { ENGINE_TIMEOUT_SECONDS } from './verify-engine.ts';
 import { withFailureRecord } from './checkpoint.ts';
 import type { World } from './world.ts';
@@ -37,7 +37,8 @@ export async function upgradeMachine(
   if (isDryRun) {
     const visit = await visitOwnHost(before.spec, ssh, world);
     await using _session = visit.session;
-    return { plan: planUpgrade(spec.engine, visit.facts, ssh.address), url: before.endpoint.url, summary: undefined };
+    const plan = await previewPlan(planUpgrade(spec.engine, visit.facts, ssh.address), visit, world);
+    return { plan, url: before.endpoint.url, summary: undefined };
   }
   return await withFailureRecord({ ...before, wanted: () => ({ spec }) }, world, async (save) => {
     const upgrade = await upgradeHost({ ...before, spec }, ssh, world);

@@ -9,7 +9,7 @@ import { joinTemplates, type ReadTemplate, type Step } from './step.ts';
 /**
  * Runs a step in one remote execution. Script, variables and files travel as one archive over stdin, which bootstrap.sh
  * unpacks on the host: none of them is visible in an argv, and nothing runs if the connection is lost before the end of
- * the archive.
+ * the archive. Returns what the script printed.
  */
 export async function applyStep(
   step: Step,
@@ -28,7 +28,7 @@ export async function applyStep(
     readonly address: string;
     readonly log: Log;
   },
-): Promise<void> {
+): Promise<string> {
   const [bootstrap, script] = await Promise.all([
     template('bootstrap.sh'),
     joinTemplates(step.scripts ?? [step.template], template),
@@ -48,6 +48,7 @@ export async function applyStep(
     onLine: log,
   });
   if (code !== 0) throw stepFailedError(step, address, code, stdout, stderr);
+  return stdout;
 }
 
 /**
@@ -62,14 +63,18 @@ function rootCommand(become: Become, script: string): Shell {
   return become === 'sudo' ? sh`sudo -n sh -c ${script}` : sh`sudo -k -S -p ${''} sh -c ${script}`;
 }
 
-/** Returns the error for a failed step. The reason is the script's last line with `!!`, or else the exit status. */
+/**
+ * Returns the error for a failed step. The reason is the script's last line with `!!`, or else the exit status; what to
+ * do next is its last line with `!>`.
+ */
 function stepFailedError(step: Step, address: string, code: number, stdout: string, stderr: string): SlipwayError {
   const output = `${stdout}\n${stderr}`;
-  const reason =
+  const lastWith = (mark: string): string | undefined =>
     lastLines(stderr, 200)
-      .findLast((line) => line.startsWith('!! '))
-      ?.slice(3) ?? `exit status ${code}`;
-  const detail = lastLines(output.replaceAll(/^!! .*$/gm, ''));
+      .findLast((line) => line.startsWith(mark))
+      ?.slice(mark.length);
+  const reason = lastWith('!! ') ?? `exit status ${code}`;
+  const detail = lastLines(output.replaceAll(/^![!>] .*$/gm, ''));
   const isDiskFull = /No space left on device|Disk quota exceeded|not enough free space/i.test(output);
   return new SlipwayError(
     isDiskFull ? 'HOST_FULL' : 'REMOTE_COMMAND',
@@ -77,7 +82,7 @@ function stepFailedError(step: Step, address: string, code: number, stdout: stri
     {
       hint: isDiskFull
         ? 'Free disk space on the host. To continue, run the same command again'
-        : 'Fix the cause. To continue, run the same command again',
+        : (lastWith('!> ') ?? 'Fix the cause. To continue, run the same command again'),
       detail,
     },
   );

@@ -1,6 +1,6 @@
 import { SlipwayError } from '../errors.ts';
 import type { EngineSpec } from '../machine/model.ts';
-import type { Distro, EngineInstall, PackageSource } from './distros/distro.ts';
+import type { Distro, DistroScript, EngineInstall, PackageSource } from './distros/distro.ts';
 import type { Facts } from './facts.ts';
 import type { HostFamily } from './supported-host.ts';
 import type { Step } from './step.ts';
@@ -29,13 +29,16 @@ export function findEnginePackage({ packages }: Facts, distro: Distro): EnginePa
   return undefined;
 }
 
-/** Returns the step that installs the engine or another version of it; undefined if the host has the right engine. */
+/** The steps of an installation. `check` comes before all steps that change the host. */
+export type InstallSteps = { readonly check: Step | undefined; readonly install: Step };
+
+/** Returns the steps that install the engine or another version of it; undefined if the host has the right engine. */
 export function planEngineInstall(
   engine: EngineSpec,
   facts: Facts,
   where: string,
   { distro, serviceManager }: HostFamily,
-): Step | undefined {
+): InstallSteps | undefined {
   const present = findEnginePackage(facts, distro);
   const version = engine.version ?? '';
   const isComplete =
@@ -48,16 +51,26 @@ export function planEngineInstall(
   if (engine.source === 'none' || source === 'none') throw engineMissingError(where);
   requireInstallUrl(source, engine);
   requireInstallSpace(facts, where, distro);
-  requireInstallSupported({ engine, source, facts }, where, distro);
-  const { script, ...install } = distro.installScript({ engine, source, facts });
-  return {
-    id: 'install-engine',
-    title: replaced
-      ? `Install engine ${version} over ${replaced.version}`
-      : `Install the engine (${engineSourceLabels[source]})`,
-    ...install,
-    scripts: [serviceManager.scripts.services, script],
+  const wanted = { engine, source, facts };
+  requireInstallSupported(wanted, where, distro);
+  requireNoConflict(wanted, where, distro);
+  const toStep = (id: string, title: string, { scripts, ...script }: DistroScript): Step => ({
+    id,
+    title,
+    ...script,
+    scripts: [serviceManager.scripts.services, ...scripts],
     files: [],
+  });
+  const check = distro.checkScript?.(wanted);
+  const title = replaced
+    ? `Install engine ${version} over ${replaced.version}`
+    : `Install the engine (${engineSourceLabels[source]})`;
+  return {
+    check: check && {
+      ...toStep('check-packages', 'Check what the installation would change', check),
+      previewVariables: distro.previewVariables,
+    },
+    install: toStep('install-engine', title, distro.installScript(wanted)),
   };
 }
 
@@ -87,6 +100,11 @@ function requireInstallSpace({ freeKib }: Facts, where: string, { installKib }: 
     `${where} has ${Math.floor(kib / 1024)} MB free on ${mount}; installing the engine takes about ${installKib / 1024} MB`,
     { hint: 'Free disk space there, then run the same command again' },
   );
+}
+
+function requireNoConflict(install: EngineInstall, where: string, distro: Distro): void {
+  const conflict = distro.conflictOf(install);
+  if (conflict) throw new SlipwayError('PACKAGE_CONFLICT', `${where}: ${conflict.message}`, { hint: conflict.hint });
 }
 
 function requireInstallSupported(install: EngineInstall, where: string, distro: Distro): void {

@@ -26,6 +26,12 @@ export type Facts = {
   readonly dockerd: string | undefined;
   /** The engine's packages, with client, plugins and containerd. `state` is the host's package manager's own word. */
   readonly packages: Readonly<Record<string, { readonly state: string; readonly version: string }>>;
+  /** The texts of the host's lists of package repositories, by path. */
+  readonly packageSources: Readonly<Record<string, string>>;
+  /** The keys with which the package manager verifies repositories, by path; base64. */
+  readonly packageKeys: Readonly<Record<string, string>>;
+  /** What runs in the place of the engine's service; empty while the engine's service runs. */
+  readonly otherEngines: readonly OtherEngine[];
   readonly engineService: {
     readonly isActive: boolean;
     /** Whether the engine starts at boot. */
@@ -46,6 +52,17 @@ export type Facts = {
   readonly freeKib: Readonly<Record<string, number>>;
   /** The host's clock in seconds since 1970, and how many seconds it is ahead of this computer's. */
   readonly clock: { readonly now: number; readonly aheadSeconds: number } | undefined;
+};
+
+/** An engine of another source, or another program that serves the local socket. */
+export type OtherEngine = {
+  /** `socket` serves the local socket, `engine` runs elsewhere, `snap` is installed. */
+  readonly role: string;
+  readonly pid: number | undefined;
+  readonly user: string;
+  /** The service manager's name for it; `user:NAME` if a user's own service manager runs it. */
+  readonly unit: string | undefined;
+  readonly program: string | undefined;
 };
 
 type FactsHost = {
@@ -162,6 +179,9 @@ function parseFacts(become: Become, answers: ScriptAnswers, receivedAt: Date): F
     packageManager: first('package_manager') || undefined,
     dockerd: first('dockerd') || undefined,
     packages: Object.fromEntries(all('package').map(parsePackage)),
+    packageSources: parseContents(all('package_source'), 'utf8'),
+    packageKeys: parseContents(all('package_key'), 'base64'),
+    otherEngines: all('other_engine').map(parseOtherEngine),
     engineService: {
       isActive: first('engine_active') === 'yes',
       isEnabled: first('engine_enabled') === 'yes',
@@ -192,6 +212,22 @@ function parseFiles({ all }: ScriptAnswers): Facts['files'] {
 function parsePackage(line: string): [name: string, Facts['packages'][string]] {
   const [name = '', state = '', version = ''] = line.split(' ');
   return [name, { state, version }];
+}
+
+/** Parses lines `PATH BASE64`. */
+function parseContents(lines: readonly string[], encoding: 'utf8' | 'base64'): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    lines.map((line) => {
+      const [path = '', text = ''] = line.split(' ');
+      return [path, Buffer.from(text, 'base64').toString(encoding)];
+    }),
+  );
+}
+
+function parseOtherEngine(line: string): OtherEngine {
+  const [role = '', pid = '', user = '', ...words] = line.split(' ');
+  const [unit, program] = [words[0], words.slice(1).join(' ')].map((word) => (word === '-' ? undefined : word));
+  return { role, pid: /^\d+$/.test(pid) ? Number(pid) : undefined, user, unit, program };
 }
 
 function parseFreeSpace(line: string): [mount: string, kib: number] {

@@ -3,13 +3,15 @@ import { DAEMON_JSON, parseDaemonJson, withoutOwnSettings } from './daemon-json.
 import { changedFiles, containerImpactOf, engineFilesFor, type EngineConfig } from './engine-files.ts';
 import { planEngineInstall } from './engine-install.ts';
 import { parseOwnership } from './engine-owner.ts';
+import { requireNoOtherEngine } from './other-engines.ts';
 import type { Facts } from './facts.ts';
 import { defaultServiceManager } from './init/registry.ts';
 import type { HostLifetime, ServiceManager } from './init/service-manager.ts';
 import { planLifetime } from './lifetime-timers.ts';
 import { formatJson } from './remote-files.ts';
 import type { Plan, RemoteFile, Step } from './step.ts';
-import { requireSupportedHost, serviceManagerOf } from './supported-host.ts';
+import { type HostFamily, requireSupportedHost, serviceManagerOf } from './supported-host.ts';
+import type { EngineSpec } from '../machine/model.ts';
 
 export type PlanInput = EngineConfig & {
   readonly facts: Facts;
@@ -19,16 +21,30 @@ export type PlanInput = EngineConfig & {
 
 /**
  * Returns the steps that bring the host to the state in the spec; none if it is in that state. The order matters: the
- * configuration is written before the package is installed, since the installation starts the engine. The deadline is
- * set before both, since it must apply even if they fail.
+ * deadline is set first, since it must apply even if the others fail; an installation is checked before the
+ * configuration is written, which comes before the package, since the installation starts the engine.
  */
 export function planProvision(input: PlanInput): Plan {
   const { engine, facts, address, lifetime } = input;
   const family = requireSupportedHost(facts, address);
   const timers = planLifetime(lifetime, facts);
-  const install = planEngineInstall(engine, facts, address, family);
-  const configure = planEngineConfiguration(input, family.serviceManager, install !== undefined);
-  return [timers, configure, install].filter((step) => step !== undefined);
+  const installation = planEngineInstall(engine, facts, address, family);
+  if (installation || !facts.engineService.isActive) requireNoOtherEngine(facts, address, family.serviceManager);
+  const sources = planPackageSources(engine, facts, family);
+  const configure = planEngineConfiguration(input, family.serviceManager, installation !== undefined);
+  return [timers, sources, installation?.check, configure, installation?.install].filter((step) => step !== undefined);
+}
+
+/** Returns the step that writes and removes the files about package sources; the engine keeps running. */
+function planPackageSources(
+  engine: EngineSpec,
+  facts: Facts,
+  { distro, serviceManager }: HostFamily,
+): Step | undefined {
+  const files = changedFiles(distro.sourceFilesFor(engine, facts), facts);
+  if (files.length === 0) return undefined;
+  const step = configureStep(files, { engine: 'none', enable: false }, 'keep', serviceManager);
+  return { ...step, id: 'package-sources', title: "Update the host's package sources" };
 }
 
 function planEngineConfiguration(

@@ -25,7 +25,25 @@ export type Step = {
   readonly variables: Readonly<Record<string, string>>;
   /** The files that the script writes and removes; its variable MANIFEST lists them. */
   readonly files: readonly RemoteFileChange[];
+  /**
+   * Replace variables, so that the script changes nothing and prints what it would do (`preview-step.ts`). Absent if
+   * everything that the step does is in `files`.
+   */
+  readonly previewVariables?: Readonly<Record<string, string>> | undefined;
+  /** What the package manager would do on the host, if a dry run has asked it. */
+  readonly preview?: StepPreview | undefined;
 };
+
+/** A change of one package that is not made yet. `from` is absent for a new package, `to` for a removed one. */
+export type PlannedPackage = {
+  readonly name: string;
+  readonly change: 'install' | 'upgrade' | 'downgrade' | 'remove';
+  readonly from?: string;
+  readonly to?: string;
+};
+
+/** What a script says that it would do. `notes` are sentences. */
+export type StepPreview = { readonly packages: readonly PlannedPackage[]; readonly notes: readonly string[] };
 
 export type Plan = readonly Step[];
 
@@ -36,15 +54,18 @@ export type PlannedStep = {
   readonly template: string;
   readonly variables: Readonly<Record<string, string>>;
   readonly files: readonly { readonly path: string; readonly change: 'write' | 'remove' }[];
+  readonly packages?: readonly PlannedPackage[];
+  readonly notes?: readonly string[];
 };
 
 export function toPlannedSteps(plan: Plan): readonly PlannedStep[] {
-  return plan.map(({ id, title, template, variables, files }) => ({
+  return plan.map(({ id, title, template, variables, files, preview }) => ({
     id,
     title,
     template,
     variables,
     files: files.map(({ path, content }) => ({ path, change: content === undefined ? 'remove' : 'write' })),
+    ...preview,
   }));
 }
 

@@ -24,7 +24,7 @@ export function planUpgrade({ version = '' }: EngineSpec, facts: Facts, where: s
     });
   }
   const packages = Object.entries(facts.packages).filter(([, { state }]) => distro.packageStateOf(state) !== 'absent');
-  const { script, ...upgrade } = distro.upgradeScript(
+  const { scripts, ...upgrade } = distro.upgradeScript(
     packages.map(([name]) => name),
     version,
   );
@@ -33,8 +33,9 @@ export function planUpgrade({ version = '' }: EngineSpec, facts: Facts, where: s
       id: 'upgrade-engine',
       title: `Upgrade the engine (${engineSourceLabels[engine.source]}${version === '' ? '' : `, version ${version}`})`,
       ...upgrade,
-      scripts: [serviceManager.scripts.services, script],
+      scripts: [serviceManager.scripts.services, ...scripts],
       files: [],
+      previewVariables: distro.previewVariables,
     },
   ];
 }

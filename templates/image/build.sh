@@ -44,9 +44,19 @@ if [[ ! -s $work/debian.sources ]]; then
   [[ -n ${MIRROR-} ]] || printf '\nTypes: deb\nURIs: https://deb.debian.org/debian-security\nSuites: %s-security\nComponents: main\nSigned-By: %s\n' \
     "$SUITE" "$keyring" >>"$work/debian.sources"
 fi
-acquire_settings >"$work/apt.conf"
-# They may contain a proxy's password. Without root, mmdebstrap reads them as another user, and they stay readable.
-[[ $(id -u) != 0 ]] || chmod 600 "$work/apt.conf" "$work/debian.sources"
+# A proxy's URL may contain a password, and everyone on this computer can read the files of a build. So the proxies of
+# apt's configuration become variables, which apt reads too, and which only this user can see. A variable that is set
+# already wins.
+acquire_settings | grep -v -E '^Acquire::https?::Proxy ' >"$work/apt.conf" || true
+for scheme in http https; do
+  variable=${scheme}_proxy
+  [[ -z ${!variable-} ]] || continue
+  proxy=$(apt-config dump --no-empty --format '%v%n' "Acquire::$scheme::Proxy" | head -n 1)
+  # DIRECT means none.
+  [[ -z $proxy || $proxy == DIRECT ]] || export "$variable=$proxy"
+done
+# The URL of a mirror may contain a password. Without root, mmdebstrap reads it as another user, and it stays readable.
+[[ $(id -u) != 0 ]] || chmod 600 "$work/debian.sources"
 
 echo 'Download and unpack the packages'
 mkdir "$work/files"

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { totalmem } from 'node:os';
+import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test, vi } from 'vitest';
@@ -13,7 +13,8 @@ import { openVmMonitor } from '../../src/drivers/qemu/qemu-process.ts';
 import { driver } from '../../src/drivers/qemu/driver.ts';
 import { qemu as qemuManifest } from '../../src/drivers/qemu/manifest.ts';
 import { readVm, writeVm } from '../../src/drivers/qemu/vm-record.ts';
-import { vmFolder, type Vm } from '../../src/drivers/qemu/vm.ts';
+import { vmFolder, type SuspendedVm, type Vm, type VmSnapshot } from '../../src/drivers/qemu/vm.ts';
+import type { Accelerator } from '../../src/drivers/qemu/command-line.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { fakeIdentity } from '../fakes/fake-identity.ts';
@@ -110,6 +111,16 @@ async function occupyPort(port: number): Promise<AsyncDisposable> {
       await once(server, 'close');
     },
   };
+}
+
+/** Changes a suspended VM's record, as another version of Slipway or another computer would have written it. */
+async function changeSnapshot(
+  folder: string,
+  change: (snapshot: VmSnapshot) => VmSnapshot,
+  accelerator: Accelerator = 'tcg',
+): Promise<void> {
+  const vm = (await readVm(folder)) as SuspendedVm;
+  await writeVm(folder, { ...vm, accelerator, snapshot: change(vm.snapshot) });
 }
 
 async function flipByte(file: string): Promise<void> {
@@ -436,7 +447,7 @@ describe.runIf(hasQemu)('a VM', () => {
     await using vm = await createEmptyVm();
     await qemu.create(vm.target(), bootConfig(), vm.call);
     await qemu.stop(vm.target(), { seconds: 0.2 }, vm.call);
-    expect(vm.notes).toEqual(['Machine "web" did not shut down within 0.2 seconds, so it was killed']);
+    expect(vm.notes).toEqual(['Machine "web" did not shut down within 0.2 seconds, so it was powered off']);
     expect(await qemu.inspect(vm.target(), vm.call)).toEqual({ state: 'stopped' });
   });
 
@@ -553,44 +564,117 @@ fi`;
       expect(vm.notes).toEqual([]);
     });
 
-    test.each<[string, (folder: string) => Promise<void>, Partial<Options>, RegExp]>([
+    test.each<[string, (folder: string) => Promise<void>, RegExp]>([
       [
         'its memory is truncated',
         (folder) => writeFile(join(folder, 'memory'), 'short'),
-        {},
         /its memory is damaged \(5 of \d+ bytes\)/,
       ],
       [
         'its disk has changed',
         (folder) => writeFile(join(folder, 'disk.qcow2'), 'x'.repeat(40)),
-        {},
         /its disk has changed/,
       ],
-      ['a byte of its memory has changed', (folder) => flipByte(join(folder, 'memory')), {}, /its memory is damaged$/],
+      ['a byte of its memory has changed', (folder) => flipByte(join(folder, 'memory')), /its memory is damaged$/],
       [
-        'its options specify more memory',
-        async () => {},
-        { memory: 3000 },
-        /its options now specify 3000 MB of memory/,
+        'an older version suspended it with other hardware',
+        (folder) =>
+          changeSnapshot(folder, ({ argv: _argv, ...snapshot }) => ({ ...snapshot, hardwareDigest: 'other' })),
+        /an older version of Slipway gave it other virtual hardware$/,
       ],
       [
-        'its options specify another accelerator',
-        async () => {},
-        { accelerator: 'kvm' },
-        /now specify the accelerator kvm/,
+        'it ran on another processor',
+        (folder) => changeSnapshot(folder, (snapshot) => ({ ...snapshot, processor: 'other 1.0' }), 'kvm'),
+        /it ran on a computer with another processor$/,
       ],
-    ])('starts from its disk when %s, and says why', async (_what, damage, more, reason) => {
+    ])('is not started and keeps its memory when %s, until the user kills it', async (_what, damage, reason) => {
       await using vm = await createSuspendedVm();
       const { call, target, vms } = vm;
       await damage(vms);
-      await qemu.start(target({ disk: 2, ...more }), call);
+      const before = await readFile(join(vms, 'memory'));
+      for (const _try of [1, 2]) {
+        const error = await catchRejection(qemu.start(target({ disk: 2 }), call));
+        expect(error).toMatchObject({
+          code: 'DRIVER_FAILED',
+          message: expect.stringMatching(reason) as string,
+          hint: 'Its memory is kept. To discard it, so that the next start boots from its disk: slipway kill web',
+        });
+        expect((await readFile(join(vms, 'memory'))).equals(before)).toBe(true);
+        expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped', suspended: true });
+      }
+      await qemu.kill(target(), call);
+      await qemu.start(target({ disk: 2 }), call);
       await qemu.waitUntilBooted(target(), call);
-      expect(vm.notes).toEqual([
-        expect.stringMatching(/^Machine "web" could not be resumed, so it starts from its disk: /),
-      ]);
-      expect(vm.notes[0]).toMatch(reason);
       expect((await vm.starts()).at(-1)).not.toContain('-incoming');
       expect(await readdir(vms)).not.toContain('memory');
+      expect(vm.notes).toEqual([]);
+    });
+
+    test.each<[string, Partial<Options>, (folder: string) => Promise<void>, readonly string[]]>([
+      [
+        'its options specify other hardware',
+        { memory: 3000, cpus: 4, accelerator: 'kvm' },
+        async () => {},
+        [
+          'Machine "web" resumes as it was. It has 4 CPUs, 3000 MB of memory and the accelerator kvm from its next restart on: slipway restart web',
+        ],
+      ],
+      [
+        'QEMU was updated',
+        {},
+        (folder) =>
+          changeSnapshot(folder, (snapshot) => ({ ...snapshot, qemu: { ...snapshot.qemu, bytes: 1, mtimeMs: 1 } })),
+        [],
+      ],
+      [
+        'this version would choose other hardware',
+        {},
+        (folder) => changeSnapshot(folder, (snapshot) => ({ ...snapshot, hardwareDigest: 'other' })),
+        [],
+      ],
+      [
+        'an older version suspended it',
+        {},
+        (folder) => changeSnapshot(folder, ({ argv: _argv, ...snapshot }) => snapshot),
+        [],
+      ],
+    ])('resumes with its own arguments when %s', async (_what, more, change, notes) => {
+      await using vm = await createSuspendedVm();
+      const { call, target, vms } = vm;
+      await change(vms);
+      await qemu.start(target({ disk: 2, ...more }), call);
+      await qemu.waitUntilBooted(target(more), call);
+      const [boot = '', resumed = ''] = await vm.starts();
+      // A machine type with its version means the same hardware for every QEMU.
+      expect(resumed).toMatch(/ -machine pc-q35-\d+\.\d+,usb=off,vmport=off -accel tcg,/);
+      expect(resumed).toContain(' -smp 2 -m 2048M ');
+      const withoutStart = (line: string): string =>
+        line
+          .replace(/pc-q35-\d+\.\d+/, 'q35')
+          .replace(',append=on', '')
+          .replace(/ -S -incoming exec:.*(?= -qmp)/, '')
+          .replace(/ slipway\.seed=\w+/, '');
+      expect(withoutStart(resumed).split(' ').toSorted()).toEqual(withoutStart(boot).split(' ').toSorted());
+      expect(vm.notes).toEqual(notes);
+      // Suspended again, it still has the arguments of its first start.
+      await qemu.suspend(target(), call);
+      await qemu.start(target({ disk: 2 }), call);
+      expect((await vm.starts()).at(-1)?.match(/ -incoming /g)).toHaveLength(1);
+      expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
+    });
+
+    test('is resumed by restart, shut down, and not powered off with its memory', async () => {
+      await using vm = await createSuspendedVm();
+      const { call, target, vms } = vm;
+      await qemu.stop(target(), { seconds: 1 }, call);
+      expect(vm.notes).toEqual([
+        'Machine "web" is suspended, so it is off already, and its memory is kept. To discard its memory: slipway kill web',
+      ]);
+      expect(await readdir(vms)).toContain('memory');
+      await qemu.stop(target(), { seconds: 1, restarts: true }, call);
+      expect((await vm.starts()).at(-1)).toContain('-incoming');
+      expect(await readCommands(vms)).toMatch(/\nclock [^]*\npoweroff /);
+      expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped' });
     });
 
     type VmFixture = Awaited<ReturnType<typeof createSuspendedVm>>;
@@ -640,8 +724,9 @@ fi`;
         [
           'access to its accelerator is denied',
           async ({ vms }) => {
-            const before = (await readVm(vms)) as Vm;
-            await writeVm(vms, { ...before, accelerator: 'kvm' });
+            const before = (await readVm(vms)) as SuspendedVm;
+            const snapshot = { ...before.snapshot, processor: `${cpus()[0]?.model} 6.1.0` };
+            await writeVm(vms, { ...before, accelerator: 'kvm', snapshot });
             return () => writeVm(vms, before);
           },
           { accelerator: 'auto' },

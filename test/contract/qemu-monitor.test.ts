@@ -1,18 +1,20 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { DriverCall } from '../../src/drivers/contract.ts';
 import { openMonitor } from '../../src/drivers/qemu/monitor.ts';
+import { findFreePorts } from '../../src/drivers/qemu/ports.ts';
 import {
   requireShortSocketPath,
   killProcess,
-  monitorAddress,
   openVmMonitor,
+  resolveMonitorAddress,
   getRunState,
+  startProcess,
 } from '../../src/drivers/qemu/qemu-process.ts';
 import { catchError } from '../fakes/catch-error.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
@@ -100,18 +102,25 @@ describe('openMonitor', () => {
 
   test('returns undefined when nothing listens', async () => {
     await using folder = await createTemporaryFolder();
-    expect(await openMonitor(monitorAddress(folder.path, {}))).toBeUndefined();
+    expect(await openMonitor(await resolveMonitorAddress(folder.path, {}))).toBeUndefined();
     await writeFile(join(folder.path, 'monitor.sock'), '');
-    expect(await openMonitor(monitorAddress(folder.path, {}))).toBeUndefined();
+    expect(await openMonitor(await resolveMonitorAddress(folder.path, {}))).toBeUndefined();
     const server = await startFakeMonitor(GREETING, () => EMPTY_RETURN);
     const { connectOptions } = server;
     await server[Symbol.asyncDispose]();
     expect(await openMonitor(connectOptions)).toBeUndefined();
   });
 
-  test('connects to a socket in the folder, or to a port on systems without such sockets', () => {
-    expect(monitorAddress('/vms/x', {})).toEqual({ path: '/vms/x/monitor.sock' });
-    expect(monitorAddress('/vms/x', { monitorPort: 25_001 })).toEqual({ host: '127.0.0.1', port: 25_001 });
+  test('connects to a socket in the folder, or to a port with a key on systems without such sockets', async () => {
+    await using folder = await createTemporaryFolder();
+    const socket = join(folder.path, 'monitor.sock');
+    expect(await resolveMonitorAddress(folder.path, {})).toEqual({ path: socket });
+    const onPort = { monitorPort: 25_001 };
+    // No key exists yet, and a monitor must never be asked without one.
+    const address = { host: '127.0.0.1', port: 25_001, key: expect.stringMatching(/^[0-9a-f]{64}$/) as string };
+    expect(await resolveMonitorAddress(folder.path, onPort)).toEqual(address);
+    await writeFile(join(folder.path, 'keys.psk'), 'slipway:0a1b\n');
+    expect(await resolveMonitorAddress(folder.path, onPort)).toEqual({ ...address, key: '0a1b' });
   });
 
   test('requires a folder whose path fits into a socket address', () => {
@@ -142,22 +151,49 @@ describe.runIf(hasQemu)('a QEMU process', () => {
     await using folder = await createTemporaryFolder();
     await using qemu = await startQemu(folder.path, ID);
     for (let client = 0; client < 3; client += 1) {
-      await using monitor = await openMonitor(monitorAddress(folder.path, VM));
+      await using monitor = await openMonitor({ path: join(folder.path, 'monitor.sock') });
       expect(await monitor?.execute('query-uuid')).toEqual({ UUID: ID });
     }
-    await using monitor = await openMonitor(monitorAddress(folder.path, VM));
+    await using monitor = await openMonitor({ path: join(folder.path, 'monitor.sock') });
     await expect(monitor?.execute('no-such-command')).rejects.toThrow(/no-such-command has not been found/);
     await monitor?.execute('quit');
     expect(await monitor?.waitForExit(10)).toBe(true);
     await qemu.ended;
-    expect(await openMonitor(monitorAddress(folder.path, VM))).toBeUndefined();
+    expect(await openMonitor({ path: join(folder.path, 'monitor.sock') })).toBeUndefined();
+  });
+
+  test('on a port answers only clients that know the key of its folder', async () => {
+    await using folder = await createTemporaryFolder();
+    const [monitorPort = 0] = await findFreePorts(ID, 1, [], computerWithPrograms(folder.path));
+    const vm = vmWithId(ID, { monitorPort });
+    const argv = ['-machine', 'none', '-nodefaults', '-display', 'none', '-uuid', ID, '-pidfile', 'qemu.pid'];
+    const start = { boots: true, toArguments: (monitor: readonly string[]) => [...argv, ...monitor] };
+    await writeFile(join(folder.path, 'vm.json'), '{}');
+    const failure = await startProcess('qemu-system-x86_64', start, vm, folder.path, fakeCall());
+    expect(failure?.lines).toBeUndefined();
+    try {
+      expect((await stat(join(folder.path, 'keys.psk'))).mode & 0o777).toBe(0o600);
+      // What a guest, or another user of this computer, can try.
+      const stranger = connect({ host: '127.0.0.1', port: monitorPort });
+      let received = '';
+      stranger.on('error', () => {}).on('data', (bytes) => (received += bytes.toString('latin1')));
+      stranger.write('{"execute":"qmp_capabilities"}\n');
+      await new Promise((resolve) => stranger.once('close', resolve));
+      expect(received).not.toContain('QMP');
+      const address = { host: '127.0.0.1', port: monitorPort };
+      await expect(openMonitor({ ...address, key: 'ab'.repeat(32) })).rejects.toThrow();
+      expect(await getRunState(folder.path, vm, fakeCall())).toBe('running');
+    } finally {
+      await killProcess(folder.path, vm, fakeCall());
+    }
+    expect(await getRunState(folder.path, vm, fakeCall())).toBe('none');
   });
 
   test('makes a second client wait for the first', async () => {
     await using folder = await createTemporaryFolder();
     await using _qemu = await startQemu(folder.path, ID);
-    const first = await openMonitor(monitorAddress(folder.path, VM));
-    const second = openMonitor(monitorAddress(folder.path, VM));
+    const first = await openMonitor({ path: join(folder.path, 'monitor.sock') });
+    const second = openMonitor({ path: join(folder.path, 'monitor.sock') });
     await sleep(100);
     await first?.[Symbol.asyncDispose]();
     await using monitor = await second;

@@ -38,7 +38,7 @@ describeOnBed("the engine's source", () => {
     expect(absent.sentence).toContain(
       `version 99 of docker-ce does not exist in the host's package lists; available versions: ${NEW_VERSION}, ${OLD_VERSION}`,
     );
-    expect(await readRecord(user, 'web')).toMatchObject({ phase: 'created', failure: { step: 'install-engine' } });
+    expect(await readRecord(user, 'web')).toMatchObject({ phase: 'created', failure: { step: 'check-packages' } });
 
     await expectSuccess(user.slipway('create', 'web', '--engine-version', '26.1'));
     await expectEngineAnswer(user, 'web');

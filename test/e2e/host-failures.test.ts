@@ -1,7 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
-import { countEngineStarts, expectEngineAnswer, readRecord, expectFailure, waitUntil } from './assertions.ts';
+import {
+  countEngineStarts,
+  expectEngineAnswer,
+  readRecord,
+  expectFailure,
+  waitForStderr,
+  waitUntil,
+} from './assertions.ts';
 
 /** Holds apt's lock, as another apt would, until /run/release exists. */
 const HOLD_LOCK = `perl -e '
@@ -80,7 +87,7 @@ describeOnBed('a host with problems', () => {
       expect(gone.detail.join('\n')).toContain('127.0.0.1');
       expect(await readRecord(user, 'web')).toMatchObject({
         phase: 'created',
-        failure: { step: 'install-engine', code: 'REMOTE_COMMAND' },
+        failure: { step: 'check-packages', code: 'REMOTE_COMMAND' },
       });
       await host.runOrThrow(`
       mv /root/debian.sources /etc/apt/sources.list.d/ && rm -r /var/lib/apt/lists && mv /root/lists /var/lib/apt/
@@ -94,10 +101,7 @@ describeOnBed('a host with problems', () => {
       await host.exec('pkill -9 -x apt-get; pkill -9 -x dpkg');
       await host.runOrThrow(HOLD_LOCK);
       const waiting = user.start('create', 'web');
-      await waitUntil(
-        'create waits for the lock',
-        async () => (await host.exec(`pgrep -f 'apt-get.* check'`)).code === 0,
-      );
+      await waitForStderr(waiting, /Waiting for apt, which perl \(PID \d+\) is using/);
       expect(waiting.process.exitCode).toBeNull();
       await host.runOrThrow('touch /run/release');
       await expectSuccess(waiting.ended);

@@ -163,7 +163,9 @@ export async function startFakeHost(has: { readonly engine: boolean }): Promise<
           return {};
         }),
         'vitals.sh': counted(() => ({ stdout: VITALS })),
-        'install-engine.debian.sh': counted(async () => {
+        'check-packages.debian.sh': counted(() => ({})),
+        'install-engine.debian.sh': counted(async ({ stdin }) => {
+          if (/^MODE='preview'/m.test(stdin.toString())) return { stdout: 'package upgrade docker.io 20.10 28.0\n' };
           installed = true;
           await start();
           return {};

@@ -14,14 +14,16 @@ export const toyLinux: Distro = {
   upstreamVersionOf: (version) => version.replace(/-r\d+$/, ''),
   installKib: 1024,
   limitationOf: ({ source }) => (source === 'docker' ? "Docker's repository has no packages for Toy Linux" : undefined),
+  conflictOf: () => undefined,
+  sourceFilesFor: () => [],
   installScript: ({ engine, source }) => ({
     template: 'install-engine.toy.sh',
-    script: 'distros/toy/install-engine.sh',
+    scripts: ['distros/toy/install-engine.sh'],
     variables: { SOURCE: source, VERSION: engine.version ?? '' },
   }),
   upgradeScript: (packages) => ({
     template: 'install-engine.toy.sh',
-    script: 'distros/toy/install-engine.sh',
+    scripts: ['distros/toy/install-engine.sh'],
     variables: { PACKAGES: packages.join(' ') },
   }),
 };

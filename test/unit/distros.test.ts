@@ -90,6 +90,7 @@ FAMILIES='systemd toyinit debian toy'
 # init/toyinit/facts.sh
 # distros/debian/facts.sh
 # distros/toy/facts.sh
+# other-engines.sh
 # facts-as-root.sh
 AS_ROOT
 `);

@@ -105,7 +105,10 @@ describe('gatherFacts', () => {
           "name": "Debian GNU/Linux 12 (bookworm)",
           "version": "12",
         },
+        "otherEngines": [],
+        "packageKeys": {},
         "packageManager": "apt",
+        "packageSources": {},
         "packages": {
           "docker-ce": {
             "state": "not-installed",

@@ -98,7 +98,7 @@ describe('the files of a lifetime', () => {
 describe('planLifetime', () => {
   test('comes first, so that it applies even if later steps fail, and does not affect the engine', () => {
     const plan = planProvision({ ...planInput(bareHost), lifetime: lifetimeWith() });
-    expect(plan.map(({ id }) => id)).toEqual(['life', 'configure-engine', 'install-engine']);
+    expect(plan.map(({ id }) => id)).toEqual(['life', 'check-packages', 'configure-engine', 'install-engine']);
     expect(plan[0]?.variables.TIMERS).toBe('slipway-deadline.timer slipway-idle.timer');
     const configured = factsAfter(hostWithEngine, planProvision(planInput(hostWithEngine)));
     const alone = planProvision({ ...planInput(configured), lifetime: lifetimeWith() });

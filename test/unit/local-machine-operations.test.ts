@@ -204,9 +204,17 @@ describe('a machine that still needs an SSH connection', () => {
     const ready = await createMachine(specOn(fixture.host), fixture.world({ progress }));
     expect(ready.phase).toBe('ready');
     const before = ['prepare', 'create', 'boot', 'verify'];
-    expect(progress.ids).toEqual([...before, 'connect', 'facts', 'install-engine', 'verify', 'profiles']);
+    expect(progress.ids).toEqual([
+      ...before,
+      'connect',
+      'facts',
+      'check-packages',
+      'install-engine',
+      'verify',
+      'profiles',
+    ]);
     expect([fixture.host.executions, fixture.host.engineStarts()]).toEqual([
-      ['facts.sh', 'install-engine.debian.sh'],
+      ['facts.sh', 'check-packages.debian.sh', 'install-engine.debian.sh'],
       1,
     ]);
     expect(fixture.host.expectedHostKeys).toEqual(['ssh-ed25519 HOST1']);

@@ -73,9 +73,22 @@ describe('create', () => {
     const ready = await createMachine(specOn(host), world);
     expect(ready).toMatchObject({ phase: 'ready', endpoint: { url: `tcp://127.0.0.1:${host.port}`, tls: true } });
     expect(await world.store.read('web')).toEqual(ready);
-    expect(progress.ids).toEqual(['connect', 'facts', 'configure-engine', 'install-engine', 'verify', 'profiles']);
+    expect(progress.ids).toEqual([
+      'connect',
+      'facts',
+      'check-packages',
+      'configure-engine',
+      'install-engine',
+      'verify',
+      'profiles',
+    ]);
     expect(host.expectedHostKeys).toHaveLength(1);
-    expect(host.executions).toEqual(['facts.sh', 'configure.sh', 'install-engine.debian.sh']);
+    expect(host.executions).toEqual([
+      'facts.sh',
+      'check-packages.debian.sh',
+      'configure.sh',
+      'install-engine.debian.sh',
+    ]);
     expect(host.engineStarts()).toBe(1);
     expect(await readContextOwner('web', world.clientPaths)).toBe(ready.spec.id);
     expect(progress.notes).toEqual([expect.stringContaining('Host key of 127.0.0.1, seen for the first time')]);
@@ -136,7 +149,7 @@ describe('create', () => {
   });
 });
 
-const CREATE_STEPS = ['connect', 'facts', 'configure-engine', 'install-engine', 'verify', 'profiles'];
+const CREATE_STEPS = ['connect', 'facts', 'check-packages', 'configure-engine', 'install-engine', 'verify', 'profiles'];
 const KILL_POINTS = CREATE_STEPS.flatMap((id) => (['before', 'after'] as const).map((when) => ({ when, id })));
 
 describe('a create that is killed', () => {
@@ -330,8 +343,8 @@ describe('provision', () => {
     await using host = await startFakeHost({ engine: false });
     const world = worldIn(home.path, { connect: host.connect });
     const plan = await planDryRun(await validateSpec(specOn(host), world), undefined, world);
-    expect(plan.map(({ id }) => id)).toEqual(['configure-engine', 'install-engine']);
-    expect([host.executions, host.files.size]).toEqual([['facts.sh'], 0]);
+    expect(plan.map(({ id }) => id)).toEqual(['check-packages', 'configure-engine', 'install-engine']);
+    expect([host.executions, host.files.size]).toEqual([['facts.sh', 'check-packages.debian.sh'], 0]);
     expect(await readdir(home.path)).toEqual([]);
   });
 });

@@ -26,6 +26,24 @@ describe('planProvision, for a host without an engine', () => {
     expect(shownPlanFor(bareHost)).toMatchInlineSnapshot(`
       [
         {
+          "files": [],
+          "id": "check-packages",
+          "template": "check-packages.debian.sh",
+          "title": "Check what the installation would change",
+          "variables": {
+            "CODENAME": "bookworm",
+            "DISTRIBUTION": "debian",
+            "INSTALL_URL": "",
+            "LISTING": "",
+            "MODE": "check",
+            "REPOSITORY_KEY": "9DC858229FC7DD38854AE2D88D81803C0EBFCD88",
+            "REPOSITORY_URL": "https://download.docker.com/linux",
+            "SOURCE": "docker",
+            "VERSION": "",
+            "VERSION_PATTERN": "",
+          },
+        },
+        {
           "files": [
             {
               "change": "write",
@@ -75,10 +93,13 @@ describe('planProvision, for a host without an engine', () => {
             "CODENAME": "bookworm",
             "DISTRIBUTION": "debian",
             "INSTALL_URL": "",
+            "LISTING": "",
+            "MODE": "install",
             "REPOSITORY_KEY": "9DC858229FC7DD38854AE2D88D81803C0EBFCD88",
             "REPOSITORY_URL": "https://download.docker.com/linux",
             "SOURCE": "docker",
             "VERSION": "",
+            "VERSION_PATTERN": "",
           },
         },
       ]
@@ -212,12 +233,13 @@ describe('planProvision, for a host with an engine', () => {
   test("installs the requested version without a restart besides the package's own", () => {
     expect(summaryOf(hostWithEngine, { version: '28.2' })).toMatchInlineSnapshot(`
       [
+        "check-packages: Check what the installation would change (0 files)",
         "configure-engine: Write the engine's configuration and certificates (6 files)",
         "install-engine: Install engine 28.2 over 20.10.24+dfsg1-1+deb12u1+b2 (0 files)",
       ]
     `);
     // If that installation fails, the running engine has not read its files yet, and the host remembers that.
-    expect(shownPlanFor(hostWithEngine, { version: '28.2' })[0]?.variables.ENGINE).toBe('later');
+    expect(shownPlanFor(hostWithEngine, { version: '28.2' })[1]?.variables.ENGINE).toBe('later');
     expect(summaryOf(hostWithEngine, { version: '20.10' })).toHaveLength(1);
     const ce = { 'docker-ce': { state: 'installed', version: '5:28.2.2-1~debian.12~bookworm' } };
     expect(summaryOf(factsWith(hostWithEngine, { packages: ce }), { version: '28.2.2' })).toHaveLength(1);

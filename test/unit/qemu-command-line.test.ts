@@ -4,6 +4,7 @@ import {
   bakeArguments,
   VM_FILES,
   finishArguments,
+  monitorArguments,
   probeArguments,
   qemuSystemCommand,
   vmArguments,
@@ -14,7 +15,7 @@ import { hardwareAccelerator } from '../../src/drivers/qemu/accelerator.ts';
 import { isMachineName } from '../../src/machine/model.ts';
 
 const ID = '0b6f0d2c-1f3a-4e0e-9d53-6d3f6b1f2a77';
-const MONITOR_ARGUMENT = 'unix:monitor.sock,server=on,wait=off';
+const MONITOR_ARGUMENT = ['-qmp', 'unix:monitor.sock,server=on,wait=off'];
 
 const configWith = (more: Partial<QemuConfig> = {}): QemuConfig => ({
   id: ID,
@@ -59,7 +60,8 @@ describe('vmArguments', () => {
       'user,id=net,hostfwd=tcp:127.0.0.1:20022-:22,hostfwd=tcp:127.0.0.1:22376-:2376',
       ...['-device', 'virtio-net-pci,netdev=net', '-device', 'virtio-rng-pci'],
       ...['-chardev', 'file,id=console,path=console.log', '-serial', 'chardev:console'],
-      ...['-qmp', MONITOR_ARGUMENT, '-pidfile', 'qemu.pid'],
+      ...MONITOR_ARGUMENT,
+      ...['-pidfile', 'qemu.pid'],
     ]);
   });
 
@@ -158,7 +160,7 @@ describe('vmArguments', () => {
     const rest = ({ arch, accelerator }: Pick<QemuConfig, 'arch' | 'accelerator'>): readonly string[] =>
       vmArguments(configWith({ arch, accelerator }), MONITOR_ARGUMENT)
         .filter((_word, index, argv) => !['-machine', '-accel', '-cpu'].includes(argv[index - 1] ?? ''))
-        .map((word) => word.replace(/console=tty\w+/, 'console=TTY'));
+        .map((word) => word.replace(/console=tty\w+/, 'console=TTY').replace(/,romfile=$/, ''));
     for (const other of CASES) expect(rest(other)).toEqual(rest({ arch: 'amd64', accelerator: 'kvm' }));
   });
 
@@ -212,8 +214,15 @@ describe('vmArguments', () => {
   });
 
   test('puts the monitor at the given address', () => {
-    const tcp = 'tcp:127.0.0.1:25001,server=on,wait=off';
-    expect(valueOfFlag(vmArguments(configWith(), tcp), '-qmp')).toBe(tcp);
+    expect(monitorArguments(undefined)).toEqual(MONITOR_ARGUMENT);
+    const argv = vmArguments(configWith(), monitorArguments(25_001));
+    // The guest reaches every port of 127.0.0.1 at 10.0.2.2, so that the monitor must not accept strangers.
+    expect(argv).not.toContain('-qmp');
+    expect(valueOfFlag(argv, '-object')).toBe('tls-creds-psk,id=monitor-key,dir=.,endpoint=server');
+    expect(valuesOfFlag(argv, '-chardev')).toContain(
+      'socket,id=monitor,host=127.0.0.1,port=25001,server=on,wait=off,tls-creds=monitor-key',
+    );
+    expect(valueOfFlag(argv, '-mon')).toBe('chardev=monitor,mode=control');
   });
 });
 

@@ -33,9 +33,16 @@ describe('planUpgrade', () => {
         id: 'upgrade-engine',
         title: "Upgrade the engine (the distribution's package)",
         template: 'install-engine.debian.sh',
-        scripts: ['init/systemd/services.sh', 'distros/debian/install-engine.sh'],
-        variables: { SOURCE: 'present', VERSION: '', PACKAGES: 'docker.io runc containerd' },
+        scripts: ['init/systemd/services.sh', 'distros/debian/apt.sh', 'distros/debian/install-engine.sh'],
+        variables: {
+          SOURCE: 'present',
+          VERSION: '',
+          VERSION_PATTERN: '',
+          PACKAGES: 'docker.io runc containerd',
+          MODE: 'install',
+        },
         files: [],
+        previewVariables: { MODE: 'preview' },
       },
     ]);
   });
@@ -179,7 +186,8 @@ describe('upgrade', () => {
     host.executions.length = 0;
     const { plan } = await upgradeMachine('web', { changeSpec: setVersion('28'), isDryRun: true }, world);
     expect(plan[0]?.variables.VERSION).toBe('28');
-    expect(host.executions).toEqual(['facts.sh']);
+    expect(plan[0]?.preview?.packages).toEqual([{ name: 'docker.io', change: 'upgrade', from: '20.10', to: '28.0' }]);
+    expect(host.executions).toEqual(['facts.sh', 'install-engine.debian.sh']);
     expect(await world.store.read('web')).toEqual(ready);
 
     await upgradeMachine('web', { changeSpec: setVersion(undefined), isDryRun: false }, world);

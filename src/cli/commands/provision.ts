@@ -5,7 +5,7 @@ import { validateSpec } from '../../operations/validate-spec.ts';
 import type { World } from '../../operations/world.ts';
 import type { MachineSpec } from '../../machine/model.ts';
 import { profiles as registeredProfiles } from '../../profiles/registry.ts';
-import type { Plan } from '../../provision/step.ts';
+import type { Plan, PlannedPackage } from '../../provision/step.ts';
 import { toPlannedSteps } from '../../provision/step.ts';
 import { defineCommand, type Cli, type Command, type CommandResult } from '../command.ts';
 import { sanitizeLine } from '../../terminal/terminal-text.ts';
@@ -53,6 +53,9 @@ export const provision: Command<typeof args> = defineCommand({
   },
 });
 
+/** Variables that only scripts read, or that repeat what else is printed. */
+const HIDDEN_VARIABLES: ReadonlySet<string> = new Set(['MANIFEST', 'MODE', 'VERSION_PATTERN']);
+
 /** Plans each machine: several plans are a JSON list, a single one is a document of its own. */
 export async function planForEach(
   names: readonly string[],
@@ -71,6 +74,10 @@ function sanitizeLines(value: string): string {
   return value.split('\n').map(sanitizeLine).join('\n');
 }
 
+function describePackage({ change, name, from, to }: PlannedPackage): string {
+  return `${change} ${name} ${[from, to].filter((version) => version !== undefined).join(' -> ')}`;
+}
+
 /** Returns a plan as --dry-run prints it. */
 export function planResult(name: string, plan: Plan): MachineResult {
   const steps = toPlannedSteps(plan);
@@ -78,8 +85,10 @@ export function planResult(name: string, plan: Plan): MachineResult {
   const lines = steps.flatMap((step, index) => [
     `${index + 1}. ${sanitizeLine(step.title)}`,
     ...step.files.map(({ path, change }) => `     ${change} ${sanitizeLine(path)}`),
+    ...(step.notes ?? []).map((text) => `     ${sanitizeLine(text)}`),
+    ...(step.packages ?? []).map((planned) => `     ${sanitizeLine(describePackage(planned))}`),
     ...Object.entries(step.variables)
-      .filter(([key, value]) => value !== '' && key !== 'MANIFEST')
+      .filter(([key, value]) => value !== '' && !HIDDEN_VARIABLES.has(key))
       .map(([key, value]) => `     ${key.toLowerCase().replaceAll('_', ' ')}: ${sanitizeLines(value)}`),
   ]);
   return { json: { name, steps }, text: [`${name}: steps on the host`, ...lines].join('\n') };

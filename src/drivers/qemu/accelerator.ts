@@ -103,7 +103,7 @@ async function runProbe(
   if (signal.aborted) throw canceledError();
   return new Promise((resolve, reject) => {
     const [file, ...argv] = withHardTimeout([program, ...probeArguments(guest)], computer);
-    const group = startChildGroup(file, argv, { computer });
+    const group = startChildGroup(file, argv, { computer, purpose: { maker: true } });
     let output = '';
     const stop = (): void => {
       clearTimeout(timer);

@@ -37,7 +37,7 @@ export async function bakeImage(base: string, folder: string, call: DriverCall):
   const qemuImg = await requireProgramPath(qemuImgProgram, computer);
   const emulator = await requireProgramPath(qemuSystemProgram(arch), computer);
   const runQemuImg = async (...argv: readonly string[]): Promise<void> => {
-    const { code, lines } = await runChild(qemuImg, argv, { ...call, cwd: folder });
+    const { code, lines } = await runChild(qemuImg, argv, { ...call, cwd: folder, purpose: { maker: true } });
     if (code !== 0) throw bakeError(`qemu-img ${argv[0]} failed`, lines);
   };
   const [work, output, seed] = [join(folder, 'work.qcow2'), join(folder, 'out.raw'), join(folder, 'seed')];
@@ -110,6 +110,7 @@ export async function runGuestOnce(
     const { code } = await runChild(emulator, argv, {
       ...call,
       cwd: folder,
+      purpose: { maker: true, files: [folder] },
       signal: AbortSignal.any([call.signal, timeout.signal]),
       log: (line) => {
         if (accelerator !== 'tcg') silenceTimer.refresh();

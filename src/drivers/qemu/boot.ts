@@ -4,8 +4,9 @@ import { canceledError, SlipwayError } from '../../errors.ts';
 import type { DriverCall } from '../contract.ts';
 import { VM_FILES, type Accelerator } from './command-line.ts';
 import { parseBootResult, readConsoleTail, waitForBootResult, type BootResult } from './console.ts';
+import { giveUpVm } from './end-vm.ts';
 import { RESUME_COMMANDS, sendGuestCommands } from './guest-channel.ts';
-import { getRunState, killProcess } from './qemu-process.ts';
+import { getRunState } from './qemu-process.ts';
 import { writeVm } from './vm-record.ts';
 import type { Vm } from './vm.ts';
 
@@ -26,7 +27,8 @@ export async function waitForVmBoot(folder: string, vm: Vm, call: DriverCall): P
     requireAlive: async () => {
       if (performance.now() > end) throw await bootError(`${machine} was not ready within ${seconds} seconds`, file);
       const state = await getRunState(folder, vm, call);
-      if (state === 'none' || state === 'ended') throw await bootError(`${machine} exited while it was starting`, file);
+      if (state === 'none' || state === 'ended' || state === 'crashed')
+        throw await bootError(`${machine} exited while it was starting`, file);
       if (state === 'io-error') throw await bootError(`${machine} is paused: the disk of this computer is full`, file);
     },
   }).catch((error: unknown) => {
@@ -59,7 +61,7 @@ export async function sendPendingCommands(vm: Vm, folder: string, call: DriverCa
   });
   if (call.signal.aborted) throw canceledError();
   if (!answered && vm.spareFiles) {
-    await killProcess(folder, vm, call);
+    await giveUpVm('replace', vm, folder, call);
     throw new SlipwayError('BOOT_FAILED', `The spare for "${vm.name}" does not respond`, {
       hint: 'Run the same command again: it starts the machine cold',
     });

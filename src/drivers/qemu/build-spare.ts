@@ -5,7 +5,6 @@ import { lowerPriority } from '../../computer/child-process.ts';
 import { deleteFile, listFolderIfExists, localFileError, readFileIfExists, renamePath } from '../../computer/files.ts';
 import { takeLock } from '../../computer/lock.ts';
 import { SlipwayError } from '../../errors.ts';
-import { archOf } from '../../images/image.ts';
 import type { DriverCall, FirstBootConfig, Target } from '../contract.ts';
 import { waitForVmBoot } from './boot.ts';
 import { buildFolder, isBuildCanceled, removeBuild } from './builds.ts';
@@ -69,13 +68,14 @@ async function startAndSuspend(
   call: DriverCall,
 ): Promise<VmWithAccelerator & SuspendedVm> {
   await writeSeedDisk(folder, seed.bytes);
-  await ensureRunning(await createVm(folder, target, boot, seed.id, call), target, folder, call);
+  const vmToStart = await createVm(folder, target, boot, seed.id, call);
+  await ensureRunning(vmToStart, target, folder, { ...call, endsWithMaker: true });
   const vm = await requireStartedVm(folder);
   await lowerQemuPriority(folder);
   const result = await waitForVmBoot(folder, vm, call);
   if (!result.ready) throw new SlipwayError('BOOT_FAILED', `The spare did not start: ${result.reason}`);
   call.log('Suspend it');
-  const program = await requireProgramPath(qemuSystemProgram(archOf(call.computer)), call.computer);
+  const program = await requireProgramPath(qemuSystemProgram(vm.arch), call.computer);
   return await suspendVm({ ...vm, seedApplied: true }, folder, [{ do: 'sync' }, { do: 'drop' }], program, call);
 }
 

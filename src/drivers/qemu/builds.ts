@@ -9,7 +9,7 @@ import { emptyTrash } from '../../computer/trash.ts';
 import { canceledError, SlipwayError, systemCode } from '../../errors.ts';
 import type { DriverCall } from '../contract.ts';
 import { removeUnusableSpares } from './match-spares.ts';
-import { killProcess } from './qemu-process.ts';
+import { giveUpVm } from './end-vm.ts';
 import { pathExists, removeSpareFolder, sparesFolder } from './spare-store.ts';
 import { readVm } from './vm-record.ts';
 
@@ -134,7 +134,7 @@ async function killBuildVm(id: string, call: DriverCall): Promise<void> {
   const folder = buildFolder(call.computer, id);
   // On a full disk this fails, and the builder's error is less clear; freeing space is what matters.
   await writeFile(join(folder, CANCELED_FILE), '').catch(() => {});
-  await killProcess(folder, { id, name: 'spare' }, call);
+  await giveUpVm('replace', { id, name: 'spare' }, folder, call);
 }
 
 /** Returns whether another command has stopped a build, or removed it already. */

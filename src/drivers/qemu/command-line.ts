@@ -36,6 +36,10 @@ export const VM_FILES = {
   output: 'qemu.log',
   pid: 'qemu.pid',
   monitor: 'monitor.sock',
+  /** The key of a monitor that listens on a port. QEMU gives the file its name. */
+  monitorKeys: 'keys.psk',
+  /** Exists once `stop` has asked the guest to shut down, until the next start. */
+  shutdown: 'shutdown.asked',
   port: 'port.sock',
   memory: 'memory',
 } as const;
@@ -49,7 +53,7 @@ export function qemuSystemCommand(arch: QemuConfig['arch']): string {
  * Returns QEMU's arguments for a VM. Disks are virtio-blk, which can be suspended. The network is QEMU's user-mode one:
  * only this computer can reach it, through forwarded ports of its loopback address.
  */
-export function vmArguments(config: QemuConfig, monitor: string): readonly string[] {
+export function vmArguments(config: QemuConfig, monitor: readonly string[]): readonly string[] {
   const {
     id,
     name,
@@ -64,9 +68,6 @@ export function vmArguments(config: QemuConfig, monitor: string): readonly strin
     hasGuestChannel,
     incomingCommand,
   } = config;
-  const hostForwards = forwards
-    .map(({ hostPort, guestPort }) => `,hostfwd=tcp:127.0.0.1:${hostPort}-:${guestPort}`)
-    .join('');
   return [
     ...['-name', `slipway-${name}`, '-uuid', id],
     ...machineArguments(config),
@@ -76,15 +77,95 @@ export function vmArguments(config: QemuConfig, monitor: string): readonly strin
     ...['-append', kernelCommandLine(config, root, seedId === undefined ? [] : [`slipway.seed=${seedId}`])],
     ...driveArguments('root', VM_FILES.disk, 'qcow2,discard=unmap,detect-zeroes=unmap'),
     ...(hasSeedDisk ? driveArguments('seed', VM_FILES.seed, 'raw,readonly=on') : []),
-    ...['-netdev', `user,id=net${hostForwards}`, '-device', 'virtio-net-pci,netdev=net'],
+    ...['-netdev', networkBackend(forwards), '-device', networkDevice(config)],
     ...['-device', 'virtio-rng-pci'],
     // A resume keeps the console of the boot, which holds the boot result.
     ...['-chardev', `file,id=console,path=${VM_FILES.console}${incomingCommand === undefined ? '' : ',append=on'}`],
     ...['-serial', 'chardev:console'],
     ...(hasGuestChannel ? guestChannelArguments(config) : []),
     ...(incomingCommand === undefined ? [] : ['-S', '-incoming', `exec:${incomingCommand}`]),
-    ...['-qmp', monitor, '-pidfile', VM_FILES.pid],
+    ...monitor,
+    ...['-pidfile', VM_FILES.pid],
   ];
+}
+
+/**
+ * Returns the arguments for a VM's monitor: a socket in its folder, or a port of 127.0.0.1. The guest and all users of
+ * this computer can connect to a port, so QEMU accepts only clients that know the key in the VM's folder.
+ */
+export function monitorArguments(port: number | undefined): readonly string[] {
+  if (port === undefined) return ['-qmp', `unix:${VM_FILES.monitor},server=on,wait=off`];
+  return [
+    ...['-object', 'tls-creds-psk,id=monitor-key,dir=.,endpoint=server'],
+    ...['-chardev', `socket,id=monitor,host=127.0.0.1,port=${port},server=on,wait=off,tls-creds=monitor-key`],
+    ...['-mon', 'chardev=monitor,mode=control'],
+  ];
+}
+
+function networkBackend(forwards: QemuConfig['forwards']): string {
+  return [
+    'user,id=net',
+    ...forwards.map(({ hostPort, guestPort }) => `hostfwd=tcp:127.0.0.1:${hostPort}-:${guestPort}`),
+  ].join(',');
+}
+
+/** On ARM, without the ROM that boots from the network: Debian has it in a package that QEMU does not require. */
+function networkDevice({ arch }: Pick<QemuConfig, 'arch'>): string {
+  return `virtio-net-pci,netdev=net${arch === 'arm64' ? ',romfile=' : ''}`;
+}
+
+/** Returns the arguments as older versions of Slipway chose them: they gave the network card of ARM a ROM. */
+export function withNetworkRom(argv: readonly string[]): readonly string[] {
+  return argv.map((word) => word.replace(/^(virtio-net-pci,netdev=net),romfile=$/, '$1'));
+}
+
+/**
+ * Returns the arguments that start a suspended VM again: those of its start, so that its virtual hardware is the same
+ * whatever this version of Slipway would choose. Only names, host ports and the monitor may differ.
+ */
+export function replayArguments(
+  argv: readonly string[],
+  { id, name, forwards, incomingCommand }: Pick<QemuConfig, 'id' | 'name' | 'forwards'> & { incomingCommand: string },
+  monitor: readonly string[],
+): readonly string[] {
+  const replaced: Readonly<Record<string, string>> = {
+    '-name': `slipway-${name}`,
+    '-uuid': id,
+    '-netdev': networkBackend(forwards),
+  };
+  const kept: string[] = [];
+  for (let index = 0; index < argv.length; index += 1) {
+    const [flag = '', value] = [argv[index], argv[index + 1]];
+    if (flag === '-S') continue;
+    if (flag === '-incoming') {
+      index += 1;
+      continue;
+    }
+    kept.push(flag);
+    if (value === undefined || FLAGS_WITHOUT_VALUE.has(flag)) continue;
+    index += 1;
+    const isConsole = flag === '-chardev' && value.startsWith('file,id=console,') && !value.includes(',append=on');
+    kept.push(replaced[flag] ?? (isConsole ? `${value},append=on` : value));
+  }
+  return [...kept, ...['-S', '-incoming', `exec:${incomingCommand}`], ...monitor];
+}
+
+const FLAGS_WITHOUT_VALUE: ReadonlySet<string> = new Set(['-nodefaults', '-no-user-config', '-S']);
+
+/** Returns the arguments with this version of the machine type, such as `pc-q35-7.2`, in place of the newest one. */
+export function withMachineType(argv: readonly string[], machineType: string): readonly string[] {
+  return argv.map((word, index) => (argv[index - 1] === '-machine' ? word.replace(/^[^,]+/, machineType) : word));
+}
+
+/** Returns the machine type in QEMU's arguments. */
+export function machineTypeOf(argv: readonly string[]): string {
+  return argv[argv.indexOf('-machine') + 1]?.split(',')[0] ?? '';
+}
+
+/** Returns the name that a machine type has in a version of QEMU, such as 7.2.22. */
+export function versionedMachineType(arch: QemuConfig['arch'], version: string): string {
+  const [major, minor] = version.split('.');
+  return `${arch === 'arm64' ? 'virt' : 'pc-q35'}-${major}.${minor}`;
 }
 
 /**
@@ -105,9 +186,9 @@ function guestChannelArguments({ arch }: Pick<QemuConfig, 'arch'>): readonly str
  */
 export function hardwareSignature(config: QemuConfig): string {
   const { incomingCommand: _incomingCommand, ...rest } = config;
-  return vmArguments({ ...rest, id: '', name: '', forwards: [], kernel: '', initrd: '', seedId: undefined }, '').join(
-    ' ',
-  );
+  const anonymous = { ...rest, id: '', name: '', forwards: [], kernel: '', initrd: '', seedId: undefined };
+  // Older versions gave every network card a ROM.
+  return withNetworkRom(vmArguments(anonymous, ['-qmp', ''])).join(' ');
 }
 
 /**
@@ -161,7 +242,7 @@ export function bakeArguments({
     ...['-blockdev', 'driver=vvfat,node-name=seed,dir=seed,label=cidata,read-only=on'],
     ...['-device', 'virtio-blk-pci,drive=seed'],
     ...driveArguments('out', 'out.raw', 'raw,werror=report'),
-    ...['-netdev', 'user,id=net', '-device', 'virtio-net-pci,netdev=net', '-device', 'virtio-rng-pci'],
+    ...['-netdev', networkBackend([]), '-device', networkDevice({ arch }), '-device', 'virtio-rng-pci'],
     ...['-serial', 'stdio'],
   ];
 }

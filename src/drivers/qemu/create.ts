@@ -5,9 +5,10 @@ import type { CreateResult, DriverCall, FirstBootConfig, Target } from '../contr
 import { hasBootFailed } from './boot.ts';
 import { createVm } from './create-vm.ts';
 import { writeSeedDisk } from './disk.ts';
+import { giveUpVm } from './end-vm.ts';
 import { ensureRunning } from './ensure-running.ts';
 import type { QemuOptions } from './options.ts';
-import { getRunState, killProcess } from './qemu-process.ts';
+import { getRunState } from './qemu-process.ts';
 import { diffSeedFiles, guestIdentityOf, seedOf, type Seed } from './seed.ts';
 import { deleteSecrets } from './spare-store.ts';
 import { convertSpareToVm } from './take-spare.ts';
@@ -53,14 +54,14 @@ async function continueWith(
   if (obstacle !== undefined) return obstacle;
   if (vm.spareFiles) return await resumeSpare(vm, vm.spareFiles, seed, target, folder, call);
   // A boot result stays on the console, so a VM whose boot failed needs another start.
-  if (await hasBootFailed(folder)) await killProcess(folder, vm, call);
+  if (await hasBootFailed(folder)) await giveUpVm('replace', vm, folder, call);
   if (vm.seedApplied) {
     await ensureRunning(vm, target, folder, call);
     return { bootApplied: vm.seedId === seed.id };
   }
   if (vm.seedId === seed.id && (await getRunState(folder, vm, call)) === 'running') return { bootApplied: true };
   // The guest has not applied a seed yet, so it can start with the one of this create.
-  await killProcess(folder, vm, call);
+  await giveUpVm('replace', vm, folder, call);
   await writeSeedDisk(folder, seed.bytes);
   const updated = { ...vm, seedId: seed.id, user: target.options.sshUser, enginePort: boot.enginePort };
   await writeVm(folder, updated);
@@ -108,7 +109,7 @@ async function discardVm(vm: Vm, reason: string, folder: string, call: DriverCal
       ? `The spare for "${vm.name}" can't be used, so it starts cold: ${reason}`
       : `The incomplete VM of "${vm.name}" is replaced: ${reason}`,
   );
-  await killProcess(folder, vm, call);
+  await giveUpVm('replace', vm, folder, call);
   await deleteFolder(folder);
   await mkdir(folder, { mode: 0o700 });
 }

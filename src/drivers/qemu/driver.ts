@@ -7,9 +7,10 @@ import { VM_FILES } from './command-line.ts';
 import { create } from './create.ts';
 import { diagnose } from './diagnose.ts';
 import { deleteSeedDisk } from './disk.ts';
+import { giveUpVm } from './end-vm.ts';
 import type { QemuOptions } from './options.ts';
 import { kill, start, stop, suspend } from './power.ts';
-import { getRunState, killProcess, type RunState } from './qemu-process.ts';
+import { getRunState, type RunState } from './qemu-process.ts';
 import { requireVm } from './require-vm.ts';
 import { validate } from './validate.ts';
 import { ensureImage, parseImageOptions } from './vm-image.ts';
@@ -62,7 +63,7 @@ export const driver: LocalDriverCode<QemuOptions> = {
         if (error instanceof SlipwayError && error.code === 'RECORD_BROKEN') return { id, name };
         throw error;
       });
-      if (vm) await killProcess(folder, vm, call);
+      if (vm) await giveUpVm('rm', vm, folder, call);
       await moveToTrash(folder);
       await emptyTrash(dirname(folder));
     },
@@ -82,7 +83,12 @@ function toStatus(state: RunState, vm: Vm, folder: string): InstanceStatus {
       return { state: 'stopped', ...(vm.snapshot ? { suspended: true } : {}) };
     case 'io-error':
       return { state: 'paused', reason: `its disk can't grow: the disk of ${folder} is full` };
+    case 'crashed':
+      return { state: 'paused', reason: 'its guest has crashed' };
+    case 'unknown':
+      return { state: 'paused', reason: 'this computer does not say whether its QEMU process runs' };
     case 'paused':
+    case 'written':
       return { state: 'paused', reason: 'its QEMU process is paused' };
     case 'silent':
       return { state: 'paused', reason: 'its QEMU process does not answer' };

@@ -1,25 +1,30 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { deleteFile } from '../../computer/files.ts';
 import { canceledError, reasonOf, SlipwayError } from '../../errors.ts';
 import type { Image } from '../../images/image.ts';
 import { openImageStore } from '../../images/image-store.ts';
 import type { DriverCall, Target } from '../contract.ts';
 import { VM_FILES } from './command-line.ts';
 import { requireFreeSpace } from './disk.ts';
-import { discardMemory, resumeCpus } from './memory.ts';
+import { endVm } from './end-vm.ts';
+import { deleteStaleMemory, resumeCpus } from './memory.ts';
 import type { QemuOptions } from './options.ts';
-import { getRunState, killProcess, type RunState } from './qemu-process.ts';
+import type { VmCondition } from './power-table.ts';
+import { createExitCheck, getRunState, type StartCall } from './qemu-process.ts';
 import { resume, type ResumeFailure } from './resume.ts';
 import { startCold } from './start-cold.ts';
+import { decideFor } from './vm-condition.ts';
+import { writeVm } from './vm-record.ts';
 import type { Vm } from './vm.ts';
 
-/** How long a QEMU may take to answer on a computer that swaps. */
-const MONITOR_SILENCE_SECONDS = 30;
+/** How long a guest that was asked to shut down may take, before it counts as running. */
+const SHUTDOWN_SECONDS = 90;
 
 /**
  * Ensures that a VM runs: resumes one that is paused or suspended, and starts one that is stopped. The memory of a
- * suspended machine is the user's data: it is discarded only if no retry could ever resume it.
+ * suspended machine is the user's data: if the machine can't resume, throws, and keeps the memory.
  *
  * Returns undefined once the VM runs. For a spare that can't become its machine, and then does not run, returns why.
  */
@@ -27,54 +32,66 @@ export async function ensureRunning(
   vm: Vm,
   target: Target<QemuOptions>,
   folder: string,
-  call: DriverCall,
+  call: StartCall,
 ): Promise<string | undefined> {
-  const state = await waitForRunState(folder, vm, call);
-  if (state === 'running') return undefined;
-  // If there is a snapshot, an interrupted suspend left the paused process; the memory file is just as current.
-  if ((state === 'io-error' || state === 'paused') && !vm.snapshot) {
-    await resumePaused(vm, state, folder);
-    return undefined;
+  if (vm.spareFiles && (await getRunState(folder, vm, call)) === 'silent') return 'its QEMU process does not answer';
+  const { condition, action } = await decideFor('start', vm, folder, call);
+  switch (action) {
+    case 'leave':
+      return undefined;
+    case 'continue':
+      await continueVm(vm, condition, folder);
+      return undefined;
+    case 'await-end, then boot':
+      if (!(await hasShutDown(vm, folder, call))) return undefined;
+      return await ensureRunning(vm, target, folder, call);
+    default:
   }
-  await killProcess(folder, vm, call);
+  if (vm.spareFiles && !vm.snapshot) return 'it has stopped';
+  await endVm('start', condition, vm, folder, call);
   const image = await requireDisks(vm, folder, call);
-  if (vm.snapshot) {
+  if (action === 'resume' && vm.snapshot) {
     const failure = await resume({ ...vm, snapshot: vm.snapshot }, image, target, folder, call);
-    if (failure === undefined) return undefined;
-    if (vm.spareFiles) return failure.reason;
-    if (!failure.isPermanent) throw resumeError(vm, failure);
-    call.note(`Machine "${vm.name}" could not be resumed, so it starts from its disk: ${failure.reason}`);
-  } else if (vm.spareFiles) {
-    return 'it has stopped';
+    if (failure === undefined || vm.spareFiles) return failure?.reason;
+    throw resumeError(vm, failure);
   }
-  await startCold(await discardMemory(vm, folder), image, target, folder, call);
+  await startCold(await deleteStaleMemory(vm, folder), image, target, folder, call);
   return undefined;
 }
 
-/**
- * Waits while QEMU is silent, since it may only be busy. Killing it is a power cut for its guest, and the last resort.
- */
-async function waitForRunState(folder: string, vm: Vm, call: DriverCall): Promise<RunState> {
-  const end = performance.now() + MONITOR_SILENCE_SECONDS * 1000;
-  for (;;) {
-    const state = await getRunState(folder, vm, call);
-    if (state !== 'silent' || performance.now() > end) return state;
-    await sleep(500, undefined, { signal: call.signal }).catch(() => {
+/** Waits for a guest that an earlier command asked to shut down. Returns false if the guest keeps running. */
+async function hasShutDown(vm: Vm, folder: string, call: DriverCall): Promise<boolean> {
+  call.log('Wait until it has shut down, as an earlier command asked');
+  const hasExited = await createExitCheck(folder, vm, call);
+  const end = performance.now() + SHUTDOWN_SECONDS * 1000;
+  while (performance.now() < end) {
+    if (await hasExited()) return true;
+    await sleep(200, undefined, { signal: call.signal }).catch(() => {
       throw canceledError();
     });
   }
+  await deleteFile(join(folder, VM_FILES.shutdown));
+  return false;
 }
 
-async function resumePaused(vm: Vm, state: RunState, folder: string): Promise<void> {
-  if (state === 'io-error') await requireFreeSpace(folder);
+/** Lets the CPUs of a VM run again that is paused in this condition. */
+export async function continueVm(vm: Vm, condition: VmCondition, folder: string): Promise<void> {
+  if (condition === 'io-error') await requireFreeSpace(folder);
+  if (condition === 'suspending') {
+    // Recorded before the guest runs and its disk changes: from then on the memory file is out of date.
+    const { snapshot: _copied, ...rest } = vm;
+    await writeVm(folder, { ...rest, pendingCommands: vm.pendingCommands ?? [] });
+  }
   await resumeCpus(vm, folder).catch((error: unknown) => {
-    throw resumeError(vm, { reason: reasonOf(error) });
+    throw resumeError(vm, { reason: reasonOf(error), canRetry: true });
   });
 }
 
-function resumeError({ name }: Vm, { reason, detail = [] }: Pick<ResumeFailure, 'reason' | 'detail'>): SlipwayError {
+function resumeError({ name }: Vm, { reason, canRetry, detail = [] }: ResumeFailure): SlipwayError {
   return new SlipwayError('DRIVER_FAILED', `Machine "${name}" could not be resumed: ${reason}`, {
-    hint: `Fix that, then run the same command again. To discard its memory: slipway kill ${name}`,
+    hint: canRetry
+      ? `Fix that, then run the same command again. To discard its memory: slipway kill ${name}`
+      : `Its memory is kept. To discard it, so that the next start boots from its disk: slipway kill ${name}`,
     detail,
   });
 }

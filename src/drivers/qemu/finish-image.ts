@@ -60,7 +60,7 @@ export async function finishImage(
 }
 
 async function runQemuImg(qemuImg: string, argv: readonly string[], folder: string, call: DriverCall): Promise<void> {
-  const { code, lines } = await runChild(qemuImg, argv, { ...call, cwd: folder });
+  const { code, lines } = await runChild(qemuImg, argv, { ...call, cwd: folder, purpose: { maker: true } });
   if (code === 0) return;
   throw new SlipwayError('IMAGE_BUILD', `Could not finish the new image: qemu-img ${argv[0]} failed`, {
     detail: lines,

@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { deleteFile, localFileError } from '../../computer/files.ts';
 import type { DriverCall } from '../contract.ts';
-import { VM_FILES } from './command-line.ts';
+import { machineTypeOf, VM_FILES } from './command-line.ts';
 import type { Monitor } from './monitor.ts';
 import { pollMonitor, QEMU_EXITED_MESSAGE } from './poll-monitor.ts';
 import { openVmMonitor } from './qemu-process.ts';
 import { readFileStamp } from './snapshot.ts';
 import { writeVm } from './vm-record.ts';
-import type { Vm, VmSnapshot } from './vm.ts';
+import type { MemoryWriter, Vm, VmSnapshot } from './vm.ts';
 
 export const MEMORY_WRITE_MINUTES = 15;
 /** How long the shell behind QEMU's pipe may take to rename the file after the end of a migration. */
@@ -23,33 +23,43 @@ const MAX_BYTES_PER_SECOND = 2 ** 40;
 const PARTIAL_MEMORY_FILE = `${VM_FILES.memory}.part`;
 const NO_SPACE_MESSAGE = 'the disk may be full';
 
-/** Stops a VM's CPUs and writes its memory to a file. Returns the version of the QEMU that wrote it. */
+/** Stops a VM's CPUs and writes its memory to a file. */
 export async function writeMemory(
   vm: Vm,
   folder: string,
   format: VmSnapshot['format'],
   { signal }: DriverCall,
-): Promise<string> {
+): Promise<MemoryWriter> {
   await deleteMemory(folder);
   await writeFile(join(folder, PARTIAL_MEMORY_FILE), '', { mode: 0o600, flag: 'wx' });
-  const version = await startMigration(vm, folder, format);
+  const writer = await startMigration(vm, folder, format);
   // QEMU may not answer while it finishes, because it waits for the program behind its pipe.
   const failure = await pollMonitor(vm, folder, { seconds: MEMORY_WRITE_MINUTES * 60, signal }, checkMigration);
   if (failure !== '') throw new Error(failure);
   await waitForMemoryFile(folder);
-  return version;
+  return writer;
 }
 
-async function startMigration(vm: Vm, folder: string, format: VmSnapshot['format']): Promise<string> {
+async function startMigration(vm: Vm, folder: string, format: VmSnapshot['format']): Promise<MemoryWriter> {
   await using monitor = await openVmMonitor(folder, vm);
   if (!monitor) throw new Error(QEMU_EXITED_MESSAGE);
   // QEMU ignores the command's exit status, so the file that exists afterwards shows whether it succeeded.
   const [part, done] = [PARTIAL_MEMORY_FILE, VM_FILES.memory];
   const command = `${format === 'zstd' ? 'zstd -1 -q -c' : 'cat'} >${part} && mv ${part} ${done} || rm -f ${part}`;
+  const machineType = await readMachineType(vm, monitor);
   await monitor.execute('stop');
   await monitor.execute('migrate-set-parameters', { 'max-bandwidth': MAX_BYTES_PER_SECOND });
   await monitor.execute('migrate', { uri: `exec:${command}` });
-  return monitor.version;
+  return { version: monitor.version, machineType };
+}
+
+type QmpMachine = { readonly name: string; readonly alias?: string };
+
+/** Returns the machine type of a running VM with its version: `q35` names another type in each version of QEMU. */
+async function readMachineType({ argv, arch }: Vm, monitor: Monitor): Promise<string> {
+  const alias = argv ? machineTypeOf(argv) : arch === 'arm64' ? 'virt' : 'q35';
+  const machines = (await monitor.execute('query-machines')) as readonly QmpMachine[];
+  return machines.find((machine) => machine.alias === alias)?.name ?? alias;
 }
 
 type QmpMigration = { readonly status?: string; readonly 'error-desc'?: string };
@@ -102,7 +112,13 @@ async function deleteMemory(folder: string): Promise<void> {
   for (const file of [PARTIAL_MEMORY_FILE, VM_FILES.memory]) await deleteFile(join(folder, file));
 }
 
-/** Discards a VM's memory, so that its next start is a boot. Returns the VM without it. */
+/** Deletes what an interrupted suspend left of a VM that has no snapshot. Returns the VM as it boots. */
+export async function deleteStaleMemory(vm: Vm, folder: string): Promise<Vm> {
+  if (vm.snapshot) throw new Error('the memory of a suspended VM is not stale');
+  return await discardMemory(vm, folder);
+}
+
+/** Discards a VM's memory, so that its next start is a boot. Returns the VM without it. Call it from `end-vm.ts`. */
 export async function discardMemory(vm: Vm, folder: string): Promise<Vm> {
   const { snapshot, pendingCommands: _pendingCommands, ...rest } = vm;
   if (snapshot) await writeVm(folder, rest);

@@ -1,5 +1,6 @@
-import { connect, type NetConnectOpts, type Socket } from 'node:net';
+import { connect, type NetConnectOpts, type Socket, type TcpNetConnectOpts } from 'node:net';
 import { createInterface } from 'node:readline';
+import { connect as connectTls, TLSSocket } from 'node:tls';
 import { systemCode } from '../../errors.ts';
 
 /** A connection to QEMU's monitor, by the QEMU Machine Protocol. QEMU serves one client at a time, so close it soon. */
@@ -12,6 +13,12 @@ export type Monitor = AsyncDisposable & {
   waitForExit(seconds: number): Promise<boolean>;
 };
 
+/**
+ * Where a monitor listens: a socket in a private folder, or a port of 127.0.0.1. Other users and the VM's own guest
+ * reach a port too, so it requires `key`: QEMU and Slipway prove to each other by TLS that they know it (in hex).
+ */
+export type MonitorAddress = NetConnectOpts & { readonly key?: string };
+
 type QmpGreeting = {
   readonly version?: { readonly qemu?: Readonly<Record<'major' | 'minor' | 'micro', number>> };
 };
@@ -22,18 +29,22 @@ type QmpResponse = {
 };
 
 const RESPONSE_TIMEOUT_SECONDS = 5;
+const SILENCE_MESSAGE = `QEMU has not answered for ${RESPONSE_TIMEOUT_SECONDS} seconds`;
+/** The name of the key. QEMU looks it up in its file of keys. */
+export const MONITOR_KEY_NAME = 'slipway';
 
 /**
  * Connects to a monitor. Returns undefined if no program listens, since the VM does not run then. Rejects if a program
  * listens that is not QEMU, or does not answer for five seconds.
  */
-export async function openMonitor(where: NetConnectOpts): Promise<Monitor | undefined> {
+export async function openMonitor(where: MonitorAddress): Promise<Monitor | undefined> {
   const socket = await connectIfListening(where);
   if (!socket) return undefined;
   const { nextResponse, closed } = readResponses(socket);
+  const writeLine = createLineWriter(socket);
   const execute: Monitor['execute'] = async (command, parameters) => {
     const response = nextResponse();
-    socket.write(`${JSON.stringify({ execute: command, ...(parameters ? { arguments: parameters } : {}) })}\n`);
+    writeLine(JSON.stringify({ execute: command, ...(parameters ? { arguments: parameters } : {}) }));
     return (await response).return;
   };
   const close = async (): Promise<void> => {
@@ -52,6 +63,21 @@ export async function openMonitor(where: NetConnectOpts): Promise<Monitor | unde
     await close();
     throw error;
   }
+}
+
+/**
+ * Returns a function that writes lines to a monitor. By TLS, QEMU reads one byte whenever the connection has something
+ * to read, and overlooks what it has already decrypted. So a line ends with a record of one byte: until QEMU reads it,
+ * the connection has something to read. Without a callback in between, Node would merge the two records.
+ */
+function createLineWriter(socket: Socket): (line: string) => void {
+  if (!(socket instanceof TLSSocket)) return (line) => void socket.write(`${line}\n`);
+  let written = Promise.resolve();
+  // After an error, the connection closes, which rejects all commands.
+  const write = (part: string): Promise<void> => new Promise((resolve) => void socket.write(part, () => resolve()));
+  return (line) => {
+    written = written.then(() => write(line)).then(() => write('\n'));
+  };
 }
 
 /** Reads a monitor's responses, each for the oldest call of `nextResponse` that has none yet. */
@@ -83,10 +109,7 @@ function readResponses(socket: Socket): {
   lines.on('error', () => {});
   const nextResponse = (): Promise<QmpResponse> =>
     new Promise((resolve, reject) => {
-      const timer = setTimeout(
-        () => answerOldest(new Error(`QEMU has not answered for ${RESPONSE_TIMEOUT_SECONDS} seconds`)),
-        RESPONSE_TIMEOUT_SECONDS * 1000,
-      );
+      const timer = setTimeout(() => answerOldest(new Error(SILENCE_MESSAGE)), RESPONSE_TIMEOUT_SECONDS * 1000);
       waiting.push((response) => {
         clearTimeout(timer);
         if (response instanceof Error) reject(response);
@@ -112,18 +135,43 @@ function parseResponse(line: string): QmpResponse | undefined {
   }
 }
 
-function connectIfListening(where: NetConnectOpts): Promise<Socket | undefined> {
+function connectIfListening({ key, ...where }: MonitorAddress): Promise<Socket | undefined> {
   return new Promise((resolve, reject) => {
-    const socket = connect(where);
-    socket.once('connect', () => {
-      socket.removeAllListeners('error');
+    const [socket, event] =
+      key === undefined
+        ? ([connect(where), 'connect'] as const)
+        : ([connectWithKey(where, key), 'secureConnect'] as const);
+    const fail = (error: Error): void => {
+      socket.destroy();
+      reject(error);
+    };
+    // A listener of another program may never answer the handshake.
+    const timer = setTimeout(() => fail(new Error(SILENCE_MESSAGE)), RESPONSE_TIMEOUT_SECONDS * 1000);
+    const failClosed = (): void => fail(new Error('the program that listens closes the connection'));
+    socket.once(event, () => {
+      clearTimeout(timer);
+      socket.removeAllListeners('error').off('close', failClosed);
+      socket.setNoDelay(true);
       resolve(socket);
     });
+    socket.once('close', failClosed);
     socket.once('error', (error) => {
+      clearTimeout(timer);
       // ECONNREFUSED: the socket file of a QEMU that was killed.
       if (['ENOENT', 'ECONNREFUSED', 'ENOTSOCK'].includes(systemCode(error) ?? '')) resolve(undefined);
-      else reject(error);
+      else fail(error);
     });
+  });
+}
+
+/** Connects by TLS with a pre-shared key, which has no certificates. Node supports such keys up to TLS 1.2. */
+function connectWithKey(where: NetConnectOpts, key: string): Socket {
+  return connectTls({
+    ...(where as TcpNetConnectOpts),
+    ciphers: 'kECDHEPSK:kDHEPSK',
+    maxVersion: 'TLSv1.2',
+    pskCallback: () => ({ psk: Buffer.from(key, 'hex'), identity: MONITOR_KEY_NAME }),
+    checkServerIdentity: () => undefined,
   });
 }
 

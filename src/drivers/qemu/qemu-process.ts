@@ -1,5 +1,5 @@
-import { open } from 'node:fs/promises';
-import type { NetConnectOpts } from 'node:net';
+import { randomBytes } from 'node:crypto';
+import { open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { deleteFile, readFileIfExists, renamePath } from '../../computer/files.ts';
@@ -7,16 +7,29 @@ import { childEnvironment, sendSignal, startInBackground } from '../../computer/
 import { isProcessRunningCommand } from '../../computer/process-identity.ts';
 import { canceledError, SlipwayError, systemCode } from '../../errors.ts';
 import type { DriverCall } from '../contract.ts';
-import { VM_FILES, vmArguments, type QemuConfig } from './command-line.ts';
-import { openMonitor, type Monitor } from './monitor.ts';
+import { monitorArguments, VM_FILES } from './command-line.ts';
+import { MONITOR_KEY_NAME, openMonitor, type Monitor, type MonitorAddress } from './monitor.ts';
+import { VM_RECORD_FILE } from './vm-record.ts';
 import type { Vm } from './vm.ts';
 
 /**
- * The state of a VM's process. `silent`: it runs and does not answer. `ended`: the guest has shut down or crashed, and
- * the process still runs. `none`: there is no process. QEMU's other states, in which the guest makes no progress, are
- * `paused`.
+ * The state of a VM's process. `written`: paused, after it has written its memory to a file. `ended`: the guest has
+ * shut down, and the process still runs. `crashed`: the guest can't continue. `silent`: the process runs and does not
+ * answer. `none`: there is no process. `unknown`: the system does not say whether there is one. QEMU's other states, in
+ * which the guest makes no progress, are `paused`.
  */
-export type RunState = 'running' | 'paused' | 'io-error' | 'ended' | 'silent' | 'none';
+export type RunState =
+  'running' | 'paused' | 'written' | 'io-error' | 'ended' | 'crashed' | 'silent' | 'none' | 'unknown';
+
+/** QEMU's names for states. */
+const RUN_STATES: Readonly<Record<string, RunState>> = {
+  running: 'running',
+  postmigrate: 'written',
+  'io-error': 'io-error',
+  shutdown: 'ended',
+  'guest-panicked': 'crashed',
+  'internal-error': 'crashed',
+};
 
 /** What identifies the process of a VM. */
 type VmIdentity = Pick<Vm, 'id' | 'name' | 'monitorPort'>;
@@ -28,10 +41,27 @@ const MAX_EXIT_CHECKS = 100;
 /** The longest path that fits into a socket's address on macOS. */
 const MAX_SOCKET_PATH_BYTES = 103;
 
-export function monitorAddress(folder: string, { monitorPort }: Pick<Vm, 'monitorPort'>): NetConnectOpts {
-  return monitorPort === undefined
-    ? { path: join(folder, VM_FILES.monitor) }
-    : { host: '127.0.0.1', port: monitorPort };
+/** Returns where a VM's monitor listens: on systems without sockets in folders, on a port that requires a key. */
+export async function resolveMonitorAddress(
+  folder: string,
+  { monitorPort }: Pick<Vm, 'monitorPort'>,
+): Promise<MonitorAddress> {
+  if (monitorPort === undefined) return { path: join(folder, VM_FILES.monitor) };
+  const keys = (await readFileIfExists(join(folder, VM_FILES.monitorKeys))) ?? '';
+  const key = /:([0-9a-f]+)\s*$/.exec(keys)?.[1];
+  // No key was ever written, so no monitor of this VM listens on the port.
+  return { host: '127.0.0.1', port: monitorPort, key: key ?? randomKey() };
+}
+
+function randomKey(): string {
+  return randomBytes(32).toString('hex');
+}
+
+/** Writes a new key for the monitor of a VM that is about to start. QEMU reads it from the folder that it runs in. */
+async function writeMonitorKey(folder: string): Promise<void> {
+  const file = join(folder, VM_FILES.monitorKeys);
+  await deleteFile(file);
+  await writeFile(file, `${MONITOR_KEY_NAME}:${randomKey()}\n`, { mode: 0o600, flag: 'wx' });
 }
 
 /** Throws USAGE for a folder whose path is so long that QEMU would silently cut off the path of its socket. */
@@ -45,24 +75,30 @@ export function requireShortSocketPath(folder: string): void {
 /** Why QEMU did not start: its last lines, and the port that another program uses, if that is the cause. */
 export type StartFailure = { readonly takenPort: number | undefined; readonly lines: readonly string[] };
 
+/** A call that starts a VM. `endsWithMaker`: the VM is of no use once this process has ended. */
+export type StartCall = DriverCall & { readonly endsWithMaker?: boolean };
+
+/** Returns QEMU's arguments, given those of its monitor. */
+export type VmArguments = (monitor: readonly string[]) => readonly string[];
+
 /**
  * Starts the process of a VM, which outlives this one, and waits until its monitor answers. Returns undefined once it
- * runs, or why it does not.
+ * runs, or why it does not. `boots`: whether the guest boots, or resumes with its memory.
  */
 export async function startProcess(
   program: string,
-  config: QemuConfig,
+  { boots, toArguments }: { readonly boots: boolean; readonly toArguments: VmArguments },
   vm: Vm,
   folder: string,
-  call: DriverCall,
+  call: StartCall,
 ): Promise<StartFailure | undefined> {
-  await deleteFile(join(folder, VM_FILES.pid));
+  for (const file of [VM_FILES.pid, VM_FILES.shutdown]) await deleteFile(join(folder, file));
   // Keeps the console of the last start, which often explains why the VM is started again. A resume writes no boot.
-  if (config.incomingCommand === undefined)
+  if (boots)
     await renamePath(join(folder, VM_FILES.console), join(folder, VM_FILES.lastConsole)).catch((error: unknown) => {
       if (systemCode(error) !== 'ENOENT') throw error;
     });
-  const child = await spawnQemu(program, config, vm, folder, call);
+  const child = await spawnQemu(program, toArguments(monitorArguments(vm.monitorPort)), vm, folder, call);
   const end = performance.now() + START_TIMEOUT_SECONDS * 1000;
   for (;;) {
     const exit = child.exitReason();
@@ -73,7 +109,7 @@ export async function startProcess(
       throw canceledError();
     }
     // A QEMU that is about to exit accepts a connection and closes it, and a busy one does not answer yet.
-    await using monitor = await openMonitor(monitorAddress(folder, vm)).catch(() => undefined);
+    await using monitor = await openMonitor(await resolveMonitorAddress(folder, vm)).catch(() => undefined);
     if (monitor) return undefined;
     if (performance.now() > end) {
       child.kill();
@@ -86,17 +122,25 @@ export async function startProcess(
 /** Starts QEMU in the background. `exitReason` returns undefined while the process runs. */
 async function spawnQemu(
   program: string,
-  config: QemuConfig,
+  argv: readonly string[],
   { monitorPort }: Vm,
   folder: string,
-  { computer }: DriverCall,
+  { computer, endsWithMaker = false }: StartCall,
 ): Promise<{ readonly exitReason: () => string | undefined; readonly kill: () => void }> {
-  const address = monitorPort === undefined ? `unix:${VM_FILES.monitor}` : `tcp:127.0.0.1:${monitorPort}`;
-  const argv = vmArguments(config, `${address},server=on,wait=off`);
+  if (monitorPort !== undefined) await writeMonitorKey(folder);
   const output = await open(join(folder, VM_FILES.output), 'w', 0o600);
   let exitReason: string | undefined;
   try {
-    const child = startInBackground(program, argv, { cwd: folder, output, env: childEnvironment(computer) });
+    const child = startInBackground(program, argv, {
+      cwd: folder,
+      output,
+      env: childEnvironment(computer),
+      // Without its folder, nobody could find or use the VM any more.
+      guard: {
+        purpose: { maker: endsWithMaker, files: [VM_FILES.disk, VM_RECORD_FILE] },
+        platform: computer.platform,
+      },
+    });
     child.once('error', (error) => {
       exitReason = error.message;
     });
@@ -107,7 +151,8 @@ async function spawnQemu(
     return {
       exitReason: () => exitReason,
       kill: () => {
-        if (pid !== undefined) sendSignal(pid, 'SIGKILL');
+        // The group contains QEMU and its guard.
+        if (pid !== undefined) sendSignal(computer.platform === 'win32' ? pid : -pid, 'SIGKILL');
       },
     };
   } finally {
@@ -137,21 +182,30 @@ export async function readOutputTail(folder: string): Promise<readonly string[]>
 export async function getRunState(folder: string, vm: VmIdentity, call: DriverCall): Promise<RunState> {
   try {
     await using monitor = await openVmMonitor(folder, vm);
-    if (!monitor) return (await findVmPid(folder, vm, call)) === undefined ? 'none' : 'silent';
+    if (!monitor) return await getStateOfSilent(folder, vm, call);
     const { status } = (await monitor.execute('query-status')) as { readonly status: string };
-    if (status === 'running' || status === 'paused' || status === 'io-error') return status;
-    if (status === 'shutdown' || status === 'guest-panicked' || status === 'internal-error') return 'ended';
-    return 'paused';
+    return RUN_STATES[status] ?? 'paused';
   } catch (error) {
     if (call.signal.aborted) throw canceledError();
     call.log(`The monitor of "${vm.name}": ${String(error)}`);
+    return await getStateOfSilent(folder, vm, call);
+  }
+}
+
+/** Returns the state of a VM whose monitor does not answer. */
+async function getStateOfSilent(folder: string, vm: VmIdentity, call: DriverCall): Promise<RunState> {
+  try {
     return (await findVmPid(folder, vm, call)) === undefined ? 'none' : 'silent';
+  } catch (error) {
+    if (call.signal.aborted) throw canceledError();
+    call.log(`The process of "${vm.name}": ${String(error)}`);
+    return 'unknown';
   }
 }
 
 /** Opens the monitor of a VM. Returns undefined if nothing answers there, or another VM does. */
 export async function openVmMonitor(folder: string, vm: VmIdentity): Promise<Monitor | undefined> {
-  const monitor = await openMonitor(monitorAddress(folder, vm));
+  const monitor = await openMonitor(await resolveMonitorAddress(folder, vm));
   if (!monitor) return undefined;
   try {
     const { UUID } = (await monitor.execute('query-uuid')) as { readonly UUID: string };
@@ -200,8 +254,11 @@ export async function killProcess(folder: string, vm: VmIdentity, call: DriverCa
   });
 }
 
-/** Returns the number in the pid file, if a process with that number has this VM's id in its command line. */
-async function findVmPid(folder: string, vm: Pick<Vm, 'id'>, call: DriverCall): Promise<number | undefined> {
+/**
+ * Returns the number in the pid file, if a process with that number has this VM's id in its command line. Throws if the
+ * system does not say what that process is.
+ */
+export async function findVmPid(folder: string, vm: Pick<Vm, 'id'>, call: DriverCall): Promise<number | undefined> {
   const pid = Number((await readFileIfExists(join(folder, VM_FILES.pid)))?.trim());
   if (!Number.isInteger(pid) || pid <= 1) return undefined;
   return (await isVmProcess(pid, vm, call)) ? pid : undefined;

@@ -1,49 +1,55 @@
 import { join } from 'node:path';
 import { canceledError, reasonOf } from '../../errors.ts';
 import { findProgram } from '../../computer/programs.ts';
-import { archOf, type Image } from '../../images/image.ts';
+import type { Image } from '../../images/image.ts';
+import { formatList } from '../../machine/options.ts';
 import type { DriverCall, Target } from '../contract.ts';
-import { VM_FILES, type Accelerator } from './command-line.ts';
+import {
+  VM_FILES,
+  replayArguments,
+  versionedMachineType,
+  vmArguments,
+  withMachineType,
+  withNetworkRom,
+} from './command-line.ts';
 import { GIB, readVirtualSize } from './disk.ts';
+import { endVm } from './end-vm.ts';
 import { decompressCommand, resumeCpus, writeBlankSeedDisk, MEMORY_WRITE_MINUTES } from './memory.ts';
 import type { QemuOptions } from './options.ts';
 import { pollMonitor } from './poll-monitor.ts';
-import { killProcess, readOutputTail } from './qemu-process.ts';
+import { readOutputTail } from './qemu-process.ts';
 import { requireProgramPath, qemuSystemProgram, zstdProgram } from './required-programs.ts';
 import { resolveAccelerator } from './resolve-accelerator.ts';
-import {
-  hardwareDigestOf,
-  incompatibilityReason,
-  isMemoryIntact,
-  readSnapshotFiles,
-  readSnapshotHost,
-} from './snapshot.ts';
+import { findDamage, hardwareDigestOf, isMemoryIntact, isSameProcessor, readSnapshotFiles } from './snapshot.ts';
 import { startOnFreePorts } from './start-on-free-ports.ts';
 import { writeVm } from './vm-record.ts';
-import { toQemuConfig, type SuspendedVm, type Vm, type VmSnapshot } from './vm.ts';
+import { toQemuConfig, type SuspendedVm, type Vm, type VmSnapshot, type VmWithAccelerator } from './vm.ts';
 
 /** Reading the memory file takes no longer than writing it. */
 const MEMORY_LOAD_SECONDS = MEMORY_WRITE_MINUTES * 60;
 
-/** Why a VM did not resume. */
+/** Why a VM did not resume. Its memory is kept. */
 export type ResumeFailure = {
   /** The end of a sentence. */
   readonly reason: string;
-  /** Whether no retry can ever resume the VM from its memory file. */
-  readonly isPermanent: boolean;
+  /** Whether a later try can resume the VM, once the user has fixed the cause. */
+  readonly canRetry: boolean;
   /** What QEMU printed. */
   readonly detail?: readonly string[];
 };
 
 function permanentFailure(reason: string): ResumeFailure {
-  return { reason, isPermanent: true };
+  return { reason, canRetry: false };
 }
 
 function temporaryFailure(reason: string, detail: readonly string[] = []): ResumeFailure {
-  return { reason, isPermanent: false, detail };
+  return { reason, canRetry: true, detail };
 }
 
-/** Resumes a suspended VM from its memory file. Returns undefined once it runs, or why it does not. */
+/**
+ * Resumes a suspended VM from its memory file, with the virtual hardware and the accelerator that it had: options that
+ * have changed apply at its next boot. Returns undefined once it runs, or why it does not.
+ */
 export async function resume(
   vm: SuspendedVm,
   image: Image,
@@ -51,26 +57,30 @@ export async function resume(
   folder: string,
   call: DriverCall,
 ): Promise<ResumeFailure | undefined> {
-  const program = await requireProgramPath(qemuSystemProgram(archOf(call.computer)), call.computer);
-  const accelerator = await resolveResumeAccelerator(vm, options, image, call);
+  const program = await requireProgramPath(qemuSystemProgram(vm.arch), call.computer);
+  const accelerator = vm.accelerator ?? 'tcg';
+  const argv = argumentsOfSnapshot({ ...vm, accelerator });
   const obstacle =
-    (await findConfigMismatch(vm, accelerator, options, folder)) ??
-    (await findIncompatibility({ ...vm, accelerator }, program, folder)) ??
+    (await findDamagedFile(vm.snapshot, folder)) ??
+    (argv === undefined ? permanentFailure('an older version of Slipway gave it other virtual hardware') : undefined) ??
+    (await findAcceleratorProblem(vm, options, image, call)) ??
     (await checkDecompressor(vm.snapshot, call));
-  if (obstacle !== undefined) return obstacle;
+  if (obstacle !== undefined || argv === undefined) return obstacle;
+  await noteChangedOptions(vm, options, folder, call);
   await writeBlankSeedDisk(vm, folder);
   // The memory is verified while QEMU reads it.
   const verification = verifyMemory(vm.snapshot, folder, call);
   const { started, failure } = await startWithMemory(
     program,
     { ...vm, accelerator },
+    argv,
     options,
     verification,
     folder,
     call,
   );
   if (failure !== undefined) {
-    await killProcess(folder, started, call);
+    await endVm('start', 'resuming', started, folder, call);
     if (call.signal.aborted) throw canceledError();
     return failure;
   }
@@ -84,46 +94,58 @@ export async function resume(
   );
 }
 
-/** Returns the accelerator to resume with: that of the last start if possible, since a VM can't resume with another. */
-async function resolveResumeAccelerator(
-  vm: Vm,
+/**
+ * Returns the arguments that QEMU needs to read the memory; undefined if a snapshot of an older Slipway does not say
+ * them, and today's would describe other virtual hardware.
+ */
+function argumentsOfSnapshot(vm: SuspendedVm & VmWithAccelerator): readonly string[] | undefined {
+  const { argv, hardwareDigest, qemu } = vm.snapshot;
+  if (argv !== undefined) return argv;
+  if (hardwareDigest !== hardwareDigestOf(vm)) return undefined;
+  const legacy = withNetworkRom(vmArguments(toQemuConfig(vm), []));
+  return withMachineType(legacy, versionedMachineType(vm.arch, qemu.version));
+}
+
+async function findDamagedFile(snapshot: VmSnapshot, folder: string): Promise<ResumeFailure | undefined> {
+  const reason = findDamage(snapshot, await readSnapshotFiles(folder));
+  return reason === undefined ? undefined : permanentFailure(reason);
+}
+
+/** Finds an accelerator that does not work now, or a processor that is not the one on which the guest ran. */
+async function findAcceleratorProblem(
+  vm: SuspendedVm,
   options: QemuOptions,
   image: Image,
   call: DriverCall,
-): Promise<Accelerator> {
+): Promise<ResumeFailure | undefined> {
+  const { accelerator = 'tcg', snapshot, spareFiles } = vm;
   // Software emulation works everywhere, so a machine keeps it even if this computer now has hardware acceleration. A
   // spare does not: it is used only if it has the accelerator that a new machine would get.
-  if (options.accelerator === 'auto' && vm.accelerator === 'tcg' && !vm.spareFiles) return 'tcg';
-  return await resolveAccelerator(options.accelerator, image, vm, call);
+  if (accelerator === 'tcg' && !spareFiles) return undefined;
+  if (!isSameProcessor(snapshot, accelerator)) return permanentFailure('it ran on a computer with another processor');
+  // Access to a device can come back.
+  const works = await resolveAccelerator(spareFiles ? options.accelerator : 'auto', image, vm, call);
+  if (works === accelerator) return undefined;
+  return temporaryFailure(`it ran with ${accelerator}, which does not work now (to see why: slipway doctor)`);
 }
 
-/** Finds an option that has changed and that a resume can't apply, or an accelerator that does not work now. */
-async function findConfigMismatch(
-  vm: Vm,
-  accelerator: Accelerator,
-  options: QemuOptions,
-  folder: string,
-): Promise<ResumeFailure | undefined> {
-  if (options.cpus !== vm.cpus) return permanentFailure(`its options now specify ${options.cpus} CPUs`);
-  if (options.memory !== vm.memory) return permanentFailure(`its options now specify ${options.memory} MB of memory`);
+/** Says which options the machine does not have yet, since its virtual hardware is that of its memory. */
+async function noteChangedOptions(vm: Vm, options: QemuOptions, folder: string, call: DriverCall): Promise<void> {
+  if (vm.spareFiles) return;
   // A disk whose size can't be read has not necessarily changed; QEMU reports what is wrong with it.
   const size = await readVirtualSize(join(folder, VM_FILES.disk)).catch(() => Infinity);
-  if (size < options.disk * GIB) return permanentFailure(`its options now specify a disk of ${options.disk} GB`);
-  if (accelerator === vm.accelerator) return undefined;
-  // Access to a device can come back.
-  if (options.accelerator === 'auto')
-    return temporaryFailure(`it ran with ${vm.accelerator}, which does not work now (to see why: slipway doctor)`);
-  return permanentFailure(`its options now specify the accelerator ${accelerator}`);
-}
-
-async function findIncompatibility(
-  vm: SuspendedVm & { readonly accelerator: Accelerator },
-  program: string,
-  folder: string,
-): Promise<ResumeFailure | undefined> {
-  const host = await readSnapshotHost(program, vm.accelerator);
-  const reason = incompatibilityReason(vm.snapshot, hardwareDigestOf(vm), host, await readSnapshotFiles(folder));
-  return reason === undefined ? undefined : permanentFailure(reason);
+  const changed = [
+    ...(options.cpus === vm.cpus ? [] : [options.cpus === 1 ? '1 CPU' : `${options.cpus} CPUs`]),
+    ...(options.memory === vm.memory ? [] : [`${options.memory} MB of memory`]),
+    ...(size >= options.disk * GIB ? [] : [`a disk of ${options.disk} GB`]),
+    ...(options.accelerator === 'auto' || options.accelerator === vm.accelerator
+      ? []
+      : [`the accelerator ${options.accelerator}`]),
+  ];
+  if (changed.length === 0) return;
+  call.note(
+    `Machine "${vm.name}" resumes as it was. It has ${formatList(changed)} from its next restart on: slipway restart ${vm.name}`,
+  );
 }
 
 async function checkDecompressor({ format }: VmSnapshot, { computer }: DriverCall): Promise<ResumeFailure | undefined> {
@@ -151,17 +173,20 @@ async function verifyMemory(
  */
 async function startWithMemory(
   program: string,
-  vm: SuspendedVm & { readonly accelerator: Accelerator },
+  vm: SuspendedVm & VmWithAccelerator,
+  argv: readonly string[],
   options: QemuOptions,
   verification: Promise<ResumeFailure | undefined>,
   folder: string,
   call: DriverCall,
 ): Promise<{ readonly started: SuspendedVm; readonly failure: ResumeFailure | undefined }> {
-  const toConfig = (suspended: typeof vm) => ({
-    ...toQemuConfig(suspended),
-    incomingCommand: decompressCommand(suspended.snapshot),
-  });
-  const { started, failureLines } = await startOnFreePorts(program, vm, toConfig, options, folder, call);
+  const incomingCommand = decompressCommand(vm.snapshot);
+  const plan = {
+    boots: false,
+    argumentsOf: (suspended: typeof vm) => (monitor: readonly string[]) =>
+      replayArguments(argv, { ...toQemuConfig(suspended), incomingCommand }, monitor),
+  };
+  const { started, failureLines } = await startOnFreePorts(program, vm, plan, options, folder, call);
   const loadFailure =
     failureLines === undefined
       ? await waitForMemoryLoad(folder, started, verification, call)

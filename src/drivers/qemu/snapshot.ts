@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import type { Computer } from '../../computer/computer.ts';
 import { systemCode } from '../../errors.ts';
 import { hashFile } from '../../images/hashing.ts';
-import { VM_FILES, hardwareSignature, type Accelerator } from './command-line.ts';
-import { toQemuConfig, type VmSnapshot, type VmWithAccelerator } from './vm.ts';
+import { VM_FILES, hardwareSignature, vmArguments, withMachineType, type Accelerator } from './command-line.ts';
+import { toQemuConfig, type MemoryWriter, type VmSnapshot, type VmWithAccelerator } from './vm.ts';
 
 /**
  * Returns whether VMs can be suspended on this system. Only on Linux: there QEMU reads and writes a file through a
@@ -33,6 +33,14 @@ export async function readSnapshotHost(program: string, accelerator: Accelerator
 /** Names the guest's processor: an emulated one is the same everywhere, any other depends on computer and kernel. */
 function processorOf(accelerator: Accelerator): string {
   return accelerator === 'tcg' ? 'emulated' : `${cpus()[0]?.model ?? ''} ${release()}`;
+}
+
+/**
+ * Returns whether the guest's processor is the one with which a memory was written. Another kernel of this computer
+ * does not change it.
+ */
+export function isSameProcessor({ processor }: VmSnapshot, accelerator: Accelerator): boolean {
+  return accelerator === 'tcg' || processor.startsWith(cpus()[0]?.model ?? '');
 }
 
 /** Returns a digest of a VM's virtual hardware. */
@@ -66,7 +74,8 @@ export async function readFileStamp(path: string): Promise<FileStamp | undefined
 }
 
 /**
- * Pure. Returns why a VM can't resume with a snapshot, as the end of a sentence; undefined if nothing prevents it.
+ * Pure. Returns why a spare is not used any more, as the end of a sentence. It is stricter than a resume of the user's
+ * own memory has to be: another spare can be built.
  */
 export function incompatibilityReason(
   snapshot: VmSnapshot,
@@ -74,12 +83,18 @@ export function incompatibilityReason(
   host: SnapshotHost,
   files: SnapshotFiles,
 ): string | undefined {
-  const { qemu, disk } = snapshot;
+  const { qemu } = snapshot;
   if (qemu.program !== host.qemu.program || qemu.bytes !== host.qemu.bytes || qemu.mtimeMs !== host.qemu.mtimeMs)
     return `another QEMU wrote its memory (${qemu.version})`;
   if (snapshot.processor !== host.processor) return 'its memory was written on another processor or kernel';
   if (snapshot.hardwareDigest !== hardwareDigest)
     return 'the virtual hardware has changed since its memory was written';
+  return findDamage(snapshot, files);
+}
+
+/** Pure. Returns why a VM can never resume with these files, as the end of a sentence. */
+export function findDamage(snapshot: VmSnapshot, files: SnapshotFiles): string | undefined {
+  const { disk } = snapshot;
   if (files.memory === undefined) return 'its memory file is missing';
   if (files.memory.bytes !== snapshot.bytes)
     return `its memory is damaged (${files.memory.bytes} of ${snapshot.bytes} bytes)`;
@@ -98,7 +113,7 @@ export async function isMemoryIntact({ blake2b }: VmSnapshot, folder: string, si
 export async function createSnapshot(
   vm: VmWithAccelerator,
   folder: string,
-  writer: { readonly format: VmSnapshot['format']; readonly version: string; readonly program: string },
+  writer: MemoryWriter & { readonly format: VmSnapshot['format']; readonly program: string },
 ): Promise<VmSnapshot> {
   const memory = join(folder, VM_FILES.memory);
   await syncFile(memory);
@@ -109,6 +124,7 @@ export async function createSnapshot(
     blake2b: await hashFile(memory, 'blake2b512', { signal: new AbortController().signal }),
     bytes,
     format: writer.format,
+    argv: withMachineType(vm.argv ?? vmArguments(toQemuConfig(vm), []), writer.machineType),
     hardwareDigest: hardwareDigestOf(vm),
     qemu: { ...qemu, version: writer.version },
     processor,

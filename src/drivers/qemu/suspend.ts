@@ -4,9 +4,9 @@ import { findProgram } from '../../computer/programs.ts';
 import { canceledError, reasonOf, SlipwayError } from '../../errors.ts';
 import type { DriverCall } from '../contract.ts';
 import { VM_FILES } from './command-line.ts';
+import { endVm } from './end-vm.ts';
 import { sendGuestCommands, type GuestCommand } from './guest-channel.ts';
 import { resumeCpus, writeMemory } from './memory.ts';
-import { killProcess } from './qemu-process.ts';
 import { zstdProgram } from './required-programs.ts';
 import { createSnapshot, readSnapshotFiles } from './snapshot.ts';
 import { writeVm } from './vm-record.ts';
@@ -28,7 +28,7 @@ export async function suspendVm(
 ): Promise<VmWithAccelerator & SuspendedVm> {
   await prepareGuest(vm, folder, commandsBefore, call);
   const snapshot = await writeSnapshot(vm, folder, program, call);
-  await killProcess(folder, vm, call);
+  await endVm('suspend', 'suspending', { ...vm, snapshot }, folder, call);
   // The process has closed the disk now, so the disk's modification time is final.
   const { disk } = await readSnapshotFiles(folder);
   const suspended = { ...vm, snapshot: { ...snapshot, ...(disk ? { disk } : {}) } };
@@ -62,8 +62,8 @@ async function writeSnapshot(
 ): Promise<VmSnapshot> {
   const format = (await findProgram(zstdProgram, call.computer)) === undefined ? 'plain' : 'zstd';
   try {
-    const version = await writeMemory(vm, folder, format, call);
-    const snapshot = await createSnapshot(vm, folder, { format, version, program });
+    const writer = await writeMemory(vm, folder, format, call);
+    const snapshot = await createSnapshot(vm, folder, { ...writer, format, program });
     await deleteFile(join(folder, VM_FILES.seed));
     await writeVm(folder, { ...vm, snapshot });
     return snapshot;

@@ -37,6 +37,8 @@ export type Vm = {
   readonly monitorPort?: number | undefined;
   /** Devices of the last start that depend on how it was started. A resume needs the same ones. */
   readonly devices?: VmDevices;
+  /** QEMU's arguments of the last start, without those of its monitor. Older versions recorded none. */
+  readonly argv?: readonly string[];
   /** Set while the VM is suspended: the memory to resume with. */
   readonly snapshot?: VmSnapshot;
   /** Commands that the guest has to get after a resume, in addition to those of every resume. */
@@ -51,12 +53,17 @@ export type Vm = {
 /** `seedDiskBytes` is 0 for a VM without a seed's disk. */
 export type VmDevices = { readonly guestChannel: boolean; readonly seedDiskBytes: number };
 
-/** The memory of a VM in a file, and everything that must not have changed for the VM to resume with it. */
+/** The memory of a VM in a file, and how QEMU has to be started to read it. */
 export type VmSnapshot = {
   /** BLAKE2b takes a third of the time of SHA-256. */
   readonly blake2b: string;
   readonly bytes: number;
   readonly format: 'zstd' | 'plain';
+  /**
+   * QEMU's arguments, with the version of the machine type, which newer versions of QEMU can still imitate. A snapshot
+   * of an older Slipway has none: then the VM's hardware is described by its record (`hardwareDigest`).
+   */
+  readonly argv?: readonly string[];
   /** See `hardwareDigestOf`. */
   readonly hardwareDigest: string;
   readonly qemu: {
@@ -69,6 +76,9 @@ export type VmSnapshot = {
   /** Undefined while the process that wrote the memory may still write to the disk as it exits. */
   readonly disk?: { readonly bytes: number; readonly mtimeMs: number };
 };
+
+/** The QEMU that wrote a memory file, and the version of the machine type that it emulates. */
+export type MemoryWriter = { readonly version: string; readonly machineType: string };
 
 export type VmWithAccelerator = Vm & { readonly accelerator: Accelerator };
 export type SuspendedVm = Vm & { readonly snapshot: VmSnapshot };

@@ -1,5 +1,6 @@
 import type { EngineSpec } from '../../machine/model.ts';
 import type { Facts } from '../facts.ts';
+import type { RemoteFileChange } from '../step.ts';
 
 /** The source of an engine's packages: the distribution, or Docker's repository. */
 export type PackageSource = 'distro' | 'docker';
@@ -13,10 +14,13 @@ export type EngineInstall = { readonly engine: EngineSpec; readonly source: Inst
 export type DistroScript = {
   /** The script's name in `--dry-run`. */
   readonly template: string;
-  /** A file of `templates/`. It runs after the service manager's functions are defined. */
-  readonly script: string;
+  /** Files of `templates/`, in order. They run after the service manager's functions are defined. */
+  readonly scripts: readonly string[];
   readonly variables: Readonly<Record<string, string>>;
 };
+
+/** Why a step would change what belongs to somebody else: the rest of a sentence about the host, and what to do. */
+export type Conflict = { readonly message: string; readonly hint: string };
 
 /**
  * What Slipway needs to know about a family of distributions that share a package manager. All members are data or pure
@@ -46,7 +50,21 @@ export type Distro = {
   readonly installKib: number;
   /** Returns a sentence that says why this family does not support an installation; undefined if it does. */
   limitationOf(install: EngineInstall): string | undefined;
+  /** Returns why an installation does not fit to the package sources of the host; undefined if it does. */
+  conflictOf(install: EngineInstall): Conflict | undefined;
+  /** Returns the files about package sources that the host must have, or must not have. */
+  sourceFilesFor(engine: EngineSpec, facts: Facts): readonly RemoteFileChange[];
+  /**
+   * Returns the script that prepares an installation and refuses one that would take something from the host. It runs
+   * before anything else is changed; absent if `installScript` needs no preparation.
+   */
+  checkScript?(install: EngineInstall): DistroScript;
   installScript(install: EngineInstall): DistroScript;
   /** `packages` are the engine's packages on the host; `version` is '' for the newest. */
   upgradeScript(packages: readonly string[], version: string): DistroScript;
+  /**
+   * The variables with which the scripts above change nothing, and print what they would do: lines `package CHANGE NAME
+   * OLD NEW` and `note SENTENCE`. Absent if they can't.
+   */
+  readonly previewVariables?: Readonly<Record<string, string>>;
 };

@@ -50,6 +50,8 @@ export type ServiceManager = {
   };
   /** Returns whether the facts are those of a host with this service manager. */
   isRecognized(facts: Facts): boolean;
+  /** Returns the command, for people, that ends a service for good; `isUsers` means the user's own service manager. */
+  endCommandOf(service: string, isUsers: boolean): string;
   readonly engine: EngineService;
   readonly timers: LifetimeTimers;
 };

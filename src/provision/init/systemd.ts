@@ -11,6 +11,7 @@ export const systemd: ServiceManager = {
     host: 'init/systemd/host.sh',
   },
   isRecognized: ({ serviceManager }) => serviceManager === 'systemd',
+  endCommandOf: (unit, isUsers) => `${isUsers ? 'systemctl --user' : 'sudo systemctl'} disable --now ${unit}`,
   engine: dockerUnit,
   timers: systemdTimers,
 };

@@ -1,19 +1,81 @@
 # Installs the engine on Debian and Ubuntu. Its configuration is already written, so it starts with the right one.
+# MODE: preview, check or install (see apt.sh). `check` runs before anything else on the host is changed.
 # SOURCE: distro, docker or url; or present, which upgrades the installed packages from the repositories that the host
 # already has.
-# VERSION: a version or its beginning, or empty for the newest.
+# VERSION: a version or its beginning, or empty for the newest. VERSION_PATTERN: a regular expression for its packages.
+# LISTING: the file in which the host has Docker's repository already, or empty.
 # DISTRIBUTION, CODENAME, REPOSITORY_URL, REPOSITORY_KEY: for docker. INSTALL_URL: for url. PACKAGES: for present.
 
 main() {
     export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+    if is_preview && [ -n "${LISTING-}" ] && [ -e "$listing" ]; then
+        note "The packages are known when $listing is removed: $LISTING has Docker's repository, too"
+        return
+    fi
     complete_interrupted_installation
+    case $MODE in
+        preview) preview ;;
+        check) check ;;
+        install) install_and_start ;;
+    esac
+}
+
+key=/etc/apt/keyrings/slipway-docker.asc
+listing=/etc/apt/sources.list.d/slipway-docker.sources
+pending=/run/slipway/restart-pending
+# What logs in to a repository stands in this file, which only root can read.
+login=/etc/apt/auth.conf.d/slipway.conf
+
+preview() {
+    note 'The packages below follow from the package lists that the host has now'
+    case $SOURCE in
+        docker)
+            if [ -z "$LISTING" ] && ! is_available docker-ce; then
+                note "$REPOSITORY_URL is added first: its packages are known when its lists are fetched"
+                return
+            fi
+            ;;
+        distro)
+            if ! is_available docker.io; then
+                note 'The package lists are fetched first: the packages are known then'
+                return
+            fi
+            ;;
+        url)
+            note "$INSTALL_URL decides which packages are installed; it can remove none with apt"
+            return
+            ;;
+    esac
+    change_engine_packages
+}
+
+check() {
+    case $SOURCE in
+        distro) is_available docker.io || update ;;
+        docker) prepare_repository ;;
+        url)
+            if ! command -v curl >/dev/null; then require_program curl; fi
+            return
+            ;;
+    esac
+    (change_engine_packages) || {
+        undo_repository
+        exit 1
+    }
+}
+
+install_and_start() {
     running=$(engine_pid)
     before=$(engine_version)
     case $SOURCE in
-        distro) install_from_distro ;;
-        docker) install_from_docker ;;
         url) run_install_script ;;
-        present) upgrade_packages ;;
+        # The other sources were prepared by a step of their own.
+        present)
+            # With a list that could not be fetched, an old engine would look like the newest.
+            update -o APT::Update::Error-Mode=any
+            change_engine_packages
+            ;;
+        *) change_engine_packages ;;
     esac
     if ! command -v dockerd >/dev/null; then
         explain 'the installation ended without an error, but dockerd does not exist'
@@ -33,61 +95,43 @@ main() {
     rm -f "$pending"
 }
 
-pending=/run/slipway/restart-pending
-
-# Slipway shows the user the last line that begins with `!!`.
-explain() {
-    echo "!! $1" >&2
-}
-
-apt() {
-    apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
-        -o Dpkg::Use-Pty=0 -o APT::Install-Recommends=false "$@"
-}
-
 engine_version() {
     # shellcheck disable=SC2016 # the format is dpkg-query's own
     dpkg-query -W -f '${Package} ${Version} ' docker.io docker-ce 2>/dev/null || true
 }
 
-# A run that was killed may have left its package manager running, or an installation incomplete. `check` waits for the
-# first, since dpkg itself does not wait, and fails for the second.
-complete_interrupted_installation() {
-    if apt check >/dev/null 2>&1; then return; fi
-    # Packages whose dependencies are still missing fail here, and get them from the next command.
-    dpkg --configure -a || true
-    apt --fix-broken install || {
-        explain 'the package manager was interrupted earlier and could not complete that installation'
-        exit 1
-    }
+# If this run is interrupted, the next one has to know that the engine that runs is not the one that is installed.
+before_change() {
+    if [ "${running:-0}" = 0 ]; then return; fi
+    if awk '{ print $2 }' changes | grep -qx -e docker.io -e docker-ce; then mkdir -p "${pending%/*}" && : >"$pending"; fi
 }
 
+# --- packages ---
+
 update() {
-    # apt has no option to wait for the lock of the package lists, hence the second and third try.
-    apt update "$@" || { sleep 3 && apt update "$@"; } || { sleep 7 && apt update "$@"; } || {
-        explain 'the package lists could not be fetched'
-        exit 1
-    }
+    tries=1
+    # Another program may take apt's lock at any time, and networks fail for a moment.
+    until apt update "$@"; do
+        if [ "$tries" -ge 3 ]; then
+            explain 'the package lists could not be fetched'
+            exit 1
+        fi
+        sleep $((tries * 3))
+        tries=$((tries + 1))
+    done
 }
 
 is_available() {
     apt-cache show --no-all-versions "$1" >/dev/null 2>&1
 }
 
-# Prints the newest available version of package $1 that begins with $2, with or without the epoch.
-version_of() {
-    apt-cache madison "$1" | awk -v wanted="$2" '{
-        version = $3; bare = version; sub(/^[0-9]+:/, "", bare)
-        if (index(version, wanted) == 1 || index(bare, wanted) == 1) { print version; exit }
-    }'
-}
-
-# A package list that is a little old names files that no longer exist: fetch it again before failing.
-install() {
-    apt install --allow-downgrades "$@" || { update && apt install --allow-downgrades "$@"; } || {
-        explain "the package manager could not install $*"
-        exit 1
-    }
+# Prints those of its arguments that are not installed. To name an installed package would upgrade it, too.
+missing() {
+    for package in "$@"; do
+        # shellcheck disable=SC2016 # the format is dpkg-query's own
+        state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || state=
+        if [ "$state" != installed ]; then echo "$package"; fi
+    done
 }
 
 # Prints the argument with which apt installs package $1 in VERSION.
@@ -96,9 +140,9 @@ with_version() {
         echo "$1"
         return
     fi
-    found=$(version_of "$1" "$VERSION")
+    found=$(apt-cache madison "$1" | awk -v pattern="$VERSION_PATTERN" '$3 ~ pattern { print $3; exit }')
     if [ -z "$found" ]; then
-        available=$(apt-cache madison "$1" | awk '{ printf "%s%s", (NR > 1 ? ", " : ""), $3 }')
+        available=$(apt-cache madison "$1" | awk '{ print $3 }' | listed)
         explain "version $VERSION of $1 does not exist in the host's package lists; available versions: $available"
         exit 1
     fi
@@ -110,23 +154,100 @@ apparmor_package() {
     if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then echo apparmor; fi
 }
 
-install_from_distro() {
-    is_available docker.io || update
-    is_available docker.io || { explain 'docker.io does not exist in the package lists of the host'; exit 1; }
-    engine=$(with_version docker.io) || exit 1
-    client=$(if is_available docker-cli; then echo docker-cli; fi)
-    # shellcheck disable=SC2046,SC2086 # a list of packages, of which some may be absent
-    install "$engine" $client ca-certificates iptables $(apparmor_package)
+# Installs the packages of SOURCE, or simulates that in a preview or check.
+change_engine_packages() {
+    wanted=$(wanted_packages) || exit 1
+    wanted=${wanted% }
+    options=$(if [ "$SOURCE" = present ]; then echo --only-upgrade; fi)
+    # Only what the user named a version for may become older.
+    if [ -n "$VERSION" ]; then options="$options --allow-downgrades"; fi
+    names=$(for argument in $wanted; do echo "${argument%%=*}"; done)
+    # apt marks every package on its command line as manually installed.
+    # shellcheck disable=SC2086 # a list of packages
+    automatic=$(apt-mark showauto $names)
+    try_to_change || { ! is_preview && update && try_to_change; } || {
+        held=$(held_packages)
+        explain "the package manager could not $verb $wanted${held:+ (held back on the host: $held)}"
+        if [ -n "$held" ]; then advise "To allow it, run this on the host, then the same command again: sudo apt-mark unhold $(echo "$held" | tr -d ,)"; fi
+        exit 1
+    }
+    # shellcheck disable=SC2086 # a list of packages
+    if [ "$MODE" = install ] && [ -n "$automatic" ]; then apt-mark auto $automatic >/dev/null; fi
 }
 
-install_from_docker() {
-    key=/etc/apt/keyrings/slipway-docker.asc
-    listing=/etc/apt/sources.list.d/slipway-docker.sources
-    if ! { command -v curl && command -v gpg; } >/dev/null; then
+# A package list that is a little old names files that no longer exist: the caller fetches it again before it fails.
+try_to_change() {
+    verb=$(if [ "$SOURCE" = present ]; then echo upgrade; else echo install; fi)
+    lowered=$(if [ -n "$VERSION" ]; then echo docker.io docker-cli docker-ce docker-ce-cli docker-ce-rootless-extras; fi)
+    # shellcheck disable=SC2086 # lists of options and packages
+    change_packages "${verb%e}ing ${wanted%%[= ]*}" "$lowered" install $options $wanted
+}
+
+# Prints the packages of SOURCE as arguments of apt, on one line.
+wanted_packages() {
+    case $SOURCE in
+        distro)
+            engine=$(with_version docker.io) || exit 1
+            client=$(if is_available docker-cli; then echo docker-cli; fi)
+            # shellcheck disable=SC2046,SC2086 # a list of packages, of which some may be absent
+            echo "$engine" $(missing $client ca-certificates iptables $(apparmor_package))
+            ;;
+        docker)
+            engine=$(with_version docker-ce) || exit 1
+            client=$(with_version docker-ce-cli) || exit 1
+            # shellcheck disable=SC2046 # a list of packages, of which some may be absent
+            echo "$engine" "$client" $(missing containerd.io docker-buildx-plugin docker-compose-plugin \
+                ca-certificates iptables $(apparmor_package))
+            ;;
+        present)
+            # shellcheck disable=SC2086 # a list of packages
+            held=$(apt-mark showhold $PACKAGES)
+            for package in $PACKAGES; do
+                case $package in
+                    # Docker's client and extras have their engine's versions.
+                    docker.io | docker-ce) with_version "$package" || exit 1 ;;
+                    *)
+                        # What the administrator holds back stays, unless it is the engine itself.
+                        if echo "$held" | grep -qxF -e "$package"; then continue; fi
+                        case $package in docker-ce-*) with_version "$package" || exit 1 ;; *) echo "$package" ;; esac
+                        ;;
+                esac
+            done | tr '\n' ' '
+            ;;
+    esac
+}
+
+# Prints the held packages that the failed transaction is about, as `a, b`.
+held_packages() {
+    apt-mark showhold | while read -r package; do
+        if echo "$names" | grep -qxF -e "$package" || grep -qF -e " $package " simulation; then echo "$package"; fi
+    done | listed
+}
+
+# --- sources ---
+
+require_program() {
+    # shellcheck disable=SC2046 # a list of packages, of which some may be absent
+    set -- $(missing ca-certificates "$@")
+    if [ $# = 0 ]; then return; fi
+    update
+    change_packages_now "installing $(echo "$@" | listed)" install "$@" || {
+        explain "the package manager could not install $(echo "$@" | listed)"
+        exit 1
+    }
+}
+
+use_distro="--engine-source distro installs the distribution's own package"
+
+# Fetches the lists of Docker's repository. If the host has the repository already, Slipway adds no second one.
+prepare_repository() {
+    if [ -n "$LISTING" ]; then
         update
-        install ca-certificates curl gpg
+        require_docker_package "the repository in $LISTING" || exit 1
+        return
     fi
-    curl -fsSL --retry 3 --connect-timeout 20 -o key.asc "$REPOSITORY_URL/$DISTRIBUTION/gpg" || {
+    if ! { command -v curl && command -v gpg; } >/dev/null; then require_program curl gpg; fi
+    fetch -o key.asc "$REPOSITORY_URL/$DISTRIBUTION/gpg" || {
         explain "$REPOSITORY_URL could not be reached from the host; $use_distro"
         exit 1
     }
@@ -136,69 +257,55 @@ install_from_docker() {
         explain "the key of $REPOSITORY_URL is $(echo "$primary" | tr '\n' ' '), not $REPOSITORY_KEY: nothing was installed"
         exit 1
     fi
-    mkdir -p /etc/apt/keyrings
+    mkdir before
+    cp -p "$key" before/key 2>/dev/null || true
+    cp -p "$listing" before/listing 2>/dev/null || true
+    mkdir -p "${key%/*}"
     cp key.asc "$key" && chmod 644 "$key"
     printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: stable\nArchitectures: %s\nSigned-By: %s\n' \
         "$REPOSITORY_URL/$DISTRIBUTION" "$CODENAME" "$(dpkg --print-architecture)" "$key" >"$listing"
-    # A repository that does not work would break the host's own updates.
-    (update && require_docker_package) || {
-        rm -f "$listing" "$key"
+    (update && require_docker_package "$REPOSITORY_URL") || {
+        undo_repository
         exit 1
     }
-    engine=$(with_version docker-ce) || exit 1
-    client=$(with_version docker-ce-cli) || exit 1
-    # shellcheck disable=SC2046 # a list of packages, of which some may be absent
-    install "$engine" "$client" containerd.io docker-buildx-plugin docker-compose-plugin \
-        ca-certificates iptables $(apparmor_package)
 }
 
-use_distro="--engine-source distro installs the distribution's own package"
+# A repository that does not work, or that is not used after all, would break the host's own updates.
+undo_repository() {
+    if [ ! -d before ]; then return; fi
+    rm -f "$listing" "$key"
+    if [ -e before/key ]; then cp -p before/key "$key"; fi
+    if [ -e before/listing ]; then cp -p before/listing "$listing"; fi
+}
 
 require_docker_package() {
     is_available docker-ce && return
-    explain "$REPOSITORY_URL has no engine for $DISTRIBUTION $CODENAME; $use_distro"
+    explain "$1 has no engine for $DISTRIBUTION $CODENAME; $use_distro"
     return 1
 }
 
+# Downloads with curl, which logs in as apt does.
+fetch() {
+    if [ -e "$login" ]; then
+        sed -n -e 's/[\\"]/\\&/g' -e 's/^machine .* login \(.*\) password \(.*\)$/user = "\1:\2"/p' "$login" >curl.conf
+        curl -K curl.conf -fsSL --retry 3 --connect-timeout 20 "$@"
+    else
+        curl -fsSL --retry 3 --connect-timeout 20 "$@"
+    fi
+}
+
 run_install_script() {
-    command -v curl >/dev/null || { update && install ca-certificates curl; }
     curl -fsSL --retry 3 --connect-timeout 20 -o install.sh "$INSTALL_URL" || {
         explain "$INSTALL_URL could not be fetched from the host"
         exit 1
     }
-    VERSION=$VERSION sh ./install.sh || { explain "the install script of $INSTALL_URL failed"; exit 1; }
-}
-
-# Upgrades the engine's packages and no others, and changes no list of repositories.
-upgrade_packages() {
-    # With a list that could not be fetched, an old engine would look like the newest.
-    update -o APT::Update::Error-Mode=any
-    wanted=
-    for package in $PACKAGES; do
-        # Docker's client and extras have their engine's versions.
-        case $package in
-            docker.io | docker-ce | docker-ce-*) wanted="$wanted $(with_version "$package")" || exit 1 ;;
-            *) wanted="$wanted $package" ;;
-        esac
-    done
-    # shellcheck disable=SC2086 # a list of packages
-    planned=$(apt --simulate install --only-upgrade --allow-downgrades $wanted) || {
-        echo "$planned" >&2
-        held=$(apt-mark showhold $PACKAGES | tr '\n' ' ')
-        explain "the package manager could not upgrade$wanted${held:+ (held back on the host: ${held% })}"
+    # The script runs apt itself, and must remove nothing either.
+    echo 'APT::Get::Remove "false";' >no-remove.conf
+    wait_for_apt
+    VERSION=$VERSION APT_CONFIG=$PWD/no-remove.conf sh ./install.sh || {
+        explain "the install script of $INSTALL_URL failed"
         exit 1
     }
-    newer=$(echo "$planned" | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
-    if [ -z "$newer" ]; then return; fi
-    # After an interruption the next run has to know that the engine must be restarted.
-    if echo "$newer" | grep -qx -e docker.io -e docker-ce; then mkdir -p /run/slipway && : >"$pending"; fi
-    # shellcheck disable=SC2086 # a list of packages
-    automatic=$(apt-mark showauto $PACKAGES)
-    # shellcheck disable=SC2086 # a list of packages
-    install --only-upgrade $wanted
-    # apt marks every package on its command line as manually installed.
-    # shellcheck disable=SC2086 # a list of packages
-    if [ -n "$automatic" ]; then apt-mark auto $automatic >/dev/null; fi
 }
 
 main

@@ -1,3 +1,8 @@
+# Prints the unit that listens on the socket $1.
+unit_of_socket() {
+    systemctl list-sockets --no-legend --no-pager 2>/dev/null | awk -v path="$1" '$1 == path { print $2; exit }'
+}
+
 # Prints the facts about the engine's service and adds this service manager's own paths to `files`.
 facts_of_systemd() {
     files="$files /etc/systemd/system/docker.service.d/50-slipway.conf /etc/systemd/system/docker.service.d/10-machine.conf

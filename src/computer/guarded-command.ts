@@ -1,0 +1,48 @@
+/** What a program needs to have a purpose. Once it is gone, the program and its children are killed. */
+export type Purpose = {
+  /** The process that starts the program and holds the other end of its standard input. */
+  readonly maker?: boolean;
+  /** Files, of which one has to exist. Relative paths begin in the program's own folder, even if that was moved. */
+  readonly files?: readonly [string, string?];
+};
+
+const WATCH_SECONDS = 3;
+
+/**
+ * Runs the program in the background, with the maker's pipe as descriptor 3 of the watchers only. `$$` is the number of
+ * the process group, too: the shell leads it.
+ */
+const GUARD_SCRIPT = `
+maker=$1 file=$2 other=$3
+shift 3
+exec 3<&0 </dev/null
+"$@" 3<&- &
+program=$!
+watchers=
+if [ -n "$maker" ]; then
+  { read -r _ <&3; kill -9 -$$; } >/dev/null 2>&1 &
+  watchers=$!
+fi
+if [ -n "$file" ]; then
+  { while sleep ${WATCH_SECONDS}; do [ -e "$file" ] || [ -e "$other" ] || kill -9 -$$; done; } 3<&- >/dev/null 2>&1 &
+  watchers="$watchers $!"
+fi
+exec 3<&-
+wait $program
+code=$?
+kill $watchers 2>/dev/null
+exit $code`;
+
+/**
+ * Returns the command that runs a program and kills it when its purpose is gone, even if every process of Slipway was
+ * killed. Needs a POSIX shell, so it does nothing on Windows. The command has to lead a process group of its own.
+ */
+export function guardedCommand(
+  program: string,
+  argv: readonly string[],
+  { maker = false, files: [file, other = ''] = [''] }: Purpose,
+  platform: NodeJS.Platform,
+): readonly [string, ...string[]] {
+  if (platform === 'win32' || (!maker && file === '')) return [program, ...argv];
+  return ['/bin/sh', '-c', GUARD_SCRIPT, 'slipway-guard', maker ? 'maker' : '', file, other, program, ...argv];
+}
