@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, open, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bedCache } from '../bed/bed-host.ts';
+import { runProgram } from '../fakes/run-program.ts';
 import { program, type Outcome } from './test-user.ts';
 
 const wineFolder = join(bedCache.folder, 'wine');
@@ -29,10 +30,9 @@ export type WindowsUser = AsyncDisposable & {
 };
 
 export async function createWindowsUser(): Promise<WindowsUser> {
-  const name = `Ada Bö ${process.pid}`;
+  const name = 'Ada Bö';
   const home = join(drive, 'users', name);
   const windowsHome = `C:\\users\\${name}`;
-  await mkdir(home, { recursive: true });
   const outputs = await mkdtemp(join(tmpdir(), 'slipway-wine-'));
   const env = {
     PATH: process.env.PATH,
@@ -48,6 +48,11 @@ export async function createWindowsUser(): Promise<WindowsUser> {
     UNIX_PROGRAMS: join(wineFolder, 'bin'),
     SLIPWAY_QEMU_WARM: 'false',
   };
+  // As long as Wine's processes run, they are those of the user who started them.
+  const endWine = async (): Promise<void> => void (await runProgram('wineserver', ['-k'], { env }));
+  await endWine();
+  await rm(home, { recursive: true, force: true });
+  await mkdir(home, { recursive: true });
   let calls = 0;
   const run = async (argv: readonly string[], more: object = {}, cwd = home): Promise<Outcome> => {
     calls += 1;
@@ -77,6 +82,7 @@ export async function createWindowsUser(): Promise<WindowsUser> {
     async [Symbol.asyncDispose]() {
       const names = (await run([script, 'ls', '--quiet'])).stdout.split('\n').filter(Boolean);
       if (names.length > 0) await run([script, 'rm', '--force', ...names]);
+      await endWine();
       await rm(home, { recursive: true, force: true });
       await rm(outputs, { recursive: true, force: true });
     },
