@@ -1,33 +1,37 @@
 import { randomBytes } from 'node:crypto';
-import { link, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { link, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { deleteFile, localFileError } from './files.ts';
-import { identifyProcess, isProcessAlive, type ProcessIdentity } from './process-identity.ts';
+import { deleteFile, ignoreMissing, localFileError } from './files.ts';
+import { describePlace, identifyOwner, isOwnerAlive, startHeartbeat, type Owner } from './owner.ts';
 import { canceledError, SlipwayError, systemCode } from '../errors.ts';
 
 const POLL_MILLISECONDS = 200;
 
-/** The content of a lock file, as JSON. */
-type LockOwner = ProcessIdentity & { readonly host: string };
+/** A lock that this process holds until it is disposed of. */
+export type HeldLock = AsyncDisposable & {
+  /** Throws MACHINE_BUSY if another process took the lock over, because this one was stopped for a minute. */
+  requireHeld(): Promise<void>;
+};
 
 /**
  * Locks a folder for this process. Throws MACHINE_BUSY if a running process holds the lock. `what` is the subject of
  * the message: `Machine "web"`.
  *
- * If a process ends without a release, its lock is free at once, and only one process can take it. Locks are numbered
+ * If a process ends without a release, its lock is free: at once for processes that can ask the system about it, within
+ * a minute for other containers and computers (owner.ts). Only one process can take it. Locks are numbered
  * files, of which the highest number counts. To take the lock, a process creates the file with the next number; the
  * file system lets only one process do that. The file with the highest number stays as long as the folder exists, since
  * a slow process could otherwise create the same number again. A release therefore empties the file.
  */
-export async function takeLock(folder: string, what: string): Promise<AsyncDisposable> {
-  const content = JSON.stringify({ ...(await identifyProcess(process.pid)), host: hostname() } satisfies LockOwner);
+export async function takeLock(folder: string, what: string): Promise<HeldLock> {
+  const content = JSON.stringify(await identifyOwner());
   for (;;) {
     const before = await listLockNumbers(folder);
     const highest = before.at(-1) ?? 0;
-    const owner = highest > 0 ? await readLockOwner(join(folder, `lock.${highest}`)) : undefined;
-    if (owner && (await isOwnerAlive(owner))) throw busyError(what, owner);
+    const lastFile = join(folder, `lock.${highest}`);
+    const owner = highest > 0 ? await readLockOwner(lastFile) : undefined;
+    if (owner && (await isOwnerAlive(owner, lastFile))) throw await busyError(what, owner);
 
     const path = join(folder, `lock.${highest + 1}`);
     if (!(await createFileAtomic(path, content))) continue;
@@ -37,15 +41,24 @@ export async function takeLock(folder: string, what: string): Promise<AsyncDispo
       continue;
     }
     await Promise.all(before.map((number) => deleteFile(join(folder, `lock.${number}`))));
-    return {
-      async [Symbol.asyncDispose]() {
-        // ENOENT: the folder was removed together with its machine.
-        await truncate(path).catch((error: unknown) => {
-          if (systemCode(error) !== 'ENOENT') throw error;
-        });
-      },
-    };
+    return holdLock(path, what);
   }
+}
+
+function holdLock(path: string, what: string): HeldLock {
+  const heartbeat = startHeartbeat(path);
+  return {
+    async requireHeld() {
+      if ((await ignoreMissing(stat(path))) === undefined) throw lostError(what);
+    },
+    async [Symbol.asyncDispose]() {
+      await heartbeat.stop();
+      // ENOENT: the folder was removed together with its machine.
+      await truncate(path).catch((error: unknown) => {
+        if (systemCode(error) !== 'ENOENT') throw error;
+      });
+    },
+  };
 }
 
 /** Waits until the folder can be locked. Passes the message with the lock's owner to `waiting`. */
@@ -53,7 +66,7 @@ export async function waitForLock(
   folder: string,
   what: string,
   how: { readonly signal: AbortSignal; readonly waiting: (message: string) => void },
-): Promise<AsyncDisposable> {
+): Promise<HeldLock> {
   let lastMessage = '';
   for (;;) {
     if (how.signal.aborted) throw canceledError();
@@ -94,13 +107,13 @@ async function createFileAtomic(path: string, content: string): Promise<boolean>
   }
 }
 
-async function readLockOwner(path: string): Promise<LockOwner | undefined> {
+async function readLockOwner(path: string): Promise<Owner | undefined> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') return '';
     throw error;
   });
   try {
-    const owner = JSON.parse(text) as LockOwner;
+    const owner = JSON.parse(text) as Owner;
     return typeof owner.pid === 'number' ? owner : undefined;
   } catch {
     // An empty file is a released lock. Other text that is not JSON was truncated when the computer crashed, so no
@@ -109,14 +122,19 @@ async function readLockOwner(path: string): Promise<LockOwner | undefined> {
   }
 }
 
-async function isOwnerAlive(owner: LockOwner): Promise<boolean> {
-  // The store may be on a shared disk. A process on another computer can't be checked, so its lock counts.
-  return owner.host !== hostname() || (await isProcessAlive(owner));
+async function busyError(what: string, owner: Owner): Promise<SlipwayError> {
+  const where = await describePlace(owner);
+  const killed =
+    where === ''
+      ? ''
+      : `. If it was killed, its lock is free ${owner.place === undefined ? 'after an hour' : 'after a minute'}`;
+  return new SlipwayError('MACHINE_BUSY', `${what} is in use by another command (PID ${owner.pid}${where})`, {
+    hint: `Wait for it to end, then run the same command again${killed}`,
+  });
 }
 
-function busyError(what: string, owner: LockOwner): SlipwayError {
-  const where = owner.host === hostname() ? '' : ` on ${owner.host}`;
-  return new SlipwayError('MACHINE_BUSY', `${what} is in use by another command (PID ${owner.pid}${where})`, {
-    hint: 'Wait for it to end, then run the same command again',
+function lostError(what: string): SlipwayError {
+  return new SlipwayError('MACHINE_BUSY', `${what} was taken over by another command while this one was stopped`, {
+    hint: 'Nothing more was changed. Wait for the other command to end, then run the same command again',
   });
 }

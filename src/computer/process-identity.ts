@@ -17,14 +17,25 @@ export async function identifyProcess(pid: number): Promise<ProcessIdentity> {
   return { pid, started: (await readProcessStart(pid)) ?? '' };
 }
 
+/** `unknown`: a process with this number runs, and the system does not tell when it started. */
+export type ProcessState = 'running' | 'ended' | 'unknown';
+
 /**
- * Returns whether the process still runs. Neither a later process with the same number counts nor a zombie: in a
+ * Returns the state of a process. Neither a later process with the same number counts as running nor a zombie: in a
  * container whose first process does not wait for others, a killed command stays one and would keep its locks.
  */
-export async function isProcessAlive({ pid, started }: ProcessIdentity): Promise<boolean> {
-  if (!isPidInUse(pid)) return false;
+export async function getProcessState({ pid, started }: ProcessIdentity): Promise<ProcessState> {
+  if (!isPidInUse(pid)) return 'ended';
   const current = await readProcessStart(pid);
-  return current !== undefined && (started === '' || started === current);
+  if (current === undefined) return 'ended';
+  if (current !== '' && started !== '') return current === started ? 'running' : 'ended';
+  // It may have ended meanwhile, which leaves no start time either.
+  return isPidInUse(pid) ? 'unknown' : 'ended';
+}
+
+/** Returns whether the process still runs, as far as the system tells: `unknown` counts as running. */
+export async function isProcessAlive(identity: ProcessIdentity): Promise<boolean> {
+  return (await getProcessState(identity)) !== 'ended';
 }
 
 /**

@@ -2,16 +2,14 @@
  * The store's layout. Folders have mode 0700, and files of an image 0400, since machines' disks are overlays over them:
  *
  *   ~/.slipway/images/NAME-ARCH-DIGEST/   image.json disk.qcow2 vmlinuz initrd
- *                     .new-PID-…/         an image that a builder is creating
+ *                     .new-…/             an image that a builder is creating (work-folder.ts)
  *                     .removed-…/         an image that is being deleted
  *                     .downloads/         downloads, also interrupted ones (download.ts)
  *                     .locks/NAME/        held to create or remove images of that name (lock.ts)
  */
-import { randomBytes } from 'node:crypto';
 import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
-  deleteFolder,
   ignoreMissing,
   listFolderIfExists,
   localFileError,
@@ -19,8 +17,8 @@ import {
   renamePath,
   syncFolder,
 } from '../computer/files.ts';
-import { isProcessAlive } from '../computer/process-identity.ts';
 import { emptyTrash, moveToTrash } from '../computer/trash.ts';
+import { createWorkFolder, removeAbandonedWork, type WorkFolder } from '../computer/work-folder.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
 import { waitForLock } from '../computer/lock.ts';
 import { formatList as inWords } from '../machine/options.ts';
@@ -55,8 +53,7 @@ export type ImageKey = Pick<Image, 'name' | 'arch' | 'digest'>;
 export type ListedImage =
   { readonly key: ImageKey; readonly image: Image } | { readonly key: ImageKey; readonly broken: SlipwayError };
 
-/** A folder for a builder to fill. It is deleted at the end of its scope, with what is still in it. */
-export type StagingFolder = AsyncDisposable & { readonly folder: string };
+const STAGING_PREFIX = '.new-';
 
 export type ImageStore = {
   /** Returns all images by name, newest first. A broken image is one item of the list. */
@@ -70,9 +67,9 @@ export type ImageStore = {
   isUnchanged(image: Image): Promise<boolean>;
   /** Returns the bytes allocated on the disk, without holes. */
   getDiskUsage(image: Image): Promise<number>;
-  createStagingFolder(): Promise<StagingFolder>;
+  createStagingFolder(): Promise<WorkFolder>;
   /** Adds the image that a builder created. If the store has the same image already, that one stays and is returned. */
-  add(staging: StagingFolder, about: ImageDescription, signal?: AbortSignal): Promise<Image>;
+  add(staging: WorkFolder, about: ImageDescription, signal?: AbortSignal): Promise<Image>;
   /** Throws IMAGE_IN_USE if it has users. Hides the image first, then deletes it. */
   remove(image: ImageKey, usedBy: readonly string[]): Promise<void>;
   /** Takes the lock for creating or removing images of this name. Waits, and notes who holds it. */
@@ -177,20 +174,13 @@ async function getDiskUsage(folder: string): Promise<number> {
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-async function createStagingFolder(root: string): Promise<StagingFolder> {
-  const folder = join(root, `.new-${process.pid}-${randomBytes(6).toString('hex')}`);
+async function createStagingFolder(root: string): Promise<WorkFolder> {
   try {
     await cleanUp(root);
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    return await createWorkFolder(root, STAGING_PREFIX);
   } catch (error) {
-    throw localFileError(folder, error);
+    throw localFileError(root, error);
   }
-  return {
-    folder,
-    async [Symbol.asyncDispose]() {
-      await deleteFolder(folder);
-    },
-  };
 }
 
 async function addImage(
@@ -233,14 +223,10 @@ async function removeImage(root: string, image: ImageKey, usedBy: readonly strin
   }
 }
 
-/** Deletes what killed builds and removals left. A folder's name tells only the process ID, not its start time. */
+/** Deletes what killed builds and removals left. */
 async function cleanUp(root: string): Promise<void> {
   await emptyTrash(root);
-  for (const entry of await listFolderIfExists(root)) {
-    const pid = /^\.new-(\d+)-/.exec(entry)?.[1];
-    if (pid !== undefined && !(await isProcessAlive({ pid: Number(pid), started: '' })))
-      await deleteFolder(join(root, entry));
-  }
+  await removeAbandonedWork(root, STAGING_PREFIX);
 }
 
 async function lockImageName(root: string, name: string, { signal, note }: LockCall): Promise<AsyncDisposable> {

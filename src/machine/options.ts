@@ -18,6 +18,8 @@ declare module 'zod' {
     value?: string;
     /** A value for examples in hints. */
     example?: string;
+    /** What the driver decides if the option is left open, as help shows it: the parsed value is then undefined. */
+    default?: unknown;
     /** The value is never stored, has no flag, and is not shown while the user types it. */
     secret?: boolean;
   }

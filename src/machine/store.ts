@@ -2,7 +2,8 @@
  * The store's layout. Folders have mode 0700, files 0600, except for certificates, which are public:
  *
  *   ~/.slipway/machines/NAME/machine.json     the record: one machine, one phase, no secret
- *                            engine-env.json  values of --engine-env: a proxy's URL may contain a password
+ *                            engine-env.X.json  values of --engine-env: a proxy's URL may contain a password. The
+ *                                             record names the file: values and record change together
  *                            lock.N           the command that holds its lock (lock.ts)
  *                            known_hosts      its pinned SSH host key
  *                            ca/              ca-key.pem, which never leaves this folder
@@ -11,6 +12,7 @@
  *                                             and host_ed25519, the host's own key
  *                            tls/             ca.pem cert.pem key.pem: for DOCKER_CERT_PATH
  */
+import { randomBytes } from 'node:crypto';
 import { mkdir, stat } from 'node:fs/promises';
 import { platform } from 'node:os';
 import { dirname, join, sep } from 'node:path';
@@ -24,7 +26,7 @@ import {
   writeFileAtomic,
 } from '../computer/files.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
-import { takeLock } from '../computer/lock.ts';
+import { takeLock, type HeldLock } from '../computer/lock.ts';
 import { emptyTrash, moveToTrash } from '../computer/trash.ts';
 import { isMachineName, isWindowsDeviceName, sortNames, type Machine } from './model.ts';
 import { decodeMachine, encodeMachine, type MachineRecord } from './record-format.ts';
@@ -32,7 +34,6 @@ import { decodeMachine, encodeMachine, type MachineRecord } from './record-forma
 export type MachinePaths = {
   readonly folder: string;
   readonly record: string;
-  readonly engineEnv: string;
   readonly knownHosts: string;
   readonly ca: string;
   readonly serverCert: string;
@@ -52,6 +53,13 @@ export type StoreLayout = {
 };
 
 const RECORD_FILE = 'machine.json';
+/** Values of the engine's variables, as a JSON list of `NAME=value`. */
+const VALUES_FILE = /^engine-env(\.[0-9a-f]+)?\.json$/;
+/** The file that records of earlier versions use without naming it. */
+const EARLIER_VALUES_FILE = 'engine-env.json';
+
+/** The content of machine.json: the record, and the file with what it leaves out. */
+type StoredRecord = MachineRecord & { readonly engineEnv?: string };
 
 const DEFAULT_LAYOUT: StoreLayout = {
   paths: (folder) => ({
@@ -77,7 +85,10 @@ export type Store = {
   listNames(): Promise<readonly string[]>;
   /** Returns the names of the machines in `list`, without opening their records. */
   listRecordedNames(): Promise<readonly string[]>;
-  /** Writes the record completely or not at all. Creates the machine's folder, which reserves the name. */
+  /**
+   * Writes the record completely or not at all. Creates the machine's folder, which reserves the name. Throws
+   * MACHINE_BUSY if this command had the machine's lock, and another one took it over.
+   */
   write(machine: Machine): Promise<void>;
   /** Moves the folder to the trash, then deletes it: a kill in between leaves no incomplete machine. */
   remove(name: string): Promise<void>;
@@ -93,6 +104,7 @@ export function openStore(home: string, layout: StoreLayout = DEFAULT_LAYOUT): S
   const find = async (name: string): Promise<Machine | undefined> => readMachine(name, paths(name), layout);
   const listNames = (): Promise<readonly string[]> => listMachineNames(root);
   const listRecordedNames = async (): Promise<readonly string[]> => keepRecordedNames(root, await listNames(), find);
+  const heldLocks = new Map<string, HeldLock>();
   return {
     paths,
     find,
@@ -107,12 +119,29 @@ export function openStore(home: string, layout: StoreLayout = DEFAULT_LAYOUT): S
       const rows = await Promise.all((await listNames()).map((name) => readRow(name, find)));
       return rows.filter((row) => row !== undefined);
     },
-    write: async (machine) => writeMachine(machine, paths(machine.spec.name), layout),
+    async write(machine) {
+      const { name } = machine.spec;
+      await heldLocks.get(name)?.requireHeld();
+      await writeMachine(machine, paths(name), layout);
+    },
     async remove(name) {
-      await moveToTrash(paths(name).folder);
+      const { folder } = paths(name);
+      await heldLocks.get(name)?.requireHeld();
+      // The lock goes with the folder.
+      heldLocks.delete(name);
+      await moveToTrash(folder);
       await emptyTrash(root);
     },
-    lock: async (name) => lockFolder(paths(name).folder, name),
+    async lock(name) {
+      const lock = await lockFolder(paths(name).folder, name);
+      heldLocks.set(name, lock);
+      return {
+        async [Symbol.asyncDispose]() {
+          if (heldLocks.get(name) === lock) heldLocks.delete(name);
+          await lock[Symbol.asyncDispose]();
+        },
+      };
+    },
   };
 }
 
@@ -123,7 +152,6 @@ function pathsOf(root: string, name: string, layout: StoreLayout): MachinePaths 
   return {
     folder,
     record: join(folder, RECORD_FILE),
-    engineEnv: join(folder, 'engine-env.json'),
     knownHosts: join(folder, 'known_hosts'),
     ca: join(folder, 'ca'),
     ssh: join(folder, 'ssh'),
@@ -137,30 +165,37 @@ function pathsOf(root: string, name: string, layout: StoreLayout): MachinePaths 
  */
 async function readMachine(
   name: string,
-  { folder, record, engineEnv }: MachinePaths,
+  { folder, record }: MachinePaths,
   layout: StoreLayout,
 ): Promise<Machine | undefined> {
-  const unreadable = (path: string, error: unknown): SlipwayError =>
-    brokenRecordError(name, path, `it can't be read (${systemCode(error) ?? String(error)})`, error);
   const read = (path: string): Promise<string | undefined> =>
     readFileIfExists(path).catch((error: unknown) => {
-      throw unreadable(path, error);
+      throw unreadableRecordError(name, path, error);
     });
-  const text = await read(record);
-  if (text === undefined)
-    return layout.readForeign(name, folder).catch((error: unknown) => {
-      throw error instanceof SlipwayError || systemCode(error) === undefined ? error : unreadable(folder, error);
-    });
-  const parsed = parseRecord(name, record, text);
-  if (parsed.spec.name !== name) throw await wrongNameError(name, parsed.spec.name, folder, record);
-  const machine = decodeMachine(parsed);
-  const variables = machine.spec.engine.env;
-  if (variables.length === 0) return machine;
-  const pairs = parseEngineEnv(name, engineEnv, await read(engineEnv));
-  return withEngineEnv(
-    machine,
-    variables.map((variable) => pairs.find((pair) => variableName(pair) === variable) ?? `${variable}=`),
-  );
+  for (let text = await read(record); text !== undefined;) {
+    const { engineEnv, ...members } = parseRecord(name, record, text);
+    if (members.spec.name !== name) throw await wrongNameError(name, members.spec.name, folder, record);
+    const machine = decodeMachine(members);
+    const variables = machine.spec.engine.env;
+    if (variables.length === 0) return machine;
+    const valuesFile = join(folder, engineEnv ?? EARLIER_VALUES_FILE);
+    const values = await read(valuesFile);
+    // Without a lock, another command may just have replaced both files.
+    const current = values === undefined ? await read(record) : text;
+    if (current === text)
+      return withEngineEnv(machine, mergeValues(variables, parseValues(name, valuesFile, variables, values)));
+    text = current;
+  }
+  return layout.readForeign(name, folder).catch((error: unknown) => {
+    throw error instanceof SlipwayError || systemCode(error) === undefined
+      ? error
+      : unreadableRecordError(name, folder, error);
+  });
+}
+
+/** Returns the variables that the record names, with their values as `NAME=value`. */
+function mergeValues(variables: readonly string[], pairs: readonly string[]): readonly string[] {
+  return variables.map((variable) => pairs.find((pair) => variableName(pair) === variable) ?? `${variable}=`);
 }
 
 async function readRow(name: string, find: Store['find']): Promise<ListedMachine | undefined> {
@@ -196,24 +231,48 @@ async function keepRecordedNames(
   return names.filter((_, index) => recorded[index]);
 }
 
-async function writeMachine(
-  machine: Machine,
-  { folder, record, engineEnv }: MachinePaths,
-  layout: StoreLayout,
-): Promise<void> {
+/**
+ * Writes the values of the engine's variables to a new file, then the record that names it, then deletes the file of
+ * the record before. Until the record is replaced, the old record and its values are complete, and after that the new
+ * ones are. The file's name is random: a digest in the record would let its readers guess a value.
+ */
+async function writeMachine(machine: Machine, { folder, record }: MachinePaths, layout: StoreLayout): Promise<void> {
   const { env } = machine.spec.engine;
-  // The values first: the record names them.
-  if (env.length > 0) await writeFileAtomic(engineEnv, toJsonText(env), 0o600);
-  await writeFileAtomic(record, toJsonText(toPublicRecord(machine)), 0o600);
-  if (env.length === 0) await deleteFile(engineEnv);
+  const engineEnv = env.length > 0 ? await writeValues(env, folder, record) : undefined;
+  const content = { ...toPublicRecord(machine), ...(engineEnv === undefined ? {} : { engineEnv }) };
+  await writeFileAtomic(record, toJsonText(content), 0o600);
+  for (const file of await listFolderIfExists(folder))
+    if (VALUES_FILE.test(file) && file !== engineEnv) await deleteFile(join(folder, file));
   await applyFileChanges(await layout.foreignFileChanges(machine, folder));
+}
+
+/** Returns the name of the file with these values: that of the present record, if its values are the same. */
+async function writeValues(env: readonly string[], folder: string, record: string): Promise<string> {
+  const text = toJsonText(env);
+  const present = await readValuesFileName(record);
+  if (present !== undefined && (await readFileIfExists(join(folder, present))) === text) return present;
+  const file = `engine-env.${randomBytes(6).toString('hex')}.json`;
+  await writeFileAtomic(join(folder, file), text, 0o600);
+  return file;
+}
+
+/** Returns the file that a record names; undefined for a record that is missing, broken, or of an earlier version. */
+async function readValuesFileName(record: string): Promise<string | undefined> {
+  const text = await readFileIfExists(record);
+  if (text === undefined) return undefined;
+  try {
+    const { engineEnv } = JSON.parse(text) as StoredRecord;
+    return typeof engineEnv === 'string' && VALUES_FILE.test(engineEnv) ? engineEnv : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function toJsonText(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`;
 }
 
-async function lockFolder(folder: string, name: string): Promise<AsyncDisposable> {
+async function lockFolder(folder: string, name: string): Promise<HeldLock> {
   for (;;) {
     try {
       await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -269,40 +328,62 @@ function machineNotFoundError(name: string, names: readonly string[]): SlipwayEr
   });
 }
 
-function brokenRecordError(name: string, path: string, why: string, cause?: unknown): SlipwayError {
+function brokenRecordError(
+  name: string,
+  path: string,
+  why: string,
+  { cause, fix = 'Fix the file' }: { readonly cause?: unknown; readonly fix?: string } = {},
+): SlipwayError {
   return new SlipwayError('RECORD_BROKEN', `The record of "${name}" can't be used: ${why} (${path})`, {
-    hint: `Fix the file, or remove the record: slipway rm --force ${name}`,
+    hint: `${fix}, or remove the record: slipway rm --force ${name}`,
     cause,
   });
 }
 
-function parseEngineEnv(name: string, path: string, text: string | undefined): readonly string[] {
-  if (text === undefined)
-    throw brokenRecordError(name, path, "the file with the values of the engine's variables is missing");
-  try {
-    return JSON.parse(text) as readonly string[];
-  } catch (error) {
-    throw brokenRecordError(name, path, "the values of the engine's variables are not JSON", error);
-  }
+function unreadableRecordError(name: string, path: string, error: unknown): SlipwayError {
+  return brokenRecordError(name, path, `it can't be read (${systemCode(error) ?? String(error)})`, { cause: error });
 }
 
-function parseRecord(name: string, path: string, text: string): MachineRecord {
-  const unusable = (why: string, cause?: unknown): SlipwayError => brokenRecordError(name, path, why, cause);
+function parseValues(
+  name: string,
+  path: string,
+  variables: readonly string[],
+  text: string | undefined,
+): readonly string[] {
+  const pairs = variables.map((variable) => `${variable}=VALUE`);
+  const unusable = (why: string, cause?: unknown): SlipwayError =>
+    brokenRecordError(name, path, why, { cause, fix: `Write the values to that file again: ${JSON.stringify(pairs)}` });
+  if (text === undefined) throw unusable("the file with the values of the engine's variables is missing");
+  try {
+    const values = JSON.parse(text) as unknown;
+    if (Array.isArray(values) && values.every((value) => typeof value === 'string')) return values;
+  } catch (error) {
+    throw unusable("the values of the engine's variables are not JSON", error);
+  }
+  throw unusable("the values of the engine's variables are not a list of NAME=value");
+}
+
+function parseRecord(name: string, path: string, text: string): StoredRecord {
+  const unusable = (why: string, cause?: unknown): SlipwayError => brokenRecordError(name, path, why, { cause });
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
     throw unusable(text.trim() === '' ? 'it is empty' : 'it is not JSON', error);
   }
-  const record = value as Partial<MachineRecord> | null;
+  const record = value as Partial<StoredRecord> | null;
   if (typeof record !== 'object' || record === null) throw unusable('it is not a record');
   if (typeof record.version === 'number' && record.version > 1) throw unusable('a newer version of Slipway wrote it');
   if (record.version !== 1 || typeof record.spec?.driver !== 'string' || !Array.isArray(record.spec.engine?.env))
     throw unusable('it is not a record');
+  if (record.engineEnv !== undefined && !VALUES_FILE.test(record.engineEnv))
+    throw unusable(
+      `it names ${JSON.stringify(record.engineEnv)} as the file with the values of the engine's variables`,
+    );
   const complete =
     record.phase === 'creating' ||
     (record.phase === 'created' && record.host !== undefined) ||
     (record.phase === 'ready' && record.host !== undefined && record.endpoint !== undefined);
   if (!complete) throw unusable(`its phase ${JSON.stringify(record.phase)} requires members that are missing`);
-  return record as MachineRecord;
+  return record as StoredRecord;
 }

@@ -29,7 +29,7 @@ export async function mountFolder(
 ): Promise<MountResult> {
   const { store, computer } = context.world;
   const { machine, path } = await parseRemote(remote, target, context);
-  const route = await prepareSshRoute(machine, store);
+  const route = await prepareSshRoute(machine, context.world);
   const operands = [remote, ...(target === undefined ? [] : [target])];
   const consentCommand = formatCommandLine([context.program, 'mount', ...operands, '--yes'], computer);
   await installMissing([sshfsProgram(computer), sshProgram], { yes, consentCommand }, context);

@@ -1,15 +1,22 @@
 import { writeFileAtomic } from '../computer/files.ts';
 import { SlipwayError } from '../errors.ts';
+import type { SshHop } from '../machine/model.ts';
 import type { Store } from '../machine/store.ts';
 import { requireHost } from '../machine/require-machine.ts';
 import { contextName } from '../profiles/docker-context.ts';
+import { hostKeyRefusedError } from '../ssh/connection-errors.ts';
 import { sshFlagsFor, formatKnownHosts, sshOptionsFor, type SshRoute } from '../ssh/openssh-options.ts';
+import { findKnownKeys } from '../ssh/user-known-hosts.ts';
 
 /**
  * Returns the route to a machine, and writes the host key that its record pins to the file that OpenSSH reads. Throws
- * DRIVER_UNSUPPORTED if the machine has no SSH, MACHINE_NOT_READY if no host key is pinned yet.
+ * DRIVER_UNSUPPORTED if the machine has no SSH, MACHINE_NOT_READY if no host key is pinned yet, and HOST_KEY if the
+ * user's known_hosts has revoked it: OpenSSH reads only the file that is written here.
  */
-export async function prepareSshRoute(name: string, store: Store): Promise<SshRoute> {
+export async function prepareSshRoute(
+  name: string,
+  { store, userHome }: { readonly store: Store; readonly userHome: string },
+): Promise<SshRoute> {
   const { ssh: target } = await requireHost(name, store);
   if (!target) {
     throw new SlipwayError('DRIVER_UNSUPPORTED', `Machine "${name}" has no SSH: only the URL of its engine is known`, {
@@ -21,9 +28,16 @@ export async function prepareSshRoute(name: string, store: Store): Promise<SshRo
       hint: `To connect and pin it: slipway provision ${name}`,
     });
   }
+  for (const hop of [target, target.jump]) if (hop) await requireKeyNotRevoked(hop, userHome);
   const { knownHosts } = store.paths(name);
   await writeFileAtomic(knownHosts, formatKnownHosts(target), 0o600);
   return { target, knownHosts };
+}
+
+async function requireKeyNotRevoked(hop: SshHop, userHome: string): Promise<void> {
+  const { revoked } = await findKnownKeys(hop, userHome);
+  if (hop.hostKey === undefined || !revoked.includes(hop.hostKey)) return;
+  throw hostKeyRefusedError(hop, hop.hostKey, { verdict: 'refused', wanted: [] });
 }
 
 /** Returns the arguments of `ssh` that run a command on the machine, or open a shell if the command is empty. */

@@ -1,10 +1,13 @@
 /** Reads and writes the keys and certificates in a machine's folder of the store. */
 import { join } from 'node:path';
 import { deleteFile, readFileIfExists, readTextFile, writeFileAtomic } from '../computer/files.ts';
+import { SlipwayError, systemCode } from '../errors.ts';
 import type { ClientCertificates, ExistingEngine, MachineSpec, ReadyMachine } from '../machine/model.ts';
 import {
   clientCertificatesOf,
   certificatesToKeep,
+  isCertificate,
+  isMatchingPair,
   renewCertificates,
   serverSubjectAltNames,
   type Certificates,
@@ -87,14 +90,33 @@ async function writeIfChanged(path: string, content: string): Promise<void> {
   if (current !== content) await writeFileAtomic(path, content, 0o600);
 }
 
-/** Reads the certificates with which a client reaches this machine; undefined for an engine without TLS. */
+/**
+ * Reads the certificates with which a client reaches this machine; undefined for an engine without TLS. Throws
+ * LOCAL_FILES if one of the files is missing or can't be used: `provision` creates it again.
+ */
 export async function loadClientCertificates(
-  { spec, endpoint }: ReadyMachine,
+  { spec: { name }, endpoint }: ReadyMachine,
   store: Store,
 ): Promise<ClientCertificates | undefined> {
   if (!endpoint.tls) return undefined;
-  const { tls } = store.paths(spec.name);
-  return readCertificateFiles({ ca: join(tls, 'ca.pem'), cert: join(tls, 'cert.pem'), key: join(tls, 'key.pem') });
+  const { tls } = store.paths(name);
+  const files = { ca: join(tls, 'ca.pem'), cert: join(tls, 'cert.pem'), key: join(tls, 'key.pem') };
+  const certificates = await readCertificateFiles(files).catch((error: unknown) => {
+    if (systemCode(error) !== 'ENOENT') throw error;
+    throw unusableCertificateError(name, `${(error as NodeJS.ErrnoException).path ?? tls} is missing`, error);
+  });
+  const { ca, cert, key } = certificates;
+  if (!isCertificate(ca)) throw unusableCertificateError(name, `${files.ca} is not a certificate`);
+  if (!isCertificate(cert)) throw unusableCertificateError(name, `${files.cert} is not a certificate`);
+  if (!isMatchingPair(cert, key)) throw unusableCertificateError(name, `${files.key} is not the key of ${files.cert}`);
+  return certificates;
+}
+
+function unusableCertificateError(name: string, why: string, cause?: unknown): SlipwayError {
+  return new SlipwayError('LOCAL_FILES', `The client certificate of machine "${name}" can't be used: ${why}`, {
+    hint: `To create it again: slipway provision ${name}`,
+    cause,
+  });
 }
 
 export async function readCertificateFiles(files: NonNullable<ExistingEngine['tls']>): Promise<ClientCertificates> {
@@ -173,11 +195,13 @@ export async function readSshIdentity({ ssh }: MachinePaths): Promise<SshIdentit
   return { loginKeyFile: join(ssh, LOGIN_KEY), pinnedHostKey, bootstrapHostKey };
 }
 
-/** Reads the host key that replaces the bootstrap key. */
-export async function readPermanentHostKey({ ssh }: MachinePaths): Promise<KeyPair> {
+/** Reads the host key that replaces the bootstrap key. Throws LOCAL_FILES if one of its two files is missing. */
+export async function readPermanentHostKey(name: string, { ssh }: MachinePaths): Promise<KeyPair> {
   const pair = await readKeyPair(ssh, HOST_KEY);
-  if (!pair) throw new Error(`the host key that was created with the machine is missing from ${ssh}`);
-  return pair;
+  if (pair) return pair;
+  throw new SlipwayError('LOCAL_FILES', `The host key of machine "${name}" is missing: ${join(ssh, HOST_KEY)}`, {
+    hint: `Restore it from a backup, or remove the machine and create it again: slipway rm ${name}`,
+  });
 }
 
 /** Deletes the bootstrap host key once the host shows the permanent one, so that it is no longer accepted. */

@@ -89,7 +89,9 @@ async function openMachineEvents(
   { store, signal }: World,
 ): Promise<EventStream> {
   const tls = await loadClientCertificates(machine, store).catch((error: unknown) => {
-    throw new Error("its certificates can't be read", { cause: error });
+    throw new Error(`its certificates can't be read; to fix them: slipway provision ${machine.spec.name}`, {
+      cause: error,
+    });
   });
   return await openEventStream(machine.endpoint, tls, query, { signal, seconds: ANSWER_SECONDS });
 }

@@ -82,7 +82,9 @@ export async function connectToHost(
 
 /** Connects to a machine's host and gathers its facts; refuses a host that belongs to another machine now. */
 export async function visitOwnHost(spec: MachineSpec, ssh: SshTarget, world: World): Promise<HostVisit> {
-  const { session } = await connectToHost(ssh, world);
+  const { session } = await connectToHost(ssh, world).catch((error: unknown) => {
+    throw explainConnectionError(error, { spec });
+  });
   try {
     const facts = await gatherFactsInStep(session, ssh, spec, world);
     requireOwnHost(ownerOf(facts), spec, ssh.address);
@@ -135,8 +137,14 @@ export async function retrySsh<T>(
 }
 
 /** Returns the error with a hint for machines whose keys and firewall Slipway has created; others are unchanged. */
-export function explainConnectionError(error: unknown, { spec: { name, driver } }: Machine): unknown {
+export function explainConnectionError(error: unknown, { spec: { name, driver } }: Pick<Machine, 'spec'>): unknown {
   if (!(error instanceof SlipwayError) || getDriver(driver).kind === 'existing') return error;
+  // Its login key is in the store, so no option names another one.
+  if (error.code === 'USAGE')
+    return new SlipwayError('LOCAL_FILES', error.message, {
+      hint: `Restore the file from a backup: no other key can log in. Or create the machine again: slipway rm ${name}, then slipway create ${name}`,
+      cause: error,
+    });
   const hints: Partial<Record<ErrorCode, string>> = {
     SSH_UNREACHABLE: `To check that it runs: slipway status ${name}. To allow this computer's current IP address, run the same command again`,
     SSH_REFUSED: `Its user data may not have run. To see its boot messages, open its console at ${driver}`,
@@ -231,7 +239,7 @@ export async function replaceBootstrapHostKey(
   if (bootstrapKey === undefined) return ssh;
   const paths = world.store.paths(spec.name);
   if (visit.session.hostKey === bootstrapKey)
-    await runStep(planHostKeyReplacement(await readPermanentHostKey(paths), visit.facts), visit, world);
+    await runStep(planHostKeyReplacement(await readPermanentHostKey(spec.name, paths), visit.facts), visit, world);
   await deleteBootstrapHostKey(paths);
   return ssh;
 }

@@ -7,7 +7,7 @@ import { hasEnded, formatTime, deadlineWarning } from './deadline.ts';
 import type { World } from './world.ts';
 import { readFileIfExists } from '../computer/files.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
-import type { Machine, ReadyMachine } from '../machine/model.ts';
+import type { ClientCertificates, Machine, ReadyMachine } from '../machine/model.ts';
 import { daysUntilFirstExpiry, RENEW_DAYS } from '../provision/certificates.ts';
 import { fetchEngineInfo, fetchEngineVersion, unreachableReason, type EngineInfo } from '../provision/engine-api.ts';
 import type { Vitals } from '../provision/host-metrics.ts';
@@ -56,20 +56,20 @@ export async function getStatus(machine: Machine, world: StatusWorld, seconds: n
       trouble: failure || 'its creation was interrupted',
     };
   let days: number | undefined;
+  let tls: ClientCertificates | undefined;
   try {
     days = await readDaysUntilExpiry(machine, store, world.now());
+    tls = await loadClientCertificates(machine, store);
   } catch (error) {
     // The files are missing or damaged: `provision` creates new ones.
-    const why = `its certificates can't be read (${systemCode(error) ?? 'invalid PEM'}); to fix them: slipway provision ${machine.spec.name}`;
+    const cause = error instanceof SlipwayError ? error.cause : error;
+    const why = `its certificates can't be read (${systemCode(cause) ?? 'invalid PEM'}); to fix them: slipway provision ${machine.spec.name}`;
     return { state: 'unreachable', engine: undefined, days, trouble: [why, failure].filter(Boolean).join('; ') };
   }
   const trouble = (problem: string): string => [problem, expiryWarning(days), failure].filter(Boolean).join('; ');
   const probe = scheduleFallbackProbe(machine, world, seconds);
   try {
-    const { Version } = await fetchEngineVersion(machine.endpoint, await loadClientCertificates(machine, store), {
-      signal,
-      seconds,
-    });
+    const { Version } = await fetchEngineVersion(machine.endpoint, tls, { signal, seconds });
     return { state: 'running', engine: Version, days, trouble: trouble(deadlineWarning(machine, world.now())) };
   } catch (error) {
     if (signal.aborted) throw error;

@@ -10,6 +10,7 @@ import { SlipwayError } from '../errors.ts';
 import { waitForLock } from '../computer/lock.ts';
 import {
   type Certificates,
+  isCertificate,
   isFresh,
   isIssuedBy,
   isMatchingPair,
@@ -54,6 +55,7 @@ async function renewAuthority(paths: AuthorityPaths, { now, say }: AuthorityCont
   // Another process may have created it while this one waited.
   if (ca !== undefined && caKey !== undefined && client && isUsableAuthority({ ca, caKey, client }, at))
     return { ca, caKey, client };
+  if (ca !== undefined && !isCertificate(ca)) throw brokenCaError(paths);
   if (ca !== undefined && isFresh(ca, at) && (caKey === undefined || !isMatchingPair(ca, caKey)))
     throw missingCaKeyError(paths, caKey);
   const reusable = ca !== undefined && caKey !== undefined && isFresh(ca, at) ? { ca, caKey } : {};
@@ -75,10 +77,16 @@ function missingCaKeyError({ ca, caKey }: AuthorityPaths, found: string | undefi
   return new SlipwayError(
     'LOCAL_FILES',
     found === undefined ? `The key of the CA ${ca} is missing: ${caKey}` : `${caKey} is not the key of the CA ${ca}`,
-    {
-      hint: 'Restore the key. Or remove the CA: a new one is created, and its machines have to be provisioned again',
-    },
+    { hint: `Restore the key. ${removeCaHint(ca)}` },
   );
+}
+
+function brokenCaError({ ca }: AuthorityPaths): SlipwayError {
+  return new SlipwayError('LOCAL_FILES', `${ca} is not a certificate`, { hint: `Restore it. ${removeCaHint(ca)}` });
+}
+
+function removeCaHint(ca: string): string {
+  return `Or remove the CA: rm ${ca}. A new one is created, and its machines have to be provisioned again`;
 }
 
 /** Reads the authority from these files; undefined if one of them is missing. */

@@ -93,6 +93,15 @@ export function clientCertificatesOf({ ca, client }: Certificates): ClientCertif
   return { ca, ...client };
 }
 
+/** Returns whether the text is a certificate (PEM). */
+export function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).subject !== undefined;
+  } catch {
+    return false;
+  }
+}
+
 /**
  * Returns whether the key belongs to the certificate. If a run is killed between the writes of the two files, one is
  * old and one is new. A file that can't be parsed counts as missing.

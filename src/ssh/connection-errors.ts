@@ -1,7 +1,8 @@
 /** The errors of SSH connections, with what to check or type next. */
-import { networkReasonOf, SlipwayError, systemCode } from '../errors.ts';
+import { fileReasonOf } from '../computer/files.ts';
+import { networkReasonOf, SlipwayError } from '../errors.ts';
 import type { SshHop, SshTarget } from '../machine/model.ts';
-import { formatKey, type HostKeyExpectation } from './host-key.ts';
+import { fingerprint, formatKey, type HostKeyExpectation, type HostKeyVerdict } from './host-key.ts';
 import { quote } from './shell.ts';
 
 export const CONNECT_SECONDS = 20;
@@ -13,6 +14,8 @@ export type SshClientError = Error & { level?: string };
 export type OfferedKeys = {
   readonly description: string;
   readonly locked: readonly string[];
+  /** The specified file, if it contains a public key. */
+  readonly publicKey?: string;
   /** Whether an SSH agent can hold keys with a passphrase. */
   readonly hasAgent: boolean;
   /** The methods of logging in that the host allows, as far as it told them: `publickey`, `password`. */
@@ -88,7 +91,7 @@ export function openSshRefusedError(
 
 function loginRefusedError(
   { user, address, port }: SshHop,
-  { description, locked, hasAgent, methods }: OfferedKeys,
+  { description, locked, publicKey, hasAgent, methods }: OfferedKeys,
   cause: SshClientError,
 ): SlipwayError {
   const [firstLocked] = locked;
@@ -100,6 +103,12 @@ function loginRefusedError(
       `${user}@${address}:${port} ended the login: too many of the keys offered were wrong (${description}${passphrase})`,
       { hint: 'Specify the right key, which is then offered first: --generic-ssh-key', cause },
     );
+  }
+  if (publicKey !== undefined) {
+    return new SlipwayError('SSH_REFUSED', `${user}@${address}:${port} accepted no key: ${description}`, {
+      hint: "Specify the private key with --generic-ssh-key, or add it to the SSH agent. To see the agent's keys: ssh-add -l",
+      cause,
+    });
   }
   const startAgent = hasAgent ? '' : 'eval "$(ssh-agent)" && ';
   return new SlipwayError(
@@ -126,10 +135,24 @@ function installKeyHint({ user, address, port }: SshHop, methods: readonly strin
     : `add your public key to ~${user}/.ssh/authorized_keys there by another way, since the host accepts no passwords. If it accepts certificates, renew yours (see it: ssh-keygen -Lf KEY-cert.pub)`;
 }
 
-export function hostKeyRefusedError(hop: SshHop, offered: string, wanted: readonly string[]): SlipwayError {
-  const mismatch =
-    wanted.length === 0 ? 'which your known_hosts has revoked' : `not ${wanted.map(formatKey).join(' or ')}`;
-  return new SlipwayError('HOST_KEY', `${hop.address} showed the host key ${formatKey(offered)}, ${mismatch}`, {
+/** Returns the error for a key that was refused: another key was expected, it is revoked, or it can't be checked. */
+export function hostKeyRefusedError(
+  hop: SshHop,
+  offered: string,
+  { wanted, unverifiable = [] }: Extract<HostKeyVerdict, { readonly verdict: 'refused' }>,
+): SlipwayError {
+  const shown = `${hop.address} showed the host key ${formatKey(offered)}`;
+  const [reason] = unverifiable;
+  if (reason !== undefined)
+    return new SlipwayError('HOST_KEY', `${shown}, which can't be checked: ${reason}`, {
+      hint: `Compare it with the key that ssh accepts: ssh -p ${hop.port} ${hop.user}@${hop.address} ssh-keygen -lf /etc/ssh/ssh_host_${keyFileType(offered)}_key.pub. If they are equal, pass it: --generic-host-key ${fingerprint(offered)} (for a jump host: --generic-ssh-jump-host-key)`,
+      detail: unverifiable.slice(1),
+    });
+  if (wanted.length === 0)
+    return new SlipwayError('HOST_KEY', `${shown}, which your known_hosts has revoked`, {
+      hint: `Somebody else may have this key. Create new host keys on the host: rm /etc/ssh/ssh_host_*; ssh-keygen -A. Then pass the new key with --generic-host-key. If the mark is wrong, remove the line: grep @revoked ~/.ssh/known_hosts`,
+    });
+  return new SlipwayError('HOST_KEY', `${shown}, not ${wanted.map(formatKey).join(' or ')}`, {
     hint: newHostKeyHint(keyFileType(offered)),
   });
 }
@@ -174,6 +197,8 @@ export function unusableKeyError(path: string, why: string): SlipwayError {
 }
 
 export function unreadableKeyError(path: string, cause: unknown): SlipwayError {
-  const why = systemCode(cause) === 'ENOENT' ? 'the file does not exist' : (cause as Error).message;
-  return new SlipwayError('USAGE', `The SSH key ${path} can't be read: ${why}`, { hint: CHECK_KEY_HINT, cause });
+  return new SlipwayError('USAGE', `The SSH key ${path} can't be read: ${fileReasonOf(cause)}`, {
+    hint: CHECK_KEY_HINT,
+    cause,
+  });
 }

@@ -1,6 +1,4 @@
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import type { SshHop } from '../machine/model.ts';
 
 /** What the key that a host shows is compared with. Keys are `type base64`, as in a known_hosts file. */
@@ -12,28 +10,32 @@ export type HostKeyExpectation = {
   readonly expected: string | undefined;
   /** The keys of this address in the user's own known_hosts files. */
   readonly known: readonly string[];
-  /** The keys that those files mark as revoked: refused even if another member lists them. */
+  /** The keys that those files mark as revoked: refused even if another member lists them, and even if pinned. */
   readonly revoked: readonly string[];
+  /** What those files say about the host that can't be checked, as sentences. Then silence is no first sight. */
+  readonly unverifiable?: readonly string[];
 };
 
 export type HostKeyVerdict =
   | { readonly verdict: 'accepted'; readonly because: 'pinned' | 'expected' | 'known' }
   | { readonly verdict: 'first-seen' }
-  | { readonly verdict: 'refused'; readonly wanted: readonly string[] };
+  /** Without `wanted` keys, the key is revoked, or `unverifiable` says what can't be checked. */
+  | { readonly verdict: 'refused'; readonly wanted: readonly string[]; readonly unverifiable?: readonly string[] };
 
 /**
- * Returns the verdict on a host's key. A pinned key decides alone; without one, the user's key does; without both,
- * known_hosts does. If none of them has a key, the verdict is `first-seen`.
+ * Returns the verdict on a host's key. A revoked key is always refused. A pinned key decides alone; without one, the
+ * user's key does; without both, known_hosts does. If none of them has a key, the verdict is `first-seen`, unless
+ * known_hosts says something about the host that can't be checked, which is not the same as silence.
  */
 export function verifyHostKey(
   offered: string,
-  { pinned, bootstrap, expected, known, revoked }: HostKeyExpectation,
+  { pinned, bootstrap, expected, known, revoked, unverifiable = [] }: HostKeyExpectation,
 ): HostKeyVerdict {
   if (revoked.includes(offered)) return { verdict: 'refused', wanted: [] };
   if (pinned !== undefined) return toVerdict(offered === pinned || offered === bootstrap, 'pinned', [pinned]);
   if (expected !== undefined) return toVerdict(isExpectedKey(offered, expected), 'expected', [expected]);
   if (known.length > 0) return toVerdict(known.includes(offered), 'known', known);
-  return { verdict: 'first-seen' };
+  return unverifiable.length > 0 ? { verdict: 'refused', wanted: [], unverifiable } : { verdict: 'first-seen' };
 }
 
 function toVerdict(
@@ -71,37 +73,7 @@ export function knownHostsLine(hop: SshHop): string {
   return hop.hostKey === undefined ? '' : `${knownHostsName(hop)} ${hop.hostKey}\n`;
 }
 
-function knownHostsName({ address, port }: SshHop): string {
-  // OpenSSH's format: a port other than 22 follows the address in brackets.
+/** Returns the hop's name in known_hosts files: a port other than 22 follows the address in brackets. */
+export function knownHostsName({ address, port }: Pick<SshHop, 'address' | 'port'>): string {
   return port === 22 ? address : `[${address}]:${port}`;
-}
-
-/**
- * Returns the keys of this hop in the user's and the system's known_hosts files. `ssh-keygen` reads the files, because
- * it understands hashed names, patterns and revocations; without `ssh-keygen`, no key is known.
- */
-export async function findKnownKeys(
-  hop: SshHop,
-  userHome: string,
-): Promise<Pick<HostKeyExpectation, 'known' | 'revoked'>> {
-  const files = [join(userHome, '.ssh', 'known_hosts'), '/etc/ssh/ssh_known_hosts'];
-  const outputs = await Promise.all(files.map((file) => runSshKeygen(knownHostsName(hop), file)));
-  const lines = outputs.join('').split(/\r?\n/);
-  const REVOKED = '@revoked ';
-  return {
-    known: lines.filter((line) => line !== '' && !/^[#@]/.test(line)).map(keyOfLine),
-    revoked: lines.filter((line) => line.startsWith(REVOKED)).map((line) => keyOfLine(line.slice(REVOKED.length))),
-  };
-}
-
-/** `host type base64 comment` -> `type base64`. */
-function keyOfLine(line: string): string {
-  return line.split(' ').slice(1, 3).join(' ');
-}
-
-function runSshKeygen(name: string, file: string): Promise<string> {
-  return new Promise((resolve) => {
-    // Exit status 1 means that the host is not in the file, or that the file does not exist.
-    execFile('ssh-keygen', ['-F', name, '-f', file], (_error, stdout) => resolve(stdout));
-  });
 }

@@ -920,11 +920,14 @@ async function takeSnapshot(home: Home): Promise<Snapshot> {
     files.map(async (file) => {
       const path = join(home.path, file);
       const [text, { mode }] = await Promise.all([readAsText(path), stat(path)]);
-      return [file, `${(mode & 0o777).toString(8)}\n${text}`] as const;
+      return [maskRandomName(file), `${(mode & 0o777).toString(8)}\n${maskRandomName(text)}`] as const;
     }),
   );
   return new Map(texts);
 }
+
+const maskRandomName = (text: string): string =>
+  text.replaceAll(/engine-env\.[0-9a-f]{12}\.json/g, 'engine-env.<random>.json');
 
 /** Lists added (+), changed (~) and removed (-) files with their new content. */
 function diffSnapshots(before: Snapshot, now: Snapshot): string {

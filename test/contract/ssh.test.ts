@@ -145,6 +145,34 @@ describe('a connection', () => {
     expect(server.events.filter((event) => event.startsWith('auth'))).toEqual([]);
   });
 
+  test('ends before any login when the host key is revoked, also a pinned or given one', async () => {
+    await using server = await startSshServer({ authorized: [userKeys] });
+    const [key = ''] = server.hostKeys;
+    await mkdir(join(home.path, '.ssh'));
+    await writeFile(join(home.path, '.ssh', 'known_hosts'), `[127.0.0.1]:${server.port} ${key}\n@revoked * ${key}\n`);
+    for (const more of [{ hostKey: key }, { expectedKey: fingerprint(key) }, {}])
+      expect(await catchRejection(openSession(server, more))).toMatchObject({
+        code: 'HOST_KEY',
+        message: expect.stringContaining('which your known_hosts has revoked'),
+      });
+    expect(server.events.filter((event) => event.startsWith('auth'))).toEqual([]);
+  });
+
+  test('ends before any login when known_hosts trusts a certificate authority, unless the key is given', async () => {
+    await using server = await startSshServer({ authorized: [userKeys] });
+    const [key = ''] = server.hostKeys;
+    await mkdir(join(home.path, '.ssh'));
+    const file = join(home.path, '.ssh', 'known_hosts');
+    await writeFile(file, `@cert-authority * ${key}\n`);
+    const error = await catchRejection(openSession(server));
+    expect(error?.message).toBe(
+      `127.0.0.1 showed the host key ssh-ed25519 ${fingerprint(key)}, which can't be checked: ${file} trusts a certificate authority for [127.0.0.1]:${server.port}, and Slipway can't verify certificates`,
+    );
+    expect(error?.hint).toContain(`pass it: --generic-host-key ${fingerprint(key)} `);
+    expect(server.events.filter((event) => event.startsWith('auth'))).toEqual([]);
+    await using _session = await openSession(server, { expectedKey: fingerprint(key) });
+  });
+
   test('asks a host with several keys for the pinned type', async () => {
     await using server = await startSshServer({ keys: [generateKeys(), generateKeys('rsa')], authorized: [userKeys] });
     for (const key of server.hostKeys) {
@@ -193,7 +221,7 @@ describe('a refusal', () => {
       /^USAGE: HOME\/key is not a private key that SSH can use: /,
     );
     expect(await describeFailure(openSession(server, { keyFile: join(home.path, 'none') }))).toMatch(
-      /^USAGE: The SSH key HOME\/none can't be read: the file does not exist/,
+      /^USAGE: The SSH key HOME\/none can't be read: it does not exist/,
     );
     expect(server.events).toEqual([]);
   });

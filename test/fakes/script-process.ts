@@ -9,7 +9,14 @@ const sourceFolder = fileURLToPath(new URL('../../src/', import.meta.url));
 /** Bundles a module of src/ and its imports into one file in `folder`, and returns its URL, for scripts to import. */
 export async function bundleModule(module: string, folder: string): Promise<string> {
   const outfile = join(folder, module.replace(/\.ts$/, '.mjs'));
-  await build({ entryPoints: [join(sourceFolder, module)], outfile, bundle: true, format: 'esm', platform: 'node' });
+  await build({
+    entryPoints: [join(sourceFolder, module)],
+    outfile,
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+  });
   return pathToFileURL(outfile).href;
 }
 

@@ -38,6 +38,21 @@ describe('a host key', () => {
     ['is first seen if known_hosts revokes another', { revoked: [theirs] }, 'first-seen'],
     ['is compared with the pinned key first', { pinned: theirs, expected: ours, known: [ours] }, 'refused'],
     ['is compared with the given key before known_hosts', { expected: theirs, known: [ours] }, 'refused'],
+    ['is refused if it is pinned and revoked', { pinned: ours, revoked: [ours] }, 'refused'],
+    ['is refused if it was given and is revoked', { expected: ours, revoked: [ours] }, 'refused'],
+    [
+      'is refused if it is a bootstrap key and revoked',
+      { pinned: theirs, bootstrap: ours, revoked: [ours] },
+      'refused',
+    ],
+    ['is refused if what known_hosts says cannot be checked', { unverifiable: ['It has a CA'] }, 'refused'],
+    [
+      'is accepted if known_hosts has it besides',
+      { known: [ours], unverifiable: ['It has a CA'] },
+      'accepted by known',
+    ],
+    ['is accepted if it was given besides', { expected: ours, unverifiable: ['It has a CA'] }, 'accepted by expected'],
+    ['is accepted if it is pinned besides', { pinned: ours, unverifiable: ['It has a CA'] }, 'accepted by pinned'],
     [
       'is accepted if it is pinned, even if known_hosts has another',
       { pinned: ours, known: [theirs] },

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { spawn } from 'node:child_process';
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -63,8 +63,9 @@ test.skipIf(process.platform !== 'linux')('a later process with the same PID doe
   await using folder = await createTemporaryFolder();
   await writeFile(join(folder.path, 'lock.1'), lockContent({ pid: process.pid, started: 'another-boot/123' }));
   await using _lock = await takeLock(folder.path, 'Machine "web"');
-  const lock = JSON.parse(await readFile(join(folder.path, 'lock.2'), 'utf8')) as { started: string };
+  const lock = JSON.parse(await readFile(join(folder.path, 'lock.2'), 'utf8')) as { started: string; place: string };
   expect(lock.started).toMatch(/^[0-9a-f-]{36}\/\d+$/);
+  expect(lock.place).toMatch(/^[0-9a-f-]{36}\/pid:\[\d+\]$/);
 });
 
 test('without a start time, the PID alone identifies the owner', async () => {
@@ -73,12 +74,56 @@ test('without a start time, the PID alone identifies the owner', async () => {
   expect((await catchRejection(takeLock(folder.path, 'Machine "web"')))?.code).toBe('MACHINE_BUSY');
 });
 
-test('the lock of another computer is respected, and the computer is named', async () => {
+const anotherPlace = { pid: process.pid, host: 'elsewhere', place: 'another-boot/pid:[1]' };
+
+test.each([
+  ['this version', anotherPlace, 'a minute'],
+  ['an earlier version', { pid: process.pid, host: 'elsewhere' }, 'an hour'],
+])('the lock of another computer by %s is respected, and the computer is named', async (_by, owner, time) => {
   await using folder = await createTemporaryFolder();
-  await writeFile(join(folder.path, 'lock.1'), lockContent({ pid: 1, host: 'elsewhere' }));
-  expect((await catchRejection(takeLock(folder.path, 'Machine "web"')))?.message).toBe(
-    'Machine "web" is in use by another command (PID 1 on elsewhere)',
-  );
+  await writeFile(join(folder.path, 'lock.1'), lockContent(owner));
+  expect(await catchRejection(takeLock(folder.path, 'Machine "web"'))).toMatchObject({
+    message: `Machine "web" is in use by another command (PID ${process.pid} on elsewhere)`,
+    hint: `Wait for it to end, then run the same command again. If it was killed, its lock is free after ${time}`,
+  });
+});
+
+test('the lock of another PID namespace is respected, whatever runs here under its number', async () => {
+  await using folder = await createTemporaryFolder();
+  const endedProcess = spawn(process.execPath, ['-e', '']);
+  await once(endedProcess, 'close');
+  for (const pid of [process.pid, endedProcess.pid]) {
+    await writeFile(join(folder.path, 'lock.1'), lockContent({ pid, place: 'another-boot/pid:[1]' }));
+    expect((await catchRejection(takeLock(folder.path, 'Machine "web"')))?.message).toBe(
+      `Machine "web" is in use by another command (PID ${pid} in another container)`,
+    );
+  }
+});
+
+test('the lock of an earlier version on another computer is free once it is older than any command', async () => {
+  await using folder = await createTemporaryFolder();
+  const file = join(folder.path, 'lock.1');
+  await writeFile(file, lockContent({ pid: 1, host: 'elsewhere' }));
+  const makeOld = async (minutes: number): Promise<void> => {
+    const time = new Date(Date.now() - minutes * 60_000);
+    await utimes(file, time, time);
+  };
+  await makeOld(59);
+  expect((await catchRejection(takeLock(folder.path, 'Machine "web"')))?.code).toBe('MACHINE_BUSY');
+  await makeOld(61);
+  await using _lock = await takeLock(folder.path, 'Machine "web"');
+});
+
+test('a lock that another process has taken over says so to the first one', async () => {
+  await using folder = await createTemporaryFolder();
+  await using lock = await takeLock(folder.path, 'Machine "web"');
+  await lock.requireHeld();
+  await rm(join(folder.path, 'lock.1'));
+  await writeFile(join(folder.path, 'lock.2'), lockContent(anotherPlace));
+  expect(await catchRejection(lock.requireHeld())).toMatchObject({
+    code: 'MACHINE_BUSY',
+    message: 'Machine "web" was taken over by another command while this one was stopped',
+  });
 });
 
 test.each(['', '{"pid":', 'null', '{"pid":"1"}'])('a lock that contains %j has no owner', async (text) => {

@@ -34,7 +34,7 @@ export const scp: Command<typeof args> = defineCommand({
       });
     }
     const routes: Record<string, SshRoute> = {};
-    for (const name of names) routes[name] ??= await prepareSshRoute(name, store);
+    for (const name of names) routes[name] ??= await prepareSshRoute(name, world);
     const switches = Object.entries({ '-r': recursive, '-p': preserve, '-C': compress, '-q': quiet || json === true });
     const copy = {
       from,

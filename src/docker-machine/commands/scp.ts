@@ -96,7 +96,7 @@ async function resolveRoutes(
     await requireHostUp(name, call, 'copy files');
     try {
       await pinHostKey(name, world);
-      const route = await prepareSshRoute(name, world.store);
+      const route = await prepareSshRoute(name, world);
       routes[name] = user === undefined ? route : { ...route, target: { ...route.target, user } };
     } catch (error) {
       throw toDockerMachineError(error, name);

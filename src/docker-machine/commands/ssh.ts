@@ -53,7 +53,7 @@ async function resolveSshArgv(
 ): Promise<{ readonly address: string; readonly argv: readonly string[] }> {
   try {
     await pinHostKey(name, world);
-    const route = await prepareSshRoute(name, world.store);
+    const route = await prepareSshRoute(name, world);
     return { address: route.target.address, argv: sshFlagsFor(sshOptionsFor(route)) };
   } catch (error) {
     throw toDockerMachineError(error, name);
