@@ -41,7 +41,11 @@ export async function mountFolder(
   const config = join(store.paths(machine).folder, 'sshfs_config');
   await writeFileAtomic(config, formatSshConfig({ [machine]: route }, keepaliveOptions), 0o600);
   const program = await findProgram(sshfsProgram(computer), computer);
-  const status = await runInTerminal(program ?? 'sshfs', sshfsArgv({ machine, path, config, mountpoint }), context.world);
+  const status = await runInTerminal(
+    program ?? 'sshfs',
+    sshfsArgv({ machine, path, config, mountpoint }),
+    context.world,
+  );
   if (status === 0) context.say(`Mounted. To unmount: ${unmountCommand(mountpoint, context)}`);
   return { json: { machine, path, mountpoint, status }, text: '', status };
 }
