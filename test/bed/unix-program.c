@@ -1,5 +1,5 @@
 /*
- * NAME.exe for Wine: runs the Unix program NAME, so that a Windows program finds an ssh.exe or a QEMU that really works.
+ * NAME.exe for Wine: runs the Unix program NAME, so that a Windows program finds an ssh.exe or a QEMU that works.
  * Arguments that contain paths with a drive letter get the paths that Unix programs know. Input is closed; output
  * arrives when the program has ended.
  *

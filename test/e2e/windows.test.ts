@@ -9,7 +9,7 @@ import { expectSuccess, type Outcome } from './test-user.ts';
 import { createVmUser, VM_TIMEOUT_SECONDS } from './vm-user.ts';
 import { createWindowsUser, hasWine, type WindowsUser } from './windows-user.ts';
 
-/** Windows' own Node runs Slipway under Wine, which is not Windows. .ci/run installs it, so that a skip is a failure. */
+/** Windows' own Node runs Slipway under Wine, which is not Windows. .ci/run installs it: a skip is a failure there. */
 const canRun = hasWine && inject('vmReason') === undefined;
 
 test.runIf(process.env.SLIPWAY_REQUIRE_E2E)('Wine is prepared: test/bed/wine.sh', () => {
