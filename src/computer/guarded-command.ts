@@ -11,7 +11,7 @@ export type Purpose = {
 
 const WATCH_SECONDS = 3;
 /** How long a program has to clean up. QEMU needs none of it, a build of an image removes its files. */
-const GRACE_SECONDS = 5;
+const GRACE_SECONDS = 10;
 
 /**
  * Runs the program in the background, with the maker's pipe as descriptor 3 of the watchers only. `$$` is the number of
