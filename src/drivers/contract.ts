@@ -399,6 +399,8 @@ export type Cost<O> = {
    * Returns US dollars a month at list price for a machine that always runs; undefined where the price is not known.
    */
   monthly?(options: O): Promise<number | undefined>;
+  /** Names what the machine's use may cost on top of `monthly`, for a sentence; undefined if there is nothing. */
+  describeSurcharge?(options: O): string | undefined;
 };
 
 /**
