@@ -181,19 +181,19 @@ const CONTAINER_STOPPING_KEYS = `
   .trim()
   .split(/\s+/);
 
-/** Returns whether containers can keep running while the engine restarts to load these files. */
-export function containerImpactOf(
+/** Returns the settings whose change stops containers when the engine restarts to load these files. */
+export function findStoppingKeys(
   files: readonly RemoteFileChange[],
   facts: Facts,
   where: string,
   service: EngineService,
-): 'keep' | 'stop' {
+): readonly string[] {
   const file = files.find(({ path }) => path === DAEMON_JSON);
-  if (!file) return 'keep';
+  if (!file) return [];
   const command = service.commandOf(facts.engineService);
   const before = withDockerMachineFlags(readDaemonJson(facts, where), command, facts, service);
   const after = parseDaemonJson(file.content, where);
-  return CONTAINER_STOPPING_KEYS.every((key) => isDeepStrictEqual(before[key], after[key])) ? 'keep' : 'stop';
+  return CONTAINER_STOPPING_KEYS.filter((key) => !isDeepStrictEqual(before[key], after[key]));
 }
 
 /** Returns the present text if no setting changed, so that the user's formatting stays. */

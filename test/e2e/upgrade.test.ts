@@ -62,6 +62,7 @@ describeOnBed('upgrade', () => {
         [
           'web: steps on the host',
           "1. Upgrade the engine (the distribution's package)",
+          '     The packages below follow from the package lists that the host has now',
           '     source: present',
           '     packages: containerd docker-cli docker.io runc',
           '',
@@ -117,6 +118,42 @@ describeOnBed('upgrade', () => {
         ],
       });
       expect(await readRecord(user, 'web')).not.toHaveProperty('failure');
+
+      // Another version and a configuration with which it does not start: the configuration is taken back.
+      await host.runOrThrow(`${newerDistroEngineScript('99.0.1-3')}\napt-get update -qq >/dev/null`);
+      const files = 'cd /etc && sha256sum docker/daemon.json docker/slipway/* systemd/system/docker.service.d/*';
+      const configuration = await host.runOrThrow(files);
+      const undone = await expectFailure(
+        user.slipway('provision', 'web', '--engine-version', '99.0.1-3', '--engine-opt', 'bogus-key=1'),
+      );
+      expect(undone).toMatchObject({
+        status: 7,
+        sentence: `"Install engine 99.0.1-3 over 99.0.1-2" failed on ${host.address}: the engine did not start with the new configuration, so the old one was restored`,
+      });
+      expect(undone.detail.join('\n')).toContain('bogus-key');
+      expect(await host.runOrThrow(files)).toBe(configuration);
+      expect([await readPackageVersion(host, 'docker.io'), await readContainer()]).toEqual(['99.0.1-3', running]);
+      await expectEngineAnswer(user, 'web');
+      expect(await host.runOrThrow('ls -A /run/slipway')).toBe('');
+
+      // Containers also keep running where live-restore is not set.
+      await expectSuccess(user.slipway('provision', 'web', '--engine-version=', '--engine-opt='));
+      await host.runOrThrow(newerDistroEngineScript('99.0.1-4'));
+      await expectSuccess(user.slipway('upgrade', 'web'));
+      expect([await readPackageVersion(host, 'docker.io'), await readContainer()]).toEqual(['99.0.1-4', running]);
+      expect(await host.runOrThrow("docker info -f '{{.LiveRestoreEnabled}}'; cat /etc/docker/daemon.json")).toMatch(
+        /^false\n(?!.*live-restore)/s,
+      );
+
+      // An upgrade would end an engine that does not start again.
+      await host.runOrThrow(`printf 'DOCKER_OPTS="-H tcp://127.0.0.1:2375"\\n' >/etc/default/docker`);
+      expect(await expectFailure(user.slipway('upgrade', 'web'))).toMatchObject({
+        status: 7,
+        sentence: `The engine on ${host.address} will not start again: -H tcp://127.0.0.1:2375 in /etc/default/docker, line 1 conflicts with daemon.json`,
+      });
+      expect((await expectSuccess(user.slipway('status', 'web'))).stdout).toContain('will not start again');
+      await expectSuccess(user.slipway('provision', 'web'));
+      expect((await expectSuccess(user.slipway('status', 'web'))).stdout).not.toContain('Problem');
 
       // A version that cannot be looked up is not called the newest.
       await host.runOrThrow('sed -i s,file:///srv/newer,http://127.0.0.1:9, /etc/apt/sources.list.d/newer.sources');
