@@ -61,6 +61,7 @@ export function engineConfigurationFor(
   const scope = { wanted: { ...listening, ...engineSettings }, foreign: others };
   const moved = moveFlags(command, scope, facts, address);
   const sockets = socketsOf(moved.sockets, others);
+  requireFreePort(engine.port, facts, service, address);
   const wanted = mergeForeignSettings(
     daemonSettingsFor(engineSettings, engine.port, address, sockets),
     withoutLabelsOf(engineSettings, moved.settings),
@@ -112,6 +113,17 @@ function requireLastDropIn(
     'DAEMON_JSON',
     `The engine's command line on ${where} can't be set: its name puts ${formatPlace(command.place)} after all other files`,
     { hint: 'Give that file another name on the host, such as override.conf. Then run the same command again' },
+  );
+}
+
+/** Refuses a port on which the service manager listens for the engine: the engine could not listen there, too. */
+function requireFreePort(port: number, { engineService }: EngineFacts, service: EngineService, where: string): void {
+  const place = service.findSocketPlace(engineService, port);
+  if (!place) return;
+  throw new SlipwayError(
+    'ENGINE_CONFLICT',
+    `The engine on ${where} can't listen on port ${port} with TLS: ${formatPlace(place)} opens that port for it already`,
+    { hint: 'Remove that line on the host and restart docker.socket, or choose another port: --engine-port' },
   );
 }
 

@@ -2,24 +2,28 @@
 import { formatPlace, runningFlags } from './command-line.ts';
 import { DAEMON_JSON, type DaemonSettings, tcpPortOf, TLS_FILES } from './daemon-json.ts';
 import type { Facts } from './facts.ts';
-import type { EngineCommand } from './init/service-manager.ts';
+import type { EngineCommand, EngineService } from './init/service-manager.ts';
 
 /** How an engine can be reached over the network: its TCP listeners, and the CA of its clients. */
 type Exposure = { readonly listeners: readonly string[]; readonly hasTls: boolean; readonly ca: string | undefined };
 
 /** The engine's present configuration: the command line without Slipway's file, and daemon.json. */
-export type PresentEngine = { readonly command: EngineCommand; readonly settings: DaemonSettings };
+export type PresentEngine = {
+  readonly command: EngineCommand;
+  readonly settings: DaemonSettings;
+  readonly service: EngineService;
+};
 
 /**
  * Returns sentences about clients that reach the engine now, and need this machine's certificates once it has the
  * wanted `hosts`.
  */
 export function describeClientImpact(
-  { command, settings }: PresentEngine,
+  { command, settings, service }: PresentEngine,
   { engineService }: Pick<Facts, 'engineService'>,
   { where, name, hosts }: { readonly where: string; readonly name: string; readonly hosts: unknown },
 ): readonly string[] {
-  const { listeners, hasTls, ca } = exposureOf({ command, settings }, engineService);
+  const { listeners, hasTls, ca } = exposureOf(command, settings, engineService);
   if (ca === TLS_FILES.ca) return [];
   const undo = `To undo: slipway rm --deprovision ${name}`;
   if (hasTls) {
@@ -30,7 +34,8 @@ export function describeClientImpact(
     ];
   }
   return listeners.map((listener) => {
-    const place = placeOf('host', listener, command) ?? DAEMON_JSON;
+    const socket = service.findSocketPlace(engineService, tcpPortOf(listener) ?? NaN);
+    const place = placeOf('host', listener, command) ?? (socket ? formatPlace(socket) : DAEMON_JSON);
     const isKept = (Array.isArray(hosts) && hosts.includes(listener)) || isManagedSocket(listener, engineService);
     const change = isKept ? 'needs' : 'is replaced, and the new one needs';
     return `The engine on ${where} accepts clients without TLS at ${listener} (${place}). From now on that address ${change} the certificates of machine "${name}". ${undo}`;
@@ -39,7 +44,7 @@ export function describeClientImpact(
 
 /** Returns sentences about addresses without TLS that the engine listens on once Slipway's configuration is removed. */
 export function describeReopened({ command, settings }: PresentEngine, where: string): readonly string[] {
-  const { listeners, hasTls } = exposureOf({ command, settings }, {});
+  const { listeners, hasTls } = exposureOf(command, settings, {});
   if (hasTls) return [];
   return listeners.map(
     (listener) =>
@@ -89,7 +94,11 @@ export function describeOpenAddresses(
 }
 
 /** A running engine has its own command line, which can be older than the files. */
-function exposureOf({ command, settings }: PresentEngine, service: Partial<Facts['engineService']>): Exposure {
+function exposureOf(
+  command: EngineCommand,
+  settings: DaemonSettings,
+  service: Partial<Facts['engineService']>,
+): Exposure {
   const flags = service.argv && command.isDockerd ? runningFlags(service.argv) : command.flags;
   const valueOf = (key: string): unknown => {
     const flag = flags.findLast(({ name }) => name === key);

@@ -90,7 +90,8 @@ function planEngineConfiguration(
   const isNeeded = files.length > 0 || effect.engine === 'restart' || effect.engine === 'start' || effect.enable;
   if (!isNeeded) return undefined;
   const stoppingKeys = findStoppingKeys(files, facts, address, service);
-  const present = { command: service.commandOf(facts.engineService), settings: readDaemonJson(facts, address) };
+  const settingsNow = readDaemonJson(facts, address);
+  const present = { command: service.commandOf(facts.engineService), settings: settingsNow, service };
   // Docker Machine's own clients are those of the machine that takes its place.
   const isDockerMachines = service.parseDockerMachineSettings(facts.engineService.definition).flags.length > 0;
   const clients = { where: address, name, hosts: settings.hosts };
@@ -166,7 +167,7 @@ function planEngineDeprovision(facts: Facts, where: string): Step | undefined {
   }
   const files = [...restored.files, ...own.map((path) => ({ path, content: undefined }))];
   const stoppingKeys = findStoppingKeys(files, facts, where, service);
-  const present = { command: service.commandOf(facts.engineService), settings: restored.settings };
+  const present = { command: service.commandOf(facts.engineService), settings: restored.settings, service };
   const settings = [readDaemonJson(facts, where), restored.settings];
   const notes = needsRestart
     ? [...describeReopened(present, where), ...describeContainerStop(facts, { where, stoppingKeys, settings })]

@@ -54,8 +54,14 @@ describe("the notes before a step that takes somebody's access", () => {
   });
 
   test('name a TCP socket that systemd listens on for the engine', () => {
-    const engineService = { ...hostWithEngine.engineService, sockets: ['/run/docker.sock', '0.0.0.0:2375'] };
-    expect(notesFor(factsWith(hostWithEngine, { engineService }))[0]).toContain('without TLS at 0.0.0.0:2375');
+    const definition = `${DEBIAN_UNIT}\n# /etc/systemd/system/docker.socket.d/tcp.conf\n[Socket]\nListenStream=2375\n`;
+    const engineService = { ...hostWithEngine.engineService, definition, sockets: ['/run/docker.sock', '[::]:2375'] };
+    const facts = factsWith(hostWithEngine, { engineService });
+    const place = '/etc/systemd/system/docker.socket.d/tcp.conf, line 2';
+    expect(notesFor(facts)[0]).toContain(`without TLS at [::]:2375 (${place}). From now on that address needs`);
+    expect(refusalOf(facts, { port: 2375 })).toBe(
+      `ENGINE_CONFLICT: The engine on 192.0.2.10 can't listen on port 2375 with TLS: ${place} opens that port for it already`,
+    );
   });
 
   test('are not repeated once the machine has the engine', () => {
