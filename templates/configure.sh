@@ -22,7 +22,7 @@ main() {
             start_engine || { explain 'the engine could not be started'; exit 1; }
             require_local_answer
             ;;
-        none) forget_previous ;;
+        none) is_restart_pending || forget_previous ;;
     esac
     # Only if needed, since it can take as long as the rest of this script.
     if [ "$ENABLE" = yes ]; then
