@@ -102,14 +102,14 @@ install_and_start() {
 # without anybody who could take it back then.
 take_back_configuration() {
     status=$?
+    if has_previous && is_engine_active && [ "$(engine_pid)" = "$running" ]; then
+        restore_previous && reload_definitions && end_restart
+    fi
     return_live_restore
-    if ! has_previous; then exit "$status"; fi
-    if ! is_engine_active; then
+    if has_previous && ! is_engine_active; then
         (restore_and_restart) || true
         # The engine may have failed to start in the middle of the installation.
         dpkg --configure -a >&2 || true
-    elif [ "$(engine_pid)" = "$running" ]; then
-        restore_previous && reload_definitions && end_restart
     fi
     exit "$status"
 }
