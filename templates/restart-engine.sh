@@ -170,7 +170,10 @@ restart_engine() {
 
 # Adds the setting that keeps containers alive to what the engine reads when it starts.
 lend_live_restore() {
-    if [ "$keep" = no ] || mentions_live_restore "$json" || ! set_live_restore true; then unset_live_restore || true; fi
+    # Of an earlier call, or else it would look like the user's.
+    unset_live_restore || true
+    if [ "$keep" = no ] || mentions_live_restore "$json"; then return; fi
+    set_live_restore true || unset_live_restore || true
 }
 
 # An engine keeps a setting that is only left out when it reads daemon.json again.
