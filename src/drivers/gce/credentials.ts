@@ -1,6 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Computer } from '../../computer/computer.ts';
+import { ignoreMissing, readTextFile } from '../../computer/files.ts';
 import { canceledError, SlipwayError } from '../../errors.ts';
 import type { DriverCall, DriverHealth } from '../contract.ts';
 
@@ -174,7 +175,7 @@ async function readGcloudProject(computer: Computer): Promise<string | undefined
   return /^project *= *(\S+)/m.exec(core)?.[1];
 }
 
-/** Returns an empty text for a file that does not exist. */
+/** Returns an empty text for a file that does not exist. One that can't be read is an error: it may name a project. */
 async function readTextOrEmpty(file: string): Promise<string> {
-  return readFile(file, 'utf8').catch(() => '');
+  return (await ignoreMissing(readTextFile(file))) ?? '';
 }
