@@ -85,7 +85,7 @@ export function startChildGroup(file: string, argv: readonly string[], how: Chil
   const { platform } = how.computer;
   const [command, ...rest] = guardedCommand(file, argv, how.purpose ?? {}, platform);
   const child = spawn(command, rest, {
-    // Nothing is ever written to the pipe: its end tells a guard that this process is gone.
+    // Nothing is ever written to this pipe: its end tells a guard that this process is gone.
     stdio: [how.purpose?.maker && hasGroup ? 'pipe' : 'ignore', 'pipe', 'pipe'],
     detached: hasGroup,
     env: childEnvironment(how.computer, how.env),
@@ -247,8 +247,16 @@ export function startInBackground(
   });
   child.unref();
   // The pipe stays open until this process ends, and does not keep it running.
-  (child.stdin as Socket | null)?.unref();
+  const pipe = child.stdin as Socket | null;
+  pipe?.unref();
+  // The guard may have ended with its program.
+  pipe?.on('error', () => {});
   return child;
+}
+
+/** Lets a program outlive this process that was started in the background with this process as its purpose. */
+export async function releaseChild({ stdin }: ChildProcess): Promise<void> {
+  if (stdin) await new Promise<void>((resolve) => void stdin.end('\n', () => resolve()));
 }
 
 /** Signals a process, or its group if the number is negative. Does nothing if it has ended. */

@@ -1,6 +1,9 @@
 /** What a program needs to have a purpose. Once it is gone, the program and its children are killed. */
 export type Purpose = {
-  /** The process that starts the program and holds the other end of its standard input. */
+  /**
+   * The process that starts the program and holds the other end of its standard input. It releases the program by
+   * writing a line there.
+   */
   readonly maker?: boolean;
   /** Files, of which one has to exist. Relative paths begin in the program's own folder, even if that was moved. */
   readonly files?: readonly [string, string?];
@@ -20,7 +23,7 @@ exec 3<&0 </dev/null
 program=$!
 watchers=
 if [ -n "$maker" ]; then
-  { read -r _ <&3; kill -9 -$$; } >/dev/null 2>&1 &
+  { read -r _ <&3 || kill -9 -$$; } >/dev/null 2>&1 &
   watchers=$!
 fi
 if [ -n "$file" ]; then

@@ -66,7 +66,21 @@ export function keepResolvedOptions<S extends ComparableSpec>(
   wanted: S,
   driver: DriverManifest,
 ): S {
-  return { ...wanted, options: mergeOptions(before, wanted.options, driver.kind === 'cloud') };
+  const options = { ...wanted.options, ...formerDefaultsLeftOpen(before, wanted.options, driver) };
+  return { ...wanted, options: mergeOptions(before, options, driver.kind === 'cloud') };
+}
+
+/** Returns the values that an older version wrote for options that the user left open, then and now. */
+function formerDefaultsLeftOpen(
+  { userOptions = {} }: MachineSpec,
+  wanted: OptionValues,
+  { formerDefaults = {} }: DriverManifest,
+): OptionValues {
+  return Object.fromEntries(
+    Object.entries(formerDefaults).filter(
+      ([option, value]) => wanted[option] === undefined && isSameValue(userOptions[option], value),
+    ),
+  );
 }
 
 /** Compares the driver's options. If the driver has no rule for a change, the change needs another machine. */

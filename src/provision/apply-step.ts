@@ -4,6 +4,7 @@ import type { Log } from '../progress.ts';
 import { formatAssignments, sh, type Shell } from '../ssh/shell.ts';
 import type { SshSession } from '../ssh/connection.ts';
 import { lastLines, type Become } from './facts.ts';
+import { encodeText } from './text-encoding.ts';
 import { joinTemplates, type ReadTemplate, type Step } from './step.ts';
 
 /**
@@ -37,8 +38,10 @@ export async function applyStep(
     // Shell variables instead of environment variables, since the script's child processes need none of them.
     { name: 'script', data: formatAssignments(step.variables) + script },
     { name: 'files/', attrs: { mode: '700' } },
-    ...step.files.flatMap(({ content }, index) =>
-      content === undefined ? [] : [{ name: `files/${index}`, data: content, attrs: { mode: '600' } }],
+    ...step.files.flatMap((file, index) =>
+      file.content === undefined
+        ? []
+        : [{ name: `files/${index}`, data: encodeText(file.content, file.encoding), attrs: { mode: '600' } }],
     ),
   ]);
   const password = become === 'password' ? Buffer.from(`${sudoPassword ?? ''}\n`) : Buffer.alloc(0);

@@ -1,5 +1,6 @@
 import type { Facts } from './facts.ts';
 import type { ServiceManager } from './init/service-manager.ts';
+import { type LocalSocket, localSocketVariable } from './local-socket.ts';
 import { formatManifest } from './remote-files.ts';
 import type { RemoteFileChange, Step } from './step.ts';
 
@@ -14,21 +15,24 @@ export type EngineEffect = {
   readonly enable: boolean;
 };
 
-/** Decides what happens to the engine after `fileCount` files changed. An installation step may follow. */
-export function engineEffectFor(facts: Facts, fileCount: number, isInstallPlanned: boolean): EngineEffect {
+/** Decides what happens to the engine, which may have to read new files. An installation step may follow. */
+export function engineEffectFor(facts: Facts, hasNewFiles: boolean, isInstallPlanned: boolean): EngineEffect {
   const { isActive, isEnabled, definition } = facts.engineService;
   const isPresent = facts.dockerd !== undefined && definition !== '';
   const isComplete = isPresent && !isInstallPlanned;
   if (!isComplete) return { engine: isPresent ? 'later' : 'none', enable: false };
-  const needsRestart = fileCount > 0 || facts.restartPending;
+  const needsRestart = hasNewFiles || facts.restartPending;
   return { engine: needsRestart ? 'restart' : isActive ? 'none' : 'start', enable: !isEnabled };
 }
+
+/** The functions that restart an engine or take its new files back, for the scripts of steps. */
+export const RESTART_SCRIPTS = ['engine-info.sh', 'restart-engine.sh'] as const;
 
 /** Returns the step that writes these files and makes the engine load them. */
 export function configureStep(
   files: readonly RemoteFileChange[],
   { engine, enable }: EngineEffect,
-  containers: 'keep' | 'stop',
+  { containers, socket }: { readonly containers: 'keep' | 'stop'; readonly socket: LocalSocket },
   { scripts }: ServiceManager,
 ): Step {
   const write = "Write the engine's configuration and certificates";
@@ -42,13 +46,20 @@ export function configureStep(
     id: 'configure-engine',
     title: titles[engine],
     template: 'configure.sh',
-    scripts: [scripts.services, 'configure.sh'],
+    scripts: [scripts.services, ...RESTART_SCRIPTS, 'configure.sh'],
     variables: {
       ENGINE: engine,
       ...(engine === 'restart' && containers === 'stop' ? { CONTAINERS: 'stop' } : {}),
+      ...(engine === 'restart' || engine === 'start' ? localSocketVariable(socket) : {}),
       ENABLE: enable ? 'yes' : 'no',
       MANIFEST: formatManifest(files),
     },
     files,
   };
+}
+
+/** Returns the step that writes files which the engine does not read. */
+export function writeFilesStep(files: readonly RemoteFileChange[], serviceManager: ServiceManager): Step {
+  const socket = { isExpected: true, isLost: false };
+  return configureStep(files, { engine: 'none', enable: false }, { containers: 'keep', socket }, serviceManager);
 }

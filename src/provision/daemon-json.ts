@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { parse, printParseErrorCode, type ParseError } from 'jsonc-parser';
+import { parseTree, printParseErrorCode, type Node, type ParseError } from 'jsonc-parser';
 import { SlipwayError } from '../errors.ts';
 import type { EngineSpec } from '../machine/model.ts';
 
@@ -12,6 +12,8 @@ export type DaemonJsonOwnership = {
   readonly replaced: DaemonSettings;
   /** Whether Slipway created daemon.json. The name is a key of the host's state file. */
   readonly made: boolean;
+  /** The bytes of daemon.json before Slipway changed it, in base64; absent if the file did not exist. */
+  readonly original?: string;
 };
 
 export const DAEMON_JSON = '/etc/docker/daemon.json';
@@ -34,7 +36,7 @@ export function daemonSettingsFor(
 ): DaemonSettings {
   const anywhere = address.includes(':') ? '[::]' : '0.0.0.0';
   return {
-    hosts: [...sockets.filter((socket) => !socket.endsWith(`:${port}`)), `tcp://${anywhere}:${port}`],
+    hosts: [...sockets.filter((socket) => tcpPortOf(socket) !== port), `tcp://${anywhere}:${port}`],
     tls: true,
     tlsverify: true,
     tlscacert: TLS_FILES.ca,
@@ -123,6 +125,24 @@ const NUMBER_FLAGS = new Set([
   'network-diagnostic-port',
   'shutdown-timeout',
 ]);
+/** The flags of dockerd that are structures in daemon.json. Their values can't be converted. */
+const STRUCTURE_KEYS: Readonly<Record<string, string>> = {
+  'default-ulimit': 'default-ulimits',
+  'default-address-pool': 'default-address-pools',
+  'default-network-opt': 'default-network-opts',
+};
+
+/** Returns the key in daemon.json of a flag of dockerd. */
+export function daemonKeyOf(flag: string): string {
+  if (flag === 'host') return 'hosts';
+  return LIST_KEYS[flag] ?? MAP_KEYS[flag] ?? STRUCTURE_KEYS[flag] ?? flag;
+}
+
+/** Returns whether the value of a flag can be moved to daemon.json. */
+export function canMoveToDaemonJson(flag: string): boolean {
+  return !(flag in STRUCTURE_KEYS);
+}
+
 /** Flags that Slipway sets itself, or that daemon.json does not support. */
 const RESERVED_FLAGS = new Set([
   'H',
@@ -184,23 +204,44 @@ function parseValue(name: string, value: string): unknown {
  * Parses a daemon.json. Throws DAEMON_JSON with line and column for invalid text, which stays unchanged on the host.
  */
 export function parseDaemonJson(text: string | undefined, where: string): DaemonSettings {
-  if (text === undefined || text.trim() === '') return {};
+  const bare = text?.replace(/^\u{feff}/u, '') ?? '';
+  if (bare.trim() === '') return {};
   const errors: ParseError[] = [];
-  // The parser's tree is not used: its values have no prototype, so they would never equal Slipway's values.
-  const value: unknown = parse(text, errors, { disallowComments: true, allowTrailingComma: false });
+  const tree = parseTree(bare, errors, { disallowComments: true, allowTrailingComma: false });
+  const value = tree && errors.length === 0 ? valueOf(tree) : undefined;
   const first = errors[0];
-  if (first || !isMap(value)) {
-    const before = text.slice(0, first?.offset ?? 0).split('\n');
+  if (!isMap(value)) {
     const what = first ? splitCamelCase(printParseErrorCode(first.error)) : 'it is not an object';
-    throw new SlipwayError(
-      'DAEMON_JSON',
-      `/etc/docker/daemon.json on ${where} is broken at line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}: ${what}`,
-      {
-        hint: 'Fix it on the host, then run the same command again. Slipway did not change it',
-      },
-    );
+    throw brokenDaemonJsonError(bare, first?.offset ?? 0, what, where);
   }
-  return value;
+  const unknown = Object.keys(value).find((key) => /[A-Z]/.test(key));
+  if (unknown === undefined) return value;
+  const what = `dockerd does not know the setting "${unknown}": its settings are in lowercase`;
+  throw brokenDaemonJsonError(bare, bare.indexOf(JSON.stringify(unknown)), what, where);
+}
+
+/** Returns the error for a daemon.json that is broken at this offset. */
+export function brokenDaemonJsonError(text: string, offset: number, what: string, where: string): SlipwayError {
+  const before = text.slice(0, Math.max(0, offset)).split('\n');
+  return new SlipwayError(
+    'DAEMON_JSON',
+    `/etc/docker/daemon.json on ${where} is broken at line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}: ${what}`,
+    { hint: 'Fix it on the host, then run the same command again. Slipway did not change it' },
+  );
+}
+
+/** Converts a parsed text. Of a key that occurs twice, dockerd takes the last value, and joins maps. */
+function valueOf(node: Node): unknown {
+  if (node.type === 'array') return (node.children ?? []).map(valueOf);
+  if (node.type !== 'object') return node.value as unknown;
+  const entries = new Map<string, unknown>();
+  for (const { children: [key, value] = [] } of node.children ?? []) {
+    if (!key || !value) continue;
+    const name = String(key.value);
+    const [earlier, later] = [entries.get(name), valueOf(value)];
+    entries.set(name, isMap(earlier) && isMap(later) ? { ...earlier, ...later } : later);
+  }
+  return Object.fromEntries(entries);
 }
 
 /** `CommaExpected` -> `comma expected`. */
@@ -277,8 +318,19 @@ export function withoutOwnSettings(present: DaemonSettings, before: DaemonJsonOw
 function isConflicting(key: string, item: unknown, own: readonly unknown[]): boolean {
   if (key === 'labels') return own.some((label) => label !== item && nameOf(label) === nameOf(item));
   if (key !== 'hosts') return false;
-  const port = /:(\d+)$/.exec(String(own.at(-1)))?.[1];
-  return String(item).startsWith('tcp://') && String(item).endsWith(`:${port}`);
+  const port = tcpPortOf(String(own.at(-1)));
+  return port !== undefined && tcpPortOf(String(item)) === port;
+}
+
+/** The port of `-H tcp://0.0.0.0` with TLS, without a port. */
+const DEFAULT_TLS_PORT = 2376;
+
+/** Returns the port of a TCP listener among the engine's hosts, as dockerd reads it; undefined for other hosts. */
+export function tcpPortOf(host: string): number | undefined {
+  const scheme = /^([a-z]+):\/\//.exec(host)?.[1];
+  if (scheme !== undefined && scheme !== 'tcp') return undefined;
+  const port = /:(\d+)$/.exec(host.replace(/^tcp:\/\//, '').replace(/\/.*$/, ''))?.[1];
+  return port === undefined ? DEFAULT_TLS_PORT : Number(port);
 }
 
 function nameOf(pair: unknown): string {

@@ -1,6 +1,9 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { EngineSpec } from '../machine/model.ts';
+import { SlipwayError } from '../errors.ts';
+import { formatPlace, moveFlags } from './command-line.ts';
 import {
+  brokenDaemonJsonError,
   DAEMON_JSON,
   daemonSettingsFor,
   daemonSettingsFromFlags,
@@ -14,8 +17,9 @@ import {
 import { parseOwnership, STATE_FILE } from './engine-owner.ts';
 import { type Facts, TEMPORARY_LIVE_RESTORE_FILE } from './facts.ts';
 import type { EngineCommand, EngineService } from './init/service-manager.ts';
-import { formatJson, hasChanged } from './remote-files.ts';
-import type { RemoteFileChange } from './step.ts';
+import { formatJson, hasChanged, sha256 } from './remote-files.ts';
+import type { RemoteFile, RemoteFileChange } from './step.ts';
+import { encodeText } from './text-encoding.ts';
 
 /** The certificate that proves the host's identity, and the CA that the engine verifies its clients with. All PEM. */
 export type ServerCertificates = { readonly ca: string; readonly cert: string; readonly key: string };
@@ -25,6 +29,8 @@ export type EngineConfig = {
   readonly id: string;
   readonly name: string;
   readonly address: string;
+  /** An IPv6 address of the host, if `address` is a name that has no IPv4 address. */
+  readonly ipv6Address?: string;
   readonly engine: EngineSpec;
   /** The settings that the user chose for this engine (`engineSettingsOf`). */
   readonly engineSettings: DaemonSettings;
@@ -32,25 +38,40 @@ export type EngineConfig = {
 };
 
 /** The facts about the engine's present configuration. */
-type EngineFacts = Pick<Facts, 'daemonJson' | 'slipwayState' | 'engineService'>;
+type EngineFacts = Pick<Facts, 'daemonJson' | 'daemonJsonEncoding' | 'localEngine' | 'slipwayState' | 'engineService'>;
 
 const ENGINE_ENV = '/etc/docker/slipway/engine.env';
 
-/** Returns all files of the engine's configuration. Files that must not exist have no content. */
-export function engineFilesFor(
-  { id, name, address, engine, engineSettings, tls }: EngineConfig,
+/** The engine's configuration: all its files, and the settings that they make. Absent files have no content. */
+export type EngineConfiguration = {
+  readonly files: readonly RemoteFileChange[];
+  readonly settings: DaemonSettings;
+};
+
+/** Returns the configuration that the engine is to have. */
+export function engineConfigurationFor(
+  { id, name, address, ipv6Address, engine, engineSettings, tls }: EngineConfig,
   facts: EngineFacts,
   service: EngineService,
-): readonly RemoteFileChange[] {
-  const command = service.commandOf(facts.engineService.definition);
+): EngineConfiguration {
   const before = parseOwnership(facts.slipwayState);
-  const present = parseDaemonJson(facts.daemonJson, address);
-  const foreign = withDockerMachineFlags(present, facts, service);
-  const sockets = socketsOf(command, withoutOwnSettings(foreign, before));
-  const settings = daemonSettingsFor(engineSettings, engine.port, address, sockets);
-  const { merged, ownership } = mergeSettings(foreign, before, settings);
+  const present = readDaemonJson(facts, address);
+  const command = service.commandOf(facts.engineService);
+  const foreign = withDockerMachineFlags(present, command, facts, service);
+  const others = withoutOwnSettings(foreign, before);
+  const listening = daemonSettingsFor({}, engine.port, address, []);
+  const scope = { wanted: { ...listening, ...engineSettings }, foreign: others };
+  const moved = moveFlags(command, scope, facts, address);
+  const sockets = socketsOf(moved.sockets, others);
+  const wanted = mergeForeignSettings(
+    daemonSettingsFor(engineSettings, engine.port, ipv6Address ?? address, sockets),
+    withoutLabelsOf(engineSettings, moved.settings),
+  );
+  const { merged, ownership } = mergeSettings(foreign, before, wanted);
+  const original = before ? before.original : encodeDaemonJson(facts);
   const environment = engine.env.length > 0 ? ENGINE_ENV : undefined;
-  return [
+  const dropInPath = requireLastDropIn(command, facts, service, address);
+  const files: readonly RemoteFileChange[] = [
     { path: TLS_FILES.ca, mode: '644', content: tls.ca },
     { path: TLS_FILES.cert, mode: '644', content: tls.cert },
     { path: TLS_FILES.key, mode: '600', content: tls.key },
@@ -59,10 +80,79 @@ export function engineFilesFor(
       : { path: ENGINE_ENV, mode: '600', content: engine.env.map(service.formatEnvironmentLine).join('') },
     { path: TEMPORARY_LIVE_RESTORE_FILE, content: undefined },
     dockerMachineFile(facts, engine, service),
-    { path: STATE_FILE, mode: '600', content: formatJson({ id, name, ...ownership }), live: true },
-    { path: service.dropInPath, mode: '644', content: service.formatDropIn(command, environment) },
-    { path: DAEMON_JSON, mode: '=', content: formatDaemonJson(merged, present, facts.daemonJson) },
+    {
+      path: STATE_FILE,
+      mode: '600',
+      content: formatJson({ id, name, ...ownership, ...(original === undefined ? {} : { original }) }),
+      live: true,
+    },
+    ...service.dropInPaths.map((path) =>
+      path === dropInPath
+        ? { path, mode: '644', content: service.formatDropIn(command, moved.isMoved, environment) }
+        : { path, content: undefined },
+    ),
+    {
+      path: DAEMON_JSON,
+      mode: '=',
+      content: formatDaemonJson(merged, present, facts.daemonJson),
+      ...encodingOf(facts.daemonJsonEncoding),
+    },
   ];
+  return { files, settings: merged };
+}
+
+/** Refuses a host on which another file would override Slipway's command line, whatever that file's name is. */
+function requireLastDropIn(
+  command: EngineCommand,
+  { engineService }: EngineFacts,
+  service: EngineService,
+  where: string,
+): string {
+  const path = service.dropInPathFor(engineService);
+  if (path !== undefined) return path;
+  throw new SlipwayError(
+    'DAEMON_JSON',
+    `The engine's command line on ${where} can't be set: its name puts ${formatPlace(command.place)} after all other files`,
+    { hint: 'Give that file another name on the host, such as override.conf. Then run the same command again' },
+  );
+}
+
+/** Parses the host's daemon.json (`parseDaemonJson`). Also refuses an encoding that the host's engine can't read. */
+export function readDaemonJson(
+  facts: Pick<Facts, 'daemonJson' | 'daemonJsonEncoding' | 'localEngine'>,
+  where: string,
+): DaemonSettings {
+  const { daemonJson, daemonJsonEncoding, localEngine } = facts;
+  if (daemonJson !== undefined && daemonJsonEncoding === 'invalid')
+    throw brokenDaemonJsonError(daemonJson, daemonJson.indexOf('\u{fffd}'), 'its text is not UTF-8', where);
+  const version = localEngine === 'silent' ? undefined : localEngine?.version;
+  if (daemonJson?.startsWith('\u{feff}') === true && version !== undefined && !canReadByteOrderMark(version)) {
+    const what = `it begins with a byte order mark, which engine ${version} can't read; save it as UTF-8 without one`;
+    throw brokenDaemonJsonError('', 0, what, where);
+  }
+  return parseDaemonJson(daemonJson, where);
+}
+
+/** Engines can read one, and UTF-16 with it, since version 23. */
+function canReadByteOrderMark(version: string): boolean {
+  return Number.parseInt(version, 10) >= 23;
+}
+
+/** Returns the encoding with which a file must be written so that it stays as it is. */
+export function encodingOf(encoding: Facts['daemonJsonEncoding'] | undefined): Pick<RemoteFile, 'encoding'> {
+  return encoding === undefined || encoding === 'invalid' ? {} : { encoding };
+}
+
+function encodeDaemonJson(facts: EngineFacts): string | undefined {
+  if (facts.daemonJson === undefined) return undefined;
+  return Buffer.from(encodeText(facts.daemonJson, encodingOf(facts.daemonJsonEncoding).encoding)).toString('base64');
+}
+
+/** dockerd refuses two labels with one name. */
+function withoutLabelsOf({ labels }: DaemonSettings, settings: DaemonSettings): DaemonSettings {
+  if (!Array.isArray(labels) || !Array.isArray(settings.labels)) return settings;
+  const names = new Set(labels.map((label) => String(label).split('=', 1)[0]));
+  return { ...settings, labels: settings.labels.filter((label) => !names.has(String(label).split('=', 1)[0])) };
 }
 
 /** Returns the files that differ from those on the host. */
@@ -71,6 +161,14 @@ export function changedFiles(wanted: readonly RemoteFileChange[], facts: Facts):
     if (file.content === undefined) return facts.files[file.path] !== undefined;
     return file.path === DAEMON_JSON ? file.content !== facts.daemonJson : hasChanged(file, facts);
   });
+}
+
+/** Returns whether the engine must restart to read a changed file. */
+export function isReadAtStart(file: RemoteFileChange, { files }: Facts, { dropInPaths }: EngineService): boolean {
+  if (!dropInPaths.includes(file.path)) return file.content === undefined || file.live !== true;
+  // A drop-in that only gets another name says what it said before.
+  const { content } = file;
+  return content !== undefined && dropInPaths.every((path) => files[path]?.sha256 !== sha256(content));
 }
 
 /**
@@ -94,7 +192,8 @@ export function containerImpactOf(
 ): 'keep' | 'stop' {
   const file = files.find(({ path }) => path === DAEMON_JSON);
   if (!file) return 'keep';
-  const before = withDockerMachineFlags(parseDaemonJson(facts.daemonJson, where), facts, service);
+  const command = service.commandOf(facts.engineService);
+  const before = withDockerMachineFlags(readDaemonJson(facts, where), command, facts, service);
   const after = parseDaemonJson(file.content, where);
   return CONTAINER_STOPPING_KEYS.every((key) => isDeepStrictEqual(before[key], after[key])) ? 'keep' : 'stop';
 }
@@ -102,7 +201,8 @@ export function containerImpactOf(
 /** Returns the present text if no setting changed, so that the user's formatting stays. */
 function formatDaemonJson(wanted: DaemonSettings, present: DaemonSettings, text: string | undefined): string {
   const formatted = formatJson(wanted);
-  return text !== undefined && formatted === formatJson(present) ? text : formatted;
+  if (text !== undefined && formatted === formatJson(present)) return text;
+  return text?.startsWith('\u{feff}') ? `\u{feff}${formatted}` : formatted;
 }
 
 /**
@@ -111,12 +211,12 @@ function formatDaemonJson(wanted: DaemonSettings, present: DaemonSettings, text:
  */
 function withDockerMachineFlags(
   present: DaemonSettings,
+  command: EngineCommand,
   { engineService: { definition } }: Pick<Facts, 'engineService'>,
   service: EngineService,
 ): DaemonSettings {
   // dockerd refuses a setting that is also on the service's command line.
-  const words = service.commandOf(definition).line.split(/\s+/);
-  const onCommandLine = new Set(words.map((word) => word.replace(/^--?/, '').split('=', 1)[0]));
+  const onCommandLine = new Set<string | undefined>(command.flags.map(({ name }) => name));
   const { flags } = service.parseDockerMachineSettings(definition);
   const added = flags.filter((flag) => !onCommandLine.has(flag.split('=', 1)[0]));
   return added.length === 0 ? present : mergeForeignSettings(present, daemonSettingsFromFlags(added));
@@ -136,7 +236,7 @@ function dockerMachineFile(
 }
 
 /** Returns the sockets to move from the command line to daemon.json; dockerd's default if neither names a socket. */
-function socketsOf({ sockets }: EngineCommand, foreign: DaemonSettings): readonly string[] {
+function socketsOf(sockets: readonly string[], foreign: DaemonSettings): readonly string[] {
   if (sockets.length > 0) return sockets;
   return foreign.hosts === undefined ? ['unix:///var/run/docker.sock'] : [];
 }

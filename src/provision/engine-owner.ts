@@ -20,8 +20,8 @@ export function ownerOf({ slipwayState }: Facts): { readonly id: string; readonl
 export function parseOwnership(state: string | undefined): DaemonJsonOwnership | undefined {
   const parsed = parseState(state);
   if (!parsed) return undefined;
-  const { settings = {}, replaced = {}, made = false } = parsed;
-  return { settings, replaced, made };
+  const { settings = {}, replaced = {}, made = false, original } = parsed;
+  return { settings, replaced, made, ...(typeof original === 'string' ? { original } : {}) };
 }
 
 /**

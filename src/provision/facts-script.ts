@@ -16,7 +16,7 @@ export async function readFactsScript(readTemplate: ReadTemplate): Promise<strin
   ];
   const [becomeRoot, asRoot] = await Promise.all([
     readTemplate('facts.sh'),
-    joinTemplates([...parts, 'other-engines.sh', 'facts-as-root.sh'], readTemplate),
+    joinTemplates(['engine-info.sh', ...parts, 'other-engines.sh', 'facts-as-root.sh'], readTemplate),
   ]);
   const script = formatAssignments({ FAMILIES: families.join(' ') }) + asRoot;
   return `${becomeRoot}\nmain <<'AS_ROOT'\n${script}\nAS_ROOT\n`;

@@ -1,6 +1,7 @@
 import { SlipwayError } from '../errors.ts';
 import { formatAssignments, sh } from '../ssh/shell.ts';
 import type { SshSession } from '../ssh/connection.ts';
+import { decodeDaemonJson, type TextEncodingName } from './text-encoding.ts';
 
 /** How commands on a host become root: they already are, through sudo without a password, or through sudo with one. */
 export type Become = 'root' | 'sudo' | 'password';
@@ -38,9 +39,21 @@ export type Facts = {
     readonly isEnabled: boolean;
     /** The service's definition in the service manager's format; '' if the service does not exist. */
     readonly definition: string;
+    /** The texts of the files that set variables of the service, by path. */
+    readonly environmentFiles?: Readonly<Record<string, string>>;
+    /** The variables on the service's command line, as the running engine got them. */
+    readonly variables?: Readonly<Record<string, string>>;
+    /** The command line of the running engine; absent if none runs. */
+    readonly argv?: readonly string[];
+    /** Where the service manager listens for the engine, such as `/run/docker.sock`; empty if it does not. */
+    readonly sockets?: readonly string[];
   };
+  /** What the running engine says on its local socket; 'silent' if it does not answer there. */
+  readonly localEngine?: LocalEngine | 'silent';
   /** The text of daemon.json, without the setting that is in it only while the engine restarts. */
   readonly daemonJson: string | undefined;
+  /** The encoding of daemon.json; absent for UTF-8. A byte order mark is the first character of the text. */
+  readonly daemonJsonEncoding?: TextEncodingName | 'invalid';
   readonly slipwayState: string | undefined;
   /** Whether a run was killed after it changed Slipway's files and before the engine loaded them. */
   readonly restartPending: boolean;
@@ -52,6 +65,14 @@ export type Facts = {
   readonly freeKib: Readonly<Record<string, number>>;
   /** The host's clock in seconds since 1970, and how many seconds it is ahead of this computer's. */
   readonly clock: { readonly now: number; readonly aheadSeconds: number } | undefined;
+};
+
+/** Absent members are those that an engine did not report. */
+export type LocalEngine = {
+  readonly version?: string;
+  readonly runningContainers?: number;
+  readonly isLiveRestoreEnabled?: boolean;
+  readonly isSwarmNode?: boolean;
 };
 
 /** An engine of another source, or another program that serves the local socket. */
@@ -161,8 +182,6 @@ export function parseAnswers(stdout: string): ScriptAnswers {
 
 function parseFacts(become: Become, answers: ScriptAnswers, receivedAt: Date): Facts {
   const { first, all } = answers;
-  const text = (key: string): string | undefined =>
-    all(key).length > 0 ? Buffer.from(first(key), 'base64').toString('utf8') : undefined;
   const files = parseFiles(answers);
   return {
     become,
@@ -182,18 +201,74 @@ function parseFacts(become: Become, answers: ScriptAnswers, receivedAt: Date): F
     packageSources: parseContents(all('package_source'), 'utf8'),
     packageKeys: parseContents(all('package_key'), 'base64'),
     otherEngines: all('other_engine').map(parseOtherEngine),
-    engineService: {
-      isActive: first('engine_active') === 'yes',
-      isEnabled: first('engine_enabled') === 'yes',
-      definition: text('engine_definition') ?? '',
-    },
-    daemonJson: withoutTemporaryLiveRestore(text('daemon_json'), files),
-    slipwayState: text('slipway_state'),
+    engineService: parseEngineService(answers),
+    ...parseLocalEngine(answers),
+    ...parseDaemonJsonFacts(answers, files),
+    slipwayState: decodeBase64(answers, 'slipway_state')?.toString('utf8'),
     restartPending: first('restart_pending') === 'yes',
     lifetimePending: first('life_pending') === 'yes',
     files,
     freeKib: Object.fromEntries(all('free').map(parseFreeSpace)),
     clock: parseClock(first('now'), receivedAt),
+  };
+}
+
+/** Returns the first value of a key that the script encodes; undefined if the key does not occur. */
+function decodeBase64({ first, all }: ScriptAnswers, key: string): Buffer | undefined {
+  return all(key).length > 0 ? Buffer.from(first(key), 'base64') : undefined;
+}
+
+function parseEngineService(answers: ScriptAnswers): Facts['engineService'] {
+  const { first, all } = answers;
+  const argv = decodeBase64(answers, 'engine_argv')?.toString('utf8').split('\0').slice(0, -1);
+  const environmentFiles = all('environment_file').map((line): [string, string] => {
+    const space = line.lastIndexOf(' ');
+    return [line.slice(0, space), Buffer.from(line.slice(space + 1), 'base64').toString('utf8')];
+  });
+  const variables = all('engine_variable').map((line): [string, string] => {
+    const pair = Buffer.from(line, 'base64').toString('utf8');
+    return [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)];
+  });
+  return {
+    isActive: first('engine_active') === 'yes',
+    isEnabled: first('engine_enabled') === 'yes',
+    definition: decodeBase64(answers, 'engine_definition')?.toString('utf8') ?? '',
+    ...(environmentFiles.length > 0 ? { environmentFiles: Object.fromEntries(environmentFiles) } : {}),
+    ...(variables.length > 0 ? { variables: Object.fromEntries(variables) } : {}),
+    ...(argv && argv.length > 0 ? { argv } : {}),
+    ...(all('engine_socket').length > 0 ? { sockets: all('engine_socket') } : {}),
+  };
+}
+
+/** The words after the key are `Name:value`. Something else may answer in the engine's place. */
+function parseLocalEngine({ first, all }: ScriptAnswers): Pick<Facts, 'localEngine'> {
+  if (all('local_engine').length === 0) return {};
+  if (first('local_engine') === 'silent') return { localEngine: 'silent' };
+  const words = first('local_engine').split(' ').filter(Boolean);
+  const info = new Map(words.map((word) => [word.slice(0, word.indexOf(':')), word.slice(word.indexOf(':') + 1)]));
+  const [version, swarm] = [info.get('ServerVersion'), info.get('LocalNodeState')];
+  const [running, liveRestore] = [info.get('ContainersRunning'), info.get('LiveRestoreEnabled')];
+  const localEngine: LocalEngine = {
+    ...(version === undefined ? {} : { version }),
+    ...(running === undefined
+      ? {}
+      : { runningContainers: Number(running) + Number(info.get('ContainersPaused') ?? 0) }),
+    ...(liveRestore === undefined ? {} : { isLiveRestoreEnabled: liveRestore === 'true' }),
+    ...(swarm === undefined ? {} : { isSwarmNode: swarm !== 'inactive' }),
+  };
+  return { localEngine };
+}
+
+function parseDaemonJsonFacts(
+  answers: ScriptAnswers,
+  files: Facts['files'],
+): Pick<Facts, 'daemonJson' | 'daemonJsonEncoding'> {
+  const bytes = decodeBase64(answers, 'daemon_json');
+  if (bytes === undefined) return { daemonJson: undefined };
+  const { text, encoding } = decodeDaemonJson(bytes);
+  return {
+    daemonJson: withoutTemporaryLiveRestore(text, files),
+    ...(encoding === undefined ? {} : { daemonJsonEncoding: encoding }),
   };
 }
 
@@ -246,9 +321,9 @@ function parseClock(seconds: string, receivedAt: Date): Facts['clock'] {
  */
 export const TEMPORARY_LIVE_RESTORE_FILE = '/etc/docker/slipway/live-restore-lent';
 
-function withoutTemporaryLiveRestore(daemonJson: string | undefined, files: Facts['files']): string | undefined {
+function withoutTemporaryLiveRestore(daemonJson: string, files: Facts['files']): string {
   if (!(TEMPORARY_LIVE_RESTORE_FILE in files)) return daemonJson;
-  return daemonJson?.replace(/\{"live-restore": (true|false),?/, '{');
+  return daemonJson.replace(/\{"live-restore": (true|false),?/, '{');
 }
 
 /** Returns the last non-empty lines of an output, for an error's detail. */

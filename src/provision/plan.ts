@@ -1,17 +1,32 @@
-import { configureStep, engineEffectFor } from './configure-engine.ts';
-import { DAEMON_JSON, parseDaemonJson, withoutOwnSettings } from './daemon-json.ts';
-import { changedFiles, containerImpactOf, engineFilesFor, type EngineConfig } from './engine-files.ts';
+import { isDeepStrictEqual } from 'node:util';
+import { parseJson } from '../parse-json.ts';
+import { runningFlags } from './command-line.ts';
+import { configureStep, engineEffectFor, writeFilesStep } from './configure-engine.ts';
+import { DAEMON_JSON, type DaemonSettings, withoutOwnSettings } from './daemon-json.ts';
+import { isListeningFlag } from './dockerd-flags.ts';
+import {
+  changedFiles,
+  containerImpactOf,
+  encodingOf,
+  engineConfigurationFor,
+  type EngineConfig,
+  type EngineConfiguration,
+  isReadAtStart,
+  readDaemonJson,
+} from './engine-files.ts';
 import { planEngineInstall } from './engine-install.ts';
 import { parseOwnership } from './engine-owner.ts';
 import { requireNoOtherEngine } from './other-engines.ts';
 import type { Facts } from './facts.ts';
 import { defaultServiceManager } from './init/registry.ts';
-import type { HostLifetime, ServiceManager } from './init/service-manager.ts';
+import type { EngineService, HostLifetime, ServiceManager } from './init/service-manager.ts';
 import { planLifetime } from './lifetime-timers.ts';
+import { localSocketOf, localSocketVariable } from './local-socket.ts';
 import { formatJson } from './remote-files.ts';
 import type { Plan, RemoteFile, Step } from './step.ts';
 import { type HostFamily, requireSupportedHost, serviceManagerOf } from './supported-host.ts';
 import type { EngineSpec } from '../machine/model.ts';
+import { decodeDaemonJson } from './text-encoding.ts';
 
 export type PlanInput = EngineConfig & {
   readonly facts: Facts;
@@ -31,8 +46,14 @@ export function planProvision(input: PlanInput): Plan {
   const installation = planEngineInstall(engine, facts, address, family);
   if (installation || !facts.engineService.isActive) requireNoOtherEngine(facts, address, family.serviceManager);
   const sources = planPackageSources(engine, facts, family);
-  const configure = planEngineConfiguration(input, family.serviceManager, installation !== undefined);
-  return [timers, sources, installation?.check, configure, installation?.install].filter((step) => step !== undefined);
+  const configuration = engineConfigurationFor(input, facts, family.serviceManager.engine);
+  const socket = localSocketVariable(localSocketOf(configuration.settings, facts));
+  const configure = planEngineConfiguration(input, configuration, family.serviceManager, installation !== undefined);
+  const install = installation && {
+    ...installation.install,
+    variables: { ...installation.install.variables, ...socket },
+  };
+  return [timers, sources, installation?.check, configure, install].filter((step) => step !== undefined);
 }
 
 /** Returns the step that writes and removes the files about package sources; the engine keeps running. */
@@ -43,21 +64,35 @@ function planPackageSources(
 ): Step | undefined {
   const files = changedFiles(distro.sourceFilesFor(engine, facts), facts);
   if (files.length === 0) return undefined;
-  const step = configureStep(files, { engine: 'none', enable: false }, 'keep', serviceManager);
+  const step = writeFilesStep(files, serviceManager);
   return { ...step, id: 'package-sources', title: "Update the host's package sources" };
 }
 
 function planEngineConfiguration(
-  { facts, ...config }: PlanInput,
+  { facts, address }: PlanInput,
+  { files: wanted, settings }: EngineConfiguration,
   serviceManager: ServiceManager,
   isInstallPlanned: boolean,
 ): Step | undefined {
   const service = serviceManager.engine;
-  const files = changedFiles(engineFilesFor(config, facts, service), facts);
-  const effect = engineEffectFor(facts, files.length, isInstallPlanned);
+  const files = changedFiles(wanted, facts);
+  const socket = localSocketOf(settings, facts);
+  const needsRestart =
+    files.some((file) => isReadAtStart(file, facts, service)) || socket.isLost || hasListeningFlags(facts);
+  const effect = engineEffectFor(facts, needsRestart, isInstallPlanned);
   const isNeeded = files.length > 0 || effect.engine === 'restart' || effect.engine === 'start' || effect.enable;
   if (!isNeeded) return undefined;
-  return configureStep(files, effect, containerImpactOf(files, facts, config.address, service), serviceManager);
+  return configureStep(
+    files,
+    effect,
+    { containers: containerImpactOf(files, facts, address, service), socket },
+    serviceManager,
+  );
+}
+
+/** Returns whether the running engine got its sockets on its command line: then it has not read Slipway's files. */
+function hasListeningFlags({ engineService: { isActive, argv = [] } }: Facts): boolean {
+  return isActive && runningFlags(argv).some(({ name }) => isListeningFlag(name));
 }
 
 /**
@@ -67,8 +102,9 @@ function planEngineConfiguration(
 export function firstBootFilesFor({ lifetime, ...config }: Omit<PlanInput, 'facts'>): readonly RemoteFile[] {
   const { engine, timers } = defaultServiceManager;
   const engineService = { isActive: false, isEnabled: false, definition: '' };
-  const engineFiles = engineFilesFor(config, { daemonJson: undefined, slipwayState: undefined, engineService }, engine)
-    .filter((file): file is RemoteFile => file.content !== undefined)
+  const facts = { daemonJson: undefined, slipwayState: undefined, engineService };
+  const engineFiles = engineConfigurationFor(config, facts, engine)
+    .files.filter((file): file is RemoteFile => file.content !== undefined)
     .map((file) => ({ ...file, mode: file.mode === '=' ? '644' : file.mode }));
   return [...engineFiles, ...(lifetime ? timers.filesFor(lifetime) : [])];
 }
@@ -100,22 +136,44 @@ function planEngineDeprovision(facts: Facts, where: string): Step | undefined {
   const needsRestart = facts.dockerd !== undefined && facts.engineService.isActive;
   const effect = { engine: needsRestart ? 'restart' : 'none', enable: false } as const;
   const names = { id: 'deprovision', title: "Remove Slipway's configuration" };
+  const restored = restoredDaemonJson(facts, where);
+  const socket = localSocketOf({ hosts: hostsAfterDeprovision(restored.settings, facts, service) }, facts);
   if (own.length === 0) {
     // An interrupted run may have removed the files while the engine still runs with their settings.
     return needsRestart && facts.restartPending
-      ? { ...configureStep([], effect, 'keep', serviceManager), ...names }
+      ? { ...configureStep([], effect, { containers: 'keep', socket }, serviceManager), ...names }
       : undefined;
   }
-  const files = [...restoredDaemonJson(facts, where), ...own.map((path) => ({ path, content: undefined }))];
+  const files = [...restored.files, ...own.map((path) => ({ path, content: undefined }))];
   const containers = containerImpactOf(files, facts, where, service);
-  return { ...configureStep(files, effect, containers, serviceManager), ...names };
+  return { ...configureStep(files, effect, { containers, socket }, serviceManager), ...names };
 }
 
-/** Returns daemon.json without Slipway's settings. Removes it if Slipway created it and no other setting is in it. */
-function restoredDaemonJson({ daemonJson, slipwayState }: Facts, where: string): Step['files'] {
-  if (daemonJson === undefined) return [];
+/**
+ * Returns daemon.json without Slipway's settings: the bytes that it had before, unless the user has changed settings
+ * since. Removes it if Slipway created it and no other setting is in it.
+ */
+function restoredDaemonJson(
+  facts: Facts,
+  where: string,
+): { readonly settings: DaemonSettings; readonly files: Step['files'] } {
+  const { daemonJson, slipwayState } = facts;
+  if (daemonJson === undefined) return { settings: {}, files: [] };
   const ownership = parseOwnership(slipwayState);
-  const rest = withoutOwnSettings(parseDaemonJson(daemonJson, where), ownership);
-  const isEmptied = Object.keys(rest).length === 0 && (ownership?.made ?? false);
-  return [{ path: DAEMON_JSON, mode: '=', content: isEmptied ? undefined : formatJson(rest) }];
+  const settings = withoutOwnSettings(readDaemonJson(facts, where), ownership);
+  const original =
+    ownership?.original === undefined ? undefined : decodeDaemonJson(Buffer.from(ownership.original, 'base64'));
+  const isUnchanged =
+    original !== undefined && isDeepStrictEqual(settings, parseJson(original.text.replace(/^\u{feff}/u, '') || '{}'));
+  const isEmptied = Object.keys(settings).length === 0 && (ownership?.made ?? false);
+  const content = isUnchanged ? original.text : isEmptied ? undefined : formatJson(settings);
+  const encoding = isUnchanged ? encodingOf(original.encoding) : {};
+  return { settings, files: [{ path: DAEMON_JSON, mode: '=', content, ...encoding }] };
+}
+
+/** The engine listens where the service's own command line and daemon.json say, or else on its default socket. */
+function hostsAfterDeprovision({ hosts }: DaemonSettings, facts: Facts, service: EngineService): readonly unknown[] {
+  const flags = service.commandOf(facts.engineService).flags.filter(({ name }) => name === 'host');
+  const all = [...(Array.isArray(hosts) ? hosts : []), ...flags.map(({ value }) => value)];
+  return all.length > 0 ? all : ['unix:///var/run/docker.sock'];
 }

@@ -18,6 +18,7 @@ export function formatJson(value: object): string {
   return `${JSON.stringify(value, null, 2)}\n`;
 }
 
-function sha256(content: string): string {
+/** Returns the digest that the facts have of a file with this content. */
+export function sha256(content: string): string {
   return createHash('sha256').update(content).digest('hex');
 }

@@ -1,9 +1,13 @@
+import type { TextEncodingName } from './text-encoding.ts';
+
 /** A file for the host. It travels over stdin to a folder that only root can open, so an argv never contains it. */
 export type RemoteFile = {
   readonly path: string;
   readonly content: string;
   /** Octal digits, or `=` to keep the mode that the file has on the host (644 for a new file). */
   readonly mode: string;
+  /** The encoding of the file; absent for UTF-8. */
+  readonly encoding?: TextEncodingName;
   /** Whether the file can change without a restart of the engine. */
   readonly live?: true;
 };

@@ -160,9 +160,9 @@ const optionCases: Readonly<Record<keyof Ec2Options, OptionCase | (() => Promise
     expected: ['22/tcp 127.0.0.1/32', '2376/tcp 127.0.0.1/32', '8080/tcp 0.0.0.0/0', '53/udp 0.0.0.0/0'],
   },
   securityGroup: {
-    argv: ['--ec2-security-group', 'default', '--ec2-security-group', 'sg-0123456789abcdef1'],
+    argv: ['--ec2-security-group', 'default', '--ec2-security-group', 'sg-0123456789abcdef0'],
     observe: lastParam('RunInstances', ({ SecurityGroupId }) => (SecurityGroupId as readonly string[]).slice(1)),
-    expected: ['sg-0123456789abcdef0', 'sg-0123456789abcdef1'],
+    expected: ['sg-0123456789abcdef0', 'sg-0123456789abcdef0'],
   },
   securityGroupReadonly: {
     argv: ['--ec2-security-group', 'default', '--ec2-security-group-readonly'],
@@ -202,10 +202,13 @@ const optionCases: Readonly<Record<keyof Ec2Options, OptionCase | (() => Promise
     ],
     expected: ['alias/web', 'true'],
   },
-  deviceName: {
-    argv: ['--ec2-device-name', '/dev/sda1'],
-    observe: runInstancesParam('BlockDeviceMapping.0.DeviceName'),
-    expected: '/dev/sda1',
+  async deviceName() {
+    const named = await runCreate({ argv: ['--ec2-device-name', '/dev/sda1'] });
+    expect(runInstancesParam('BlockDeviceMapping.0.DeviceName')(named), 'no second disk').toBe('/dev/xvda');
+    expect(named.notes).toEqual([
+      'The root disk of ami-0debian13new is /dev/xvda, so --ec2-device-name /dev/sda1 has no effect',
+    ]);
+    expect((await runCreate({ argv: ['--ec2-device-name', '/dev/xvda'] })).notes).toEqual([]);
   },
   metadataTokens: {
     argv: ['--ec2-metadata-tokens', 'optional'],

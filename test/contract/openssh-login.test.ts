@@ -246,6 +246,14 @@ describe.skipIf(!hasOpenSsh)('a refusal', () => {
     expect(error.hint).toBe(`Add the key to the SSH agent: eval "$(ssh-agent)" && ssh-add ${path('work')}`);
   });
 
+  test('of a public key says where its private key is missing', async () => {
+    await generateKeyFile(path('work'));
+    await using server = await startRealSshd(home.path, { authorized: await readFile(path('work.pub'), 'utf8') });
+    const error = await refusalOf(connect(server, { keyFile: path('work.pub') }, { agentSocket: await startAgent() }));
+    expect(error).toMatchObject({ code: 'SSH_REFUSED', hint: expect.stringContaining('ssh-add -l') });
+    expect(error.message).toContain(`${path('work.pub')} is a public key, and no agent has its private key`);
+  });
+
   test('is that of the library on a computer without ssh', async () => {
     await using server = await startCertificateServer(path('work'));
     const env = { ...process.env, PATH: home.path };

@@ -29,7 +29,11 @@ describeOnBed('an existing daemon.json', () => {
     { broken: '{"log-driver": "local",}', at: 'line 1, column 24: property name expected' },
     { broken: '["log-driver"]\n', at: 'line 1, column 1: it is not an object' },
     { broken: '{\n  // why\n  "debug": true\n}\n', at: 'line 2, column 3: invalid comment token' },
-    { broken: '\u{feff}{\r\n\t"debug": tru\r\n}', at: 'line 1, column 1: invalid symbol' },
+    {
+      broken: '\u{feff}{\r\n\t"debug": true\r\n}',
+      at: "line 1, column 1: it begins with a byte order mark, which engine 20.10.24+dfsg1 can't read",
+    },
+    { broken: '{\n "Debug": true\n}', at: 'line 2, column 2: dockerd does not know the setting "Debug"' },
   ])('broken at $at is reported and left as it is', async ({ broken, at: place }) => {
     await writeDaemonJson(broken, '640');
     const snapshotCommand = `sha256sum ${path}; stat -c '%a %Y %i' ${path}; ls -A /etc/docker /etc/systemd/system/docker.service.d 2>&1 || :`;

@@ -62,7 +62,7 @@ describeOnBed.for(hostVariants)('a ready machine on $suite (engine installed bef
       '/etc/docker/slipway/server-cert.pem 644 root:root',
       '/etc/docker/slipway/server-key.pem 600 root:root',
       '/etc/docker/slipway/state.json 600 root:root',
-      '/etc/systemd/system/docker.service.d/50-slipway.conf 644 root:root',
+      '/etc/systemd/system/docker.service.d/zz-slipway.conf 644 root:root',
     ]);
     expect(await host.runOrThrow('cat /etc/docker/slipway/*')).not.toContain(
       await readKeyLine(user, 'ca', 'ca-key.pem'),

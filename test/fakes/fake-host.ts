@@ -8,7 +8,7 @@ import { DEBIAN_UNIT } from '../unit/host-facts.ts';
 import { fakeSession, type ExecCall } from './fake-ssh-session.ts';
 
 const VITALS = 'disk 4 2 /\nmemory_total 8\nmemory_free 6\nload 0.10 0.20 0.30\ncpus 2\nuptime 7200\n';
-const DROP_IN = '/etc/systemd/system/docker.service.d/50-slipway.conf';
+const DROP_IN = '/etc/systemd/system/docker.service.d/zz-slipway.conf';
 
 /**
  * A Debian host in memory on 127.0.0.1: it answers the templates' scripts and keeps the files that they write. Its

@@ -35,5 +35,9 @@ export const toyInit: ServiceManager = {
   label: 'toyinit',
   scripts: { ...systemd.scripts, services: 'init/toyinit/services.sh', facts: 'init/toyinit/facts.sh' },
   isRecognized: ({ serviceManager }) => serviceManager === 'toyinit',
-  engine: { ...systemd.engine, dropInPath: '/etc/toyinit/docker.conf' },
+  engine: {
+    ...systemd.engine,
+    dropInPaths: ['/etc/toyinit/docker.conf'],
+    dropInPathFor: () => '/etc/toyinit/docker.conf',
+  },
 };

@@ -74,7 +74,7 @@ describe('a distribution that is added to the registry', () => {
 test('a service manager that is added to the registry gets its own drop-in and its own functions', () => {
   const host = factsWith(toyHostWithEngine('28.1-r0'), { serviceManager: 'toyinit' });
   const [step] = planProvision(planInput(host));
-  expect(step?.scripts).toEqual(['init/toyinit/services.sh', 'configure.sh']);
+  expect(step?.scripts).toEqual(['init/toyinit/services.sh', 'engine-info.sh', 'restart-engine.sh', 'configure.sh']);
   expect(step?.files.map(({ path }) => path)).toContain('/etc/toyinit/docker.conf');
   expect(
     planProvision(planInput(factsWith(toyHost, { serviceManager: 'toyinit' }), { source: 'distro' })),
@@ -86,6 +86,7 @@ test('the facts of all families are gathered by one script', async () => {
   expect(script).toBe(`# facts.sh
 main <<'AS_ROOT'
 FAMILIES='systemd toyinit debian toy'
+# engine-info.sh
 # init/systemd/facts.sh
 # init/toyinit/facts.sh
 # distros/debian/facts.sh

@@ -30,7 +30,7 @@ function configureStepOf(facts: Facts, engine: Partial<EngineSpec> = {}) {
     step,
     settings: json === undefined ? undefined : (JSON.parse(json) as Record<string, unknown>),
     oldDropIn: step?.files.find(({ path }) => path === DOCKER_MACHINE_DROP_IN),
-    newDropIn: content('/etc/systemd/system/docker.service.d/50-slipway.conf'),
+    newDropIn: content('/etc/systemd/system/docker.service.d/zz-slipway.conf'),
   };
 }
 

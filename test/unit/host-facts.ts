@@ -74,7 +74,7 @@ export function planInput(facts: Facts, more: Partial<EngineSpec> = {}): PlanInp
   };
 }
 
-const DROP_IN_PATH = '/etc/systemd/system/docker.service.d/50-slipway.conf';
+const DROP_IN_PATH = '/etc/systemd/system/docker.service.d/zz-slipway.conf';
 
 /** Returns the facts of a host after this plan was applied. An installed engine is Debian's. */
 export function factsAfter(before: Facts, plan: Plan): Facts {

@@ -528,7 +528,7 @@ describe('an existing engine', () => {
     const options = { url: 'tcp://127.0.0.1:1', tlsCa: '/none', tlsCert: '/none', tlsKey: '/none' };
     const world = worldIn(home.path, { connect: failOnConnect });
     const error = await catchRejection(createMachine(specNamed('web', { driver: 'none', options }), world));
-    expect(error?.message).toBe("/none can't be read");
+    expect(error?.message).toBe("/none can't be read: it does not exist");
     expect(await world.store.listNames()).toEqual([]);
   });
 });

@@ -63,7 +63,7 @@ describe('planProvision, for a host without an engine', () => {
             },
             {
               "change": "write",
-              "path": "/etc/systemd/system/docker.service.d/50-slipway.conf",
+              "path": "/etc/systemd/system/docker.service.d/zz-slipway.conf",
             },
             {
               "change": "write",
@@ -80,7 +80,7 @@ describe('planProvision, for a host without an engine', () => {
       644 1 /etc/docker/slipway/server-cert.pem
       600 2 /etc/docker/slipway/server-key.pem
       600 3 /etc/docker/slipway/state.json
-      644 4 /etc/systemd/system/docker.service.d/50-slipway.conf
+      644 4 /etc/systemd/system/docker.service.d/zz-slipway.conf
       = 5 /etc/docker/daemon.json",
           },
         },
@@ -169,7 +169,7 @@ describe('planProvision, for a host with an engine', () => {
             },
             {
               "change": "write",
-              "path": "/etc/systemd/system/docker.service.d/50-slipway.conf",
+              "path": "/etc/systemd/system/docker.service.d/zz-slipway.conf",
             },
             {
               "change": "write",
@@ -186,7 +186,7 @@ describe('planProvision, for a host with an engine', () => {
       644 1 /etc/docker/slipway/server-cert.pem
       600 2 /etc/docker/slipway/server-key.pem
       600 3 /etc/docker/slipway/state.json
-      644 4 /etc/systemd/system/docker.service.d/50-slipway.conf
+      644 4 /etc/systemd/system/docker.service.d/zz-slipway.conf
       = 5 /etc/docker/daemon.json",
           },
         },
@@ -209,7 +209,7 @@ describe('planProvision, for a host with an engine', () => {
       }
       "
     `);
-    expect(plannedContent(hostWithEngine, '/etc/systemd/system/docker.service.d/50-slipway.conf'))
+    expect(plannedContent(hostWithEngine, '/etc/systemd/system/docker.service.d/zz-slipway.conf'))
       .toMatchInlineSnapshot(`
         "# Written by Slipway. Where dockerd listens stands in daemon.json, and dockerd refuses to hear it twice.
         [Service]
@@ -276,7 +276,7 @@ describe('planProvision, for a host with an engine', () => {
       EMPTY=""
       "
     `);
-    expect(plannedContent(hostWithEngine, '/etc/systemd/system/docker.service.d/50-slipway.conf', { env })).toContain(
+    expect(plannedContent(hostWithEngine, '/etc/systemd/system/docker.service.d/zz-slipway.conf', { env })).toContain(
       'EnvironmentFile=/etc/docker/slipway/engine.env',
     );
   });
@@ -427,7 +427,7 @@ describe('planDeprovision', () => {
             },
             {
               "change": "remove",
-              "path": "/etc/systemd/system/docker.service.d/50-slipway.conf",
+              "path": "/etc/systemd/system/docker.service.d/zz-slipway.conf",
             },
           ],
           "id": "deprovision",
@@ -441,7 +441,7 @@ describe('planDeprovision', () => {
       - 2 /etc/docker/slipway/server-cert.pem
       - 3 /etc/docker/slipway/server-key.pem
       - 4 /etc/docker/slipway/state.json
-      - 5 /etc/systemd/system/docker.service.d/50-slipway.conf",
+      - 5 /etc/systemd/system/docker.service.d/zz-slipway.conf",
           },
         },
       ]
@@ -523,9 +523,19 @@ describe('firstBootFilesFor', () => {
       '600 /etc/docker/slipway/server-key.pem',
       '600 /etc/docker/slipway/engine.env',
       '600 /etc/docker/slipway/state.json',
-      '644 /etc/systemd/system/docker.service.d/50-slipway.conf',
+      '644 /etc/systemd/system/docker.service.d/zz-slipway.conf',
       '644 /etc/docker/daemon.json',
     ]);
     expect(ownerOf(factsAfterFirstBoot({}))).toEqual({ id: 'id-of-web', name: 'web' });
   });
+});
+
+test('the engine listens on IPv6 addresses too, if the host is given by a name that has no others', () => {
+  const hosts = (more: object): unknown => {
+    const [step] = planProvision({ ...planInput(factsWith(hostWithEngine, { daemonJson: '{}' })), ...more });
+    const file = step?.files?.find(({ path }) => path === '/etc/docker/daemon.json');
+    return (JSON.parse(file?.content ?? '{}') as { hosts?: unknown }).hosts;
+  };
+  expect(hosts({ address: 'web.example' })).toContain('tcp://0.0.0.0:2376');
+  expect(hosts({ address: 'web.example', ipv6Address: '2001:db8::1' })).toContain('tcp://[::]:2376');
 });

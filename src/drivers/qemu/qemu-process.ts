@@ -3,7 +3,7 @@ import { open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { deleteFile, readFileIfExists, renamePath } from '../../computer/files.ts';
-import { childEnvironment, sendSignal, startInBackground } from '../../computer/child-process.ts';
+import { childEnvironment, releaseChild, sendSignal, startInBackground } from '../../computer/child-process.ts';
 import { isProcessRunningCommand } from '../../computer/process-identity.ts';
 import { canceledError, SlipwayError, systemCode } from '../../errors.ts';
 import type { DriverCall } from '../contract.ts';
@@ -110,7 +110,11 @@ export async function startProcess(
     }
     // A QEMU that is about to exit accepts a connection and closes it, and a busy one does not answer yet.
     await using monitor = await openMonitor(await resolveMonitorAddress(folder, vm)).catch(() => undefined);
-    if (monitor) return undefined;
+    if (monitor) {
+      // Until now, a kill of this process ends QEMU too: no other command could find it yet.
+      if (!call.endsWithMaker) await child.release();
+      return undefined;
+    }
     if (performance.now() > end) {
       child.kill();
       return readStartFailure(folder, `its monitor did not answer within ${START_TIMEOUT_SECONDS} seconds`);
@@ -125,8 +129,12 @@ async function spawnQemu(
   argv: readonly string[],
   { monitorPort }: Vm,
   folder: string,
-  { computer, endsWithMaker = false }: StartCall,
-): Promise<{ readonly exitReason: () => string | undefined; readonly kill: () => void }> {
+  { computer }: StartCall,
+): Promise<{
+  readonly exitReason: () => string | undefined;
+  readonly kill: () => void;
+  readonly release: () => Promise<void>;
+}> {
   if (monitorPort !== undefined) await writeMonitorKey(folder);
   const output = await open(join(folder, VM_FILES.output), 'w', 0o600);
   let exitReason: string | undefined;
@@ -137,7 +145,7 @@ async function spawnQemu(
       env: childEnvironment(computer),
       // Without its folder, nobody could find or use the VM any more.
       guard: {
-        purpose: { maker: endsWithMaker, files: [VM_FILES.disk, VM_RECORD_FILE] },
+        purpose: { maker: true, files: [VM_FILES.disk, VM_RECORD_FILE] },
         platform: computer.platform,
       },
     });
@@ -150,6 +158,7 @@ async function spawnQemu(
     const { pid } = child;
     return {
       exitReason: () => exitReason,
+      release: () => releaseChild(child),
       kill: () => {
         // The group contains QEMU and its guard.
         if (pid !== undefined) sendSignal(computer.platform === 'win32' ? pid : -pid, 'SIGKILL');

@@ -1,8 +1,33 @@
+import type { FilePlace } from '../dockerd-flags.ts';
 import type { Facts } from '../facts.ts';
 import type { RemoteFile } from '../step.ts';
 
-/** The command line of dockerd in its service. `line` does not contain the sockets. */
-export type EngineCommand = { readonly line: string; readonly sockets: readonly string[] };
+/** The facts about the engine's service that its command line follows from. */
+export type EngineServiceFacts = Pick<Facts['engineService'], 'definition' | 'environmentFiles' | 'variables'>;
+
+/** A word of a command line: `text` is as the service's files have it, `value` is what dockerd gets. */
+export type CommandWord = { readonly text: string; readonly value: string; readonly place: FilePlace };
+
+/** A word of the service's file. A variable stands for any number of words. */
+export type CommandPart = { readonly text: string; readonly words: readonly CommandWord[] };
+
+/** A flag of dockerd by its long name, with its words and the file that sets it. */
+export type CommandFlag = {
+  readonly name: string;
+  readonly value: string | undefined;
+  readonly words: readonly CommandWord[];
+  readonly place: FilePlace;
+};
+
+/** The service's command line without Slipway's and docker-machine's files. */
+export type EngineCommand = {
+  readonly text: string;
+  readonly place: FilePlace;
+  readonly parts: readonly CommandPart[];
+  readonly flags: readonly CommandFlag[];
+  /** False if the line starts another program, such as a script that starts dockerd: then its flags are unknown. */
+  readonly isDockerd: boolean;
+};
 
 /** The settings that the old docker-machine wrote on a host. Both lists are empty if it never provisioned the host. */
 export type DockerMachineSettings = {
@@ -56,19 +81,34 @@ export type ServiceManager = {
   readonly timers: LifetimeTimers;
 };
 
-/** How a service manager runs dockerd with Slipway's command line. `definition` is `facts.engineService.definition`. */
+/** How a service manager runs dockerd with Slipway's command line. */
 export type EngineService = {
-  /** The file with Slipway's command line for dockerd. */
-  readonly dropInPath: string;
+  /** All paths that the file with Slipway's command line for dockerd can have, or had in earlier versions. */
+  readonly dropInPaths: readonly string[];
   /** The file in which the old docker-machine replaced the service's command line for dockerd. */
   readonly dockerMachinePath: string;
+  /**
+   * Returns the path of Slipway's file that the service manager applies after all others. Undefined if another file
+   * would still come later.
+   */
+  dropInPathFor(service: EngineServiceFacts): string | undefined;
   /**
    * Returns the command line that the service has without Slipway's and docker-machine's files; a default if the
    * service does not exist yet.
    */
-  commandOf(definition: string): EngineCommand;
+  commandOf(service: EngineServiceFacts): EngineCommand;
+  /**
+   * Returns the flag with which dockerd would refuse Slipway's daemon.json at its next start, such as one in a file
+   * that was added since. Undefined if there is none, or if Slipway has no file there.
+   */
+  findConflictingFlag(service: EngineServiceFacts): CommandFlag | undefined;
   parseDockerMachineSettings(definition: string): DockerMachineSettings;
-  formatDropIn(command: EngineCommand, environmentFile: string | undefined): string;
+  /** Returns Slipway's file: the command line without the flags that move to daemon.json. */
+  formatDropIn(
+    command: EngineCommand,
+    isMoved: (flag: CommandFlag) => boolean,
+    environmentFile: string | undefined,
+  ): string;
   /** Returns the content of docker-machine's file with only these variables (`NAME=value`). */
   formatEnvironmentDropIn(environment: readonly string[]): string;
   /** Formats `NAME=value` as a line of the file from which the drop-in reads variables. */

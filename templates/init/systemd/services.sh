@@ -11,15 +11,17 @@ start_engine() {
     systemctl restart ${socket:+"$socket"} docker.service
 }
 
-# Prints docker.socket if the unit has to create its socket again. An engine whose configuration names the same path
-# replaces the unit's socket and deletes it when it ends; clients on the host could then no longer reach the engine.
+# Prints docker.socket if the unit has to create its socket again. An engine that listens on the same path itself,
+# because its configuration says so or names no socket at all, replaces the unit's socket and deletes its own when it
+# ends; clients on the host could then no longer reach the engine.
 lost_socket() {
     systemctl is-active --quiet docker.socket || return 0
-    if [ ! -S /run/docker.sock ] || engine_listens_itself; then echo docker.socket; fi
+    if [ ! -S /run/docker.sock ] || [ "$(count_local_listeners)" != 1 ]; then echo docker.socket; fi
 }
 
-engine_listens_itself() {
-    tr '\0' '\n' 2>/dev/null <"/proc/$(engine_pid)/cmdline" | grep -q '^unix:///\(var/\)\{0,1\}run/docker\.sock$'
+# The flags of a socket that listens are 00010000. A socket whose file was replaced still listens.
+count_local_listeners() {
+    awk '$4 == "00010000" && $8 ~ "^/(var/)?run/docker[.]sock$"' /proc/net/unix | wc -l
 }
 
 # Restarts the engine alone, without its socket.
