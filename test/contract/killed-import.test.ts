@@ -43,7 +43,14 @@ test.skipIf(process.platform === 'win32')(
         runProgram(process.execPath, [program, ...argv], { env: { HOME: home, PATH: process.env.PATH, ...env } });
       const original = join(folder.path, 'original');
       const created = await run(original, dockerMachine, [
-        ...['create', '-d', 'none', '--url', `unix://${socket}`, '--engine-env', 'NO_PROXY=a,b', 'web'],
+        'create',
+        '-d',
+        'none',
+        '--url',
+        `unix://${socket}`,
+        '--engine-env',
+        'NO_PROXY=a,b',
+        'web',
       ]);
       expect(created).toMatchObject({ code: 0 });
 
