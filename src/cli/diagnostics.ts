@@ -89,7 +89,11 @@ export function checkNode(version: string): DoctorRow {
 }
 
 /** Checks the folder of keys and records: Slipway must be able to write it, and other users must not read it. */
-export async function checkHome({ home, platform }: Pick<Computer, 'home' | 'platform'>): Promise<DoctorRow> {
+export async function checkHome({
+  home,
+  platform,
+  env,
+}: Pick<Computer, 'home' | 'platform' | 'env'>): Promise<DoctorRow> {
   const what = "Slipway's folder";
   const useAnother = 'to use another folder, set SLIPWAY_HOME';
   let found: Stats | undefined;
@@ -104,7 +108,19 @@ export async function checkHome({ home, platform }: Pick<Computer, 'home' | 'pla
   const isReadableByOthers = found !== undefined && platform !== 'win32' && (found.mode & 0o077) !== 0;
   if (isReadableByOthers)
     return { what, state: 'note', detail: `${home} can be read by other users; to fix it: chmod 700 ${home}` };
+  if (platform === 'win32' && !isInside(env.USERPROFILE, home))
+    return {
+      what,
+      state: 'note',
+      detail: `${home} is not in your user profile, so other users may read it; to leave only you: icacls "${home}" /inheritance:r /grant:r "${env.USERNAME ?? '%USERNAME%'}:(OI)(CI)F"`,
+    };
   return { what, state: 'ok', detail: found ? home : `${home} (created when needed)` };
+}
+
+/** Returns whether a path of Windows is in a folder. */
+function isInside(folder: string | undefined, path: string): boolean {
+  const normalize = (text: string): string => text.toLowerCase().replaceAll('/', '\\').replace(/\\+$/, '');
+  return folder !== undefined && `${normalize(path)}\\`.startsWith(`${normalize(folder)}\\`);
 }
 
 function packageManagerRow(manager: string | undefined): DoctorRow {

@@ -105,7 +105,7 @@ function withHostKeys(target: SshTarget, keys: ReadonlyMap<SshHop, string>): Ssh
  */
 async function acceptScannedKey(hop: SshHop, { options, onHostKey }: LoginContext): Promise<boolean> {
   const { scanHostKeys } = await import('./openssh-session.ts');
-  const keys = await scanHostKeys(hop);
+  const keys = await scanHostKeys(hop, options);
   const expectation = await hostKeyExpectationFor(hop, options);
   const verdicts = keys.map((key) => ({ key, verdict: verifyHostKey(key, expectation) }));
   const accepted =

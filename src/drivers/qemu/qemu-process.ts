@@ -4,7 +4,12 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { deleteFile, readFileIfExists, renamePath } from '../../computer/files.ts';
 import { childEnvironment, releaseChild, sendSignal, startInBackground } from '../../computer/child-process.ts';
-import { isProcessRunningCommand } from '../../computer/process-identity.ts';
+import {
+  identifyProcess,
+  isProcessAlive,
+  isProcessRunningCommand,
+  type ProcessIdentity,
+} from '../../computer/process-identity.ts';
 import { canceledError, SlipwayError, systemCode } from '../../errors.ts';
 import type { DriverCall } from '../contract.ts';
 import { monitorArguments, VM_FILES } from './command-line.ts';
@@ -233,8 +238,29 @@ export async function createExitCheck(
   vm: VmIdentity,
   call: DriverCall,
 ): Promise<() => Promise<boolean>> {
-  const pid = await findVmPid(folder, vm, call);
-  return async () => pid === undefined || !(await isVmProcess(pid, vm, call));
+  const identity = await identifyVmProcess(folder, vm, call);
+  return async () => identity === undefined || !(await isProcessAlive(identity));
+}
+
+/**
+ * Identifies the process that runs a VM; undefined if none does. While the monitor answers with the VM's id, the number
+ * in the pid file is that QEMU's: each start deletes the file of the one before. Otherwise its command line is the
+ * proof. Throws if the system does not say what the process is.
+ */
+async function identifyVmProcess(
+  folder: string,
+  vm: VmIdentity,
+  call: DriverCall,
+): Promise<ProcessIdentity | undefined> {
+  const pid = await readPid(folder);
+  if (pid === undefined) return undefined;
+  const isProven = (await isAnswering(folder, vm)) || (await isVmProcess(pid, vm, call));
+  return isProven ? await identifyProcess(pid) : undefined;
+}
+
+async function isAnswering(folder: string, vm: VmIdentity): Promise<boolean> {
+  await using monitor = await openVmMonitor(folder, vm).catch(() => undefined);
+  return monitor !== undefined;
 }
 
 /**
@@ -250,12 +276,13 @@ export async function killProcess(folder: string, vm: VmIdentity, call: DriverCa
     return await monitor.waitForExit(QUIT_TIMEOUT_SECONDS);
   };
   // Looked up first: QEMU deletes its pid file some time before it exits.
-  const pid = await findVmPid(folder, vm, call);
+  const identity = await identifyVmProcess(folder, vm, call);
   const hasQuit = await quit().catch(() => false);
-  if (pid === undefined) return;
+  if (identity === undefined) return;
+  const { pid } = identity;
   if (!hasQuit && (await isVmProcess(pid, vm, call))) sendSignal(pid, 'SIGKILL');
   for (let checks = 0; checks < MAX_EXIT_CHECKS; checks += 1) {
-    if (!(await isVmProcess(pid, vm, call))) return;
+    if (!(await isProcessAlive(identity))) return;
     await sleep(50);
   }
   throw new SlipwayError('DRIVER_FAILED', `The QEMU process of "${vm.name}" (PID ${pid}) does not exit`, {
@@ -268,9 +295,13 @@ export async function killProcess(folder: string, vm: VmIdentity, call: DriverCa
  * system does not say what that process is.
  */
 export async function findVmPid(folder: string, vm: Pick<Vm, 'id'>, call: DriverCall): Promise<number | undefined> {
+  const pid = await readPid(folder);
+  return pid !== undefined && (await isVmProcess(pid, vm, call)) ? pid : undefined;
+}
+
+async function readPid(folder: string): Promise<number | undefined> {
   const pid = Number((await readFileIfExists(join(folder, VM_FILES.pid)))?.trim());
-  if (!Number.isInteger(pid) || pid <= 1) return undefined;
-  return (await isVmProcess(pid, vm, call)) ? pid : undefined;
+  return Number.isInteger(pid) && pid > 1 ? pid : undefined;
 }
 
 async function isVmProcess(pid: number, { id }: Pick<Vm, 'id'>, call: DriverCall): Promise<boolean> {
