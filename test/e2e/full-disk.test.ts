@@ -56,7 +56,7 @@ describeOnBed('a full disk on this computer', () => {
     expect((await expectFailure(slipway('rm', 'first'))).status).toBe(10);
     await expectSuccess(docker('--context', 'first', 'version'));
 
-    // The record and the values of the engine's variables are two files: other values, and room for none or one of them.
+    // The record and the values of the engine's variables are two files: other values, with room for one of them or none.
     const readValues = async (): Promise<string> => {
       const files = await readdir(join(env.SLIPWAY_HOME, 'machines', 'first'));
       return (
