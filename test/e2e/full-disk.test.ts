@@ -56,7 +56,7 @@ describeOnBed('a full disk on this computer', () => {
     expect((await expectFailure(slipway('rm', 'first'))).status).toBe(10);
     await expectSuccess(docker('--context', 'first', 'version'));
 
-    // The record and the values of the engine's variables are two files: other values, with room for one of them or none.
+    // The record and the values of the engine's variables are two files. There is room for one of them, or for none.
     const readValues = async (): Promise<string> => {
       const files = await readdir(join(env.SLIPWAY_HOME, 'machines', 'first'));
       return (
