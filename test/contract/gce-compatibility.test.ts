@@ -195,6 +195,15 @@ describe('what the user left open', () => {
   });
 });
 
+test('a role that may not read networks and disk types can still create a machine: Google then decides', async () => {
+  fixture.cloud.onArrival = ({ operation }) =>
+    /(networks|diskTypes)\.get$/.test(operation)
+      ? { kind: 'refuse', status: 403, code: 'forbidden', message: `Required '${operation}' permission for 'x'` }
+      : undefined;
+  await createWith({});
+  expect(fixture.cloud.instances).toHaveLength(1);
+});
+
 test('a subnetwork of a shared VPC has its firewall rules in the project of the network', async () => {
   const subnetwork = `https://www.googleapis.com/compute/v1/projects/${HOST_PROJECT}/regions/us-central1/subnetworks/floor`;
   const target = await createWith({ subnetwork });

@@ -126,7 +126,15 @@ async function listUsableFamilies(
     (answers.diskSize === undefined || image.minDiskSize <= options.diskSize);
   const offered = OFFERED_FAMILIES[architecture];
   const images = await Promise.all(
-    offered.map(({ name, project }) => findImage(gce, { project, family: name }).catch(() => undefined)),
+    offered.map(async ({ name, project }) => {
+      try {
+        return await findImage(gce, { project, family: name });
+      } catch (error) {
+        // An image that can't be used any more. Everything else is no answer.
+        if (error instanceof SlipwayError && error.code === 'USAGE') return undefined;
+        throw error;
+      }
+    }),
   );
   return offered.filter((_, at) => fits(images[at])).map(toChoice);
 }

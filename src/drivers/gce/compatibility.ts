@@ -1,7 +1,7 @@
 import { SlipwayError } from '../../errors.ts';
 import type { GceConnection } from './client.ts';
 import { isUnavailable, type Deprecation } from './deprecation.ts';
-import { isMethodMissing, isResourceMissing } from './errors.ts';
+import { isMethodMissing, isPermissionMissing, isResourceMissing } from './errors.ts';
 import { parseAccelerator } from './instance-request.ts';
 import type { GceImage } from './images.ts';
 import { canHaveAccelerators, defaultDiskType, canBootFrom, isMovable } from './machine-families.ts';
@@ -90,7 +90,7 @@ export async function requireDiskType(
   );
 }
 
-/** `unknown`: the endpoint does not have the method. */
+/** `unknown`: the endpoint does not have the method, or the role does not allow to ask. */
 async function findDiskType(
   gce: GceConnection,
   zone: string,
@@ -103,7 +103,7 @@ async function findDiskType(
     });
   } catch (error) {
     if (isResourceMissing(error)) return undefined;
-    if (isMethodMissing(error)) return 'unknown';
+    if (isMethodMissing(error) || isPermissionMissing(error)) return 'unknown';
     throw error;
   }
 }

@@ -84,6 +84,12 @@ export function isMethodMissing(error: unknown): boolean {
   return [404, 405, 501].includes(httpStatusOf(error) ?? 0) && !isResourceMissing(error);
 }
 
+/** Returns whether the role lacks the permission to ask. What could not be asked is unknown, and Google decides. */
+export function isPermissionMissing(error: unknown): boolean {
+  const cause = causeOf(error);
+  return cause instanceof GoogleApiError && cause.status === 403 && /Required '\S+' permission/.test(cause.message);
+}
+
 /** Returns whether an error is about the project itself: then it says nothing about the resources in the project. */
 export function isProjectMissing(error: unknown): boolean {
   const cause = causeOf(error);

@@ -1,6 +1,6 @@
 import { SlipwayError } from '../../errors.ts';
 import { type GceConnection, resourceNameOf, regionOfZone, toRelativeLink } from './client.ts';
-import { isMethodMissing, isResourceMissing } from './errors.ts';
+import { isMethodMissing, isPermissionMissing, isResourceMissing } from './errors.ts';
 import type { GceOptions } from './options.ts';
 
 type Subnetwork = {
@@ -127,7 +127,7 @@ async function findNetwork(
     return await gce.send<Network>(`looking for the network ${network}`, 'NetworksClient', 'get', { network, project });
   } catch (error) {
     if (isResourceMissing(error)) return undefined;
-    if (isMethodMissing(error)) return 'unknown';
+    if (isMethodMissing(error) || isPermissionMissing(error)) return 'unknown';
     throw error;
   }
 }

@@ -1,11 +1,13 @@
-import { requireReadableFile } from '../cloud/user-data.ts';
+import { readUserScript, requireReadableFile } from '../cloud/user-data.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { UnresolvedGceOptions } from './options.ts';
+
+export const STARTUP_SCRIPT_FLAG = '--gce-startup-script';
 
 /** Refuses every mistake that can be found without a request to Google. */
 export async function requireValidOptions(options: UnresolvedGceOptions): Promise<void> {
   const { startupScript, sshKey, osLogin, instanceLink, useExisting, allowCidr } = options;
-  await requireReadableFile(startupScript, '--gce-startup-script');
+  if (startupScript !== undefined) await readUserScript(startupScript, STARTUP_SCRIPT_FLAG);
   await requireReadableFile(sshKey, '--gce-ssh-key');
   const ipv6 = allowCidr.find((cidr) => cidr.includes(':'));
   if (ipv6 !== undefined) throw ipv6CallerError(ipv6);
