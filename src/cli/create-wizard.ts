@@ -55,6 +55,7 @@ export async function requireCreateConfirmation(spec: MachineSpec, { say }: Cli)
   const { cost } = driver;
   const driverOptions = driver.options.parse(options);
   const monthlyCost = await cost?.monthly?.(driverOptions);
+  const surcharge = cost?.describeSurcharge?.(driverOptions);
   const chosen = (driverOptionSpecs[driver.name] ?? []).flatMap(({ key, question }): [string, string][] =>
     question === undefined || options[key] === undefined ? [] : [[toLabel(key), String(options[key])]],
   );
@@ -65,6 +66,7 @@ export async function requireCreateConfirmation(spec: MachineSpec, { say }: Cli)
     ...chosen,
     ['Creates', cost?.describeResources(driverOptions) ?? 'nothing: the host exists already'],
     ['Costs', cost?.monthly === undefined ? 'nothing' : formatCost(monthlyCost)],
+    ...(surcharge === undefined ? [] : [['Costs extra', surcharge] as const]),
   ];
   say(formatFields(rows));
   if (!(await confirm(cost ? 'Create it?' : 'Continue?'))) throw canceledError();
@@ -248,9 +250,9 @@ export function toSearchQuestion(
     ...(validate ? { validate } : {}),
     async source(typed = '') {
       lastTyped = typed;
-      choices = (await loadList()).toSorted(
-        (left, right) => Number(right.value === initial) - Number(left.value === initial),
-      );
+      const loaded = await loadList();
+      const first = loaded.find(({ isConfigured }) => isConfigured)?.value ?? initial;
+      choices = loaded.toSorted((left, right) => Number(right.value === first) - Number(left.value === first));
       return toSearchRows(choices, typed);
     },
     filter(answer) {

@@ -19,7 +19,7 @@ import {
 import { platform, userInfo } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SlipwayError, systemCode } from '../errors.ts';
+import { reasonOf, SlipwayError, systemCode } from '../errors.ts';
 
 /** How long a change of a file waits on Windows for other programs that have it open. */
 const IN_USE_SECONDS = 5;
@@ -101,7 +101,8 @@ function isUnwritable(error: unknown): boolean {
 function readOnlyIncludeError({ path, line }: IncludeLine, cause: unknown): SlipwayError {
   return new SlipwayError('LOCAL_FILES', `${path} can't be changed, and a line is missing in it`, {
     hint: `Add this line at its top with the program that manages it, then run the same command again: ${line}`,
-    cause: cause instanceof SlipwayError ? cause.cause : cause,
+    // A SlipwayError, not the system's error: for that one, the programs suggest changes of modes instead.
+    cause: cause instanceof SlipwayError ? cause : localFileError(path, cause),
   });
 }
 
@@ -358,21 +359,28 @@ export async function retryWhileInUse<T>(
   }
 }
 
+const FILE_REASONS: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'your disk quota is used up',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  EROFS: 'the file system is read-only',
+  EBUSY: 'another program uses it, or it is a mount of its own (mount its folder instead)',
+  ENOTDIR: 'a part of its path is a file',
+  EEXIST: 'a part of its path is a file',
+  EISDIR: 'it is a folder',
+  ELOOP: 'its symbolic links form a loop',
+};
+
+/** Returns why a file can't be used, as the end of a sentence. */
+export function fileReasonOf(error: unknown): string {
+  const code = systemCode(error) ?? '';
+  return code === 'ENOENT' ? 'it does not exist' : (FILE_REASONS[code] ?? reasonOf(error));
+}
+
 /** Returns a LOCAL_FILES error for a problem of the user's disk, and any other error unchanged. */
 export function localFileError(path: string, error: unknown, action: 'written' | 'read' = 'written'): unknown {
-  const reasons: Record<string, string> = {
-    ENOSPC: 'the disk is full',
-    EDQUOT: 'your disk quota is used up',
-    EACCES: 'permission denied',
-    EPERM: 'permission denied',
-    EROFS: 'the file system is read-only',
-    ENOTDIR: 'a part of its path is a file',
-    EEXIST: 'a part of its path is a file',
-    EISDIR: 'it is a folder',
-    EBUSY: 'another program uses it',
-    ELOOP: 'its symbolic links form a loop',
-  };
-  const reason = reasons[systemCode(error) ?? ''];
+  const reason = FILE_REASONS[systemCode(error) ?? ''];
   if (reason === undefined) return error;
   return new SlipwayError('LOCAL_FILES', `${path} could not be ${action}: ${reason}`, {
     hint: 'No data was lost: fix the cause, then run the same command again',

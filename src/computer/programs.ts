@@ -1,6 +1,6 @@
-import { constants } from 'node:fs';
+import { constants, existsSync } from 'node:fs';
 import { access, lstat, readFile, stat } from 'node:fs/promises';
-import { userInfo } from 'node:os';
+import { platform, userInfo } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import type { Computer } from './computer.ts';
 
@@ -67,6 +67,21 @@ export async function findProgram(program: ProgramLookup, computer: Computer): P
     }
   }
   return undefined;
+}
+
+/**
+ * Returns what to start for the name of a program. Windows would look in the current folder first, and run the ssh.exe
+ * of a repository that the user has just cloned, so the path is looked up here; other systems get the name back.
+ */
+export function locateProgram(name: string, env: Computer['env'], system: string = platform()): string {
+  if (system !== 'win32' || isAbsolute(name)) return name;
+  const folders = [
+    ...(env.PATH ?? '').split(';').filter((folder) => isAbsolute(folder)),
+    ...(sshProgram.folders ?? []),
+  ];
+  const paths = folders.flatMap((folder) => ['.exe', '.com'].map((end) => join(folder, `${name}${end}`)));
+  // A path that does not exist gives the error of a missing program.
+  return paths.find((path) => existsSync(path)) ?? paths.at(-2) ?? name;
 }
 
 export async function findMissingPrograms(

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { driverAliases } from '../drivers/names.ts';
 import { SlipwayError } from '../errors.ts';
+import { concurrencyLimit, MAX_CONNECTIONS } from '../operations/concurrency.ts';
 import { getStatus, type MachineStatus } from '../operations/status.ts';
 import type { World } from '../operations/world.ts';
 import type { Machine, ReadyMachine } from '../machine/model.ts';
@@ -176,6 +177,20 @@ export async function requireEngineAnswer(machine: ReadyMachine, world: World, p
   );
 }
 
+/** Runs `work` for each name, for as many at the same time as `slipway` does. Returns how each ended, in order. */
+export async function settleWithinLimit(
+  names: readonly string[],
+  work: (name: string) => Promise<void>,
+): Promise<readonly PromiseSettledResult<void>[]> {
+  const limit = concurrencyLimit(MAX_CONNECTIONS);
+  // The limit itself would take an error of the drop-in for a bug, and start no further work.
+  const settle = async (name: string): Promise<PromiseSettledResult<void>> => {
+    const [result] = await Promise.allSettled([work(name)]);
+    return result;
+  };
+  return await Promise.all(names.map(async (name) => limit(async () => settle(name))));
+}
+
 /** Runs `work` for one of several machines, and shows the result in the machine's row. */
 export async function runAndReportEnd(
   name: string,
@@ -192,8 +207,8 @@ export async function runAndReportEnd(
 }
 
 /**
- * Runs `work` for all of these machines at the same time, if all of them exist. Throws one error with the messages of
- * all machines that failed.
+ * Runs `work` for all of these machines, a limited number at a time, if all of them exist. Throws one error with the
+ * messages of all machines that failed.
  */
 export async function runForEachMachine(
   names: readonly string[],
@@ -201,7 +216,7 @@ export async function runForEachMachine(
   work: (name: string) => Promise<void>,
 ): Promise<void> {
   for (const name of names) await requireModifiableMachine(name, call.world);
-  const results = await Promise.allSettled(names.map(async (name) => runAndReportEnd(name, call, work)));
+  const results = await settleWithinLimit(names, async (name) => runAndReportEnd(name, call, work));
   call.closeProgress();
   const errors = results.flatMap((result, index) =>
     result.status === 'rejected' ? [toDockerMachineError(result.reason as unknown, names[index])] : [],

@@ -131,6 +131,8 @@ export type OptionChoice = {
   readonly value: string;
   /** What distinguishes it from the others: `2 vCPU, 2 GiB, about $15 a month`. */
   readonly note: string;
+  /** The settings of this computer name this value: the wizard offers it first, even before the option's default. */
+  readonly isConfigured?: true;
   /** Values of other options that come with it, such as the user of a host from ~/.ssh/config. */
   readonly sets?: Readonly<Record<string, unknown>>;
 };
@@ -200,6 +202,11 @@ type DeclarationBase<S extends z.ZodObject> = {
   readonly priority?: number;
   /** Flags, environment variables, questions of the wizard and tables of the docs all come from this schema. */
   readonly options: S;
+  /**
+   * Defaults that options had in earlier versions and the driver now decides itself: a machine of such a version whose
+   * user leaves the option open keeps its value.
+   */
+  readonly formerDefaults?: Readonly<Partial<Record<keyof z.output<S> & string, unknown>>>;
   /**
    * Returns whether the driver can work on this computer; without it, the driver works on any. It is part of the
    * manifest so that `slipway drivers` loads no driver's code. Quick, needs no options, and changes nothing.
@@ -392,6 +399,8 @@ export type Cost<O> = {
    * Returns US dollars a month at list price for a machine that always runs; undefined where the price is not known.
    */
   monthly?(options: O): Promise<number | undefined>;
+  /** Names what the machine's use may cost on top of `monthly`, for a sentence; undefined if there is nothing. */
+  describeSurcharge?(options: O): string | undefined;
 };
 
 /**

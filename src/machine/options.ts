@@ -18,6 +18,8 @@ declare module 'zod' {
     value?: string;
     /** A value for examples in hints. */
     example?: string;
+    /** What the driver decides if the option is left open, as help shows it: the parsed value is then undefined. */
+    default?: unknown;
     /** The value is never stored, has no flag, and is not shown while the user types it. */
     secret?: boolean;
   }
@@ -38,6 +40,8 @@ export type OptionSpec = {
   readonly env: string | undefined;
   readonly kind: 'string' | 'int' | 'boolean' | 'choice' | 'list';
   readonly choices: readonly string[];
+  /** Whether the items of a list are assignments, whose values may contain commas. */
+  readonly assignments: boolean;
   readonly default: unknown;
   readonly required: boolean;
   readonly secret: boolean;
@@ -79,6 +83,7 @@ export function describeOptions(schema: z.ZodObject, prefix = ''): readonly Opti
       env: property.env ?? (prefix === '' ? undefined : `SLIPWAY_${flag.replaceAll('-', '_').toUpperCase()}`),
       kind,
       choices: property.enum ?? property.items?.enum ?? [],
+      assignments: /^(\w+)=value$/.test(property.value ?? ''),
       default: property.default,
       required: required.has(key),
       secret: property.secret ?? false,
@@ -112,8 +117,17 @@ export function coerceOptionValue(spec: OptionSpec, text: string): unknown {
     if (/^(1|true|yes|on)$/i.test(text)) return true;
     return /^(0|false|no|off|)$/i.test(text) ? false : text;
   }
-  if (spec.kind === 'list') return text === '' ? [] : text.split(',');
+  if (spec.kind === 'list') return splitList(text, spec.assignments);
   return text;
+}
+
+/**
+ * Splits a list in a variable or an answer at its newlines or, without any, at its commas. In a list of assignments, a
+ * comma belongs to the value unless another assignment follows: `NO_PROXY=a,b,HTTP_PROXY=…` has two items.
+ */
+function splitList(text: string, assignments: boolean): readonly string[] {
+  const separator = text.includes('\n') ? /\r?\n/ : assignments ? /,(?=[\w./-]+=)/ : ',';
+  return text.split(separator).filter((item) => item !== '');
 }
 
 export type OptionValues = Readonly<Record<string, unknown>>;

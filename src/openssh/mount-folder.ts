@@ -27,7 +27,7 @@ export async function mountFolder(
   { yes }: { readonly yes: boolean },
   context: MountContext,
 ): Promise<MountResult> {
-  const { store, computer, signal } = context.world;
+  const { store, computer } = context.world;
   const { machine, path } = await parseRemote(remote, target, context);
   const route = await prepareSshRoute(machine, context.world);
   const operands = [remote, ...(target === undefined ? [] : [target])];
@@ -41,7 +41,11 @@ export async function mountFolder(
   const config = join(store.paths(machine).folder, 'sshfs_config');
   await writeFileAtomic(config, formatSshConfig({ [machine]: route }, keepaliveOptions), 0o600);
   const program = await findProgram(sshfsProgram(computer), computer);
-  const status = await runInTerminal(program ?? 'sshfs', sshfsArgv({ machine, path, config, mountpoint }), signal);
+  const status = await runInTerminal(
+    program ?? 'sshfs',
+    sshfsArgv({ machine, path, config, mountpoint }),
+    context.world,
+  );
   if (status === 0) context.say(`Mounted. To unmount: ${unmountCommand(mountpoint, context)}`);
   return { json: { machine, path, mountpoint, status }, text: '', status };
 }
@@ -115,6 +119,6 @@ export async function unmountFolder(
       hint: `It is installed with sshfs. As root, this unmounts too: ${formatCommandLine(['umount', mountpoint], computer)}`,
     });
   }
-  const status = await runInTerminal(program, linux ? ['-u', mountpoint] : [mountpoint], signal);
+  const status = await runInTerminal(program, linux ? ['-u', mountpoint] : [mountpoint], { computer, signal });
   return { json: { mountpoint, status }, text: '', status };
 }

@@ -1,6 +1,7 @@
 import { applyFileChanges } from '../computer/files.ts';
 import { findProxy } from '../computer/proxy.ts';
 import type { ClientCertificates, MachineSpec, ReadyMachine } from '../machine/model.ts';
+import { evalInShell } from '../profiles/shell-env.ts';
 import { profilesNamed } from '../profiles/registry.ts';
 import type { SaveCheckpoint } from './checkpoint.ts';
 import type { World } from './world.ts';
@@ -27,7 +28,7 @@ function warnOfProxy({ spec: { name }, endpoint, host }: ReadyMachine, { progres
   const proxy = findProxy(new URL(endpoint.tls ? endpoint.url : endpoint.url.replace(/^tcp:/, 'http:')), computer.env);
   if (proxy === undefined) return;
   progress.note(
-    `The docker CLI would connect to ${name} through the proxy ${proxy.host} of your environment. To connect directly, add ${host.address} to NO_PROXY, or: eval "$(slipway env --no-proxy ${name})"`,
+    `The docker CLI would connect to ${name} through the proxy ${proxy.host} of your environment. To connect directly, add ${host.address} to NO_PROXY, or: ${evalInShell(`slipway env --no-proxy ${name}`, computer)}`,
   );
 }
 

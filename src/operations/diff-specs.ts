@@ -66,7 +66,21 @@ export function keepResolvedOptions<S extends ComparableSpec>(
   wanted: S,
   driver: DriverManifest,
 ): S {
-  return { ...wanted, options: mergeOptions(before, wanted.options, driver.kind === 'cloud') };
+  const options = { ...wanted.options, ...formerDefaultsLeftOpen(before, wanted.options, driver) };
+  return { ...wanted, options: mergeOptions(before, options, driver.kind === 'cloud') };
+}
+
+/** Returns the values that an older version wrote for options that the user left open, then and now. */
+function formerDefaultsLeftOpen(
+  { userOptions = {} }: MachineSpec,
+  wanted: OptionValues,
+  { formerDefaults = {} }: DriverManifest,
+): OptionValues {
+  return Object.fromEntries(
+    Object.entries(formerDefaults).filter(
+      ([option, value]) => wanted[option] === undefined && isSameValue(userOptions[option], value),
+    ),
+  );
 }
 
 /** Compares the driver's options. If the driver has no rule for a change, the change needs another machine. */
@@ -77,11 +91,19 @@ function diffOptions(before: OptionValues, wanted: OptionValues, driver: DriverM
 }
 
 /** Options that matter only until the engine is installed: the addresses of an install script or a package mirror. */
-const INSTALL_ONLY_OPTIONS: ReadonlySet<string> = new Set(['installUrl', 'repositoryUrl', 'repositoryKey']);
+const INSTALL_ONLY_OPTIONS: ReadonlySet<string> = new Set([
+  'installUrl',
+  'repositoryUrl',
+  'repositoryLogin',
+  'repositoryKey',
+]);
 
 function diffEngine({ spec, host }: Pick<Machine, 'spec' | 'host'>, wanted: ComparableSpec): SpecDiff {
   const before = withDefaults(engineOptions, spec.engine);
-  return diffValues('engine', before, withDefaults(engineOptions, wanted.engine)).map((change) => {
+  const after = withDefaults(engineOptions, wanted.engine);
+  // The login is no option, so the defaults do not contain it.
+  const logins = [spec.engine, wanted.engine].map(({ repositoryLogin }) => ({ repositoryLogin }));
+  return diffValues('engine', { ...before, ...logins[0] }, { ...after, ...logins[1] }).map((change) => {
     // A port that is forwarded to the machine still leads to the engine's old port.
     const forwarded = change.key === 'port' && host?.ssh !== undefined && host.enginePort !== undefined;
     return { ...change, effect: forwarded ? 'replace' : INSTALL_ONLY_OPTIONS.has(change.key) ? 'live' : 'engine' };

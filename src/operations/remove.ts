@@ -1,4 +1,5 @@
 import { applyFileChanges } from '../computer/files.ts';
+import { getStoreId } from '../machine/store-id.ts';
 import { loadCode, type CloudDriver, type DriverCall, type DriverManifest } from '../drivers/contract.ts';
 import { getDriver, drivers, targetOf } from '../drivers/registry.ts';
 import { reasonOf, SlipwayError } from '../errors.ts';
@@ -59,8 +60,9 @@ export async function removeMachine(
   const driver =
     found &&
     (how.force ? drivers.find(({ name: known }) => known === found.spec.driver) : getDriver(found.spec.driver));
+  let forgottenAt: string | undefined;
   await progress.step('remove', `Remove ${name}`, async (log) => {
-    if (driver && found) await removeResources(driver, found, how.force, driverCallFor(world, log));
+    if (driver && found) forgottenAt = await removeResources(driver, found, how.force, driverCallFor(world, log));
     if (!found) await removeByName(name, driverCallFor(world, log));
     if (reset) await applyFileChanges(await planContextSwitch(undefined, clientPaths));
     for (const profile of profiles)
@@ -70,7 +72,9 @@ export async function removeMachine(
   });
   if (!found && drivers.some(({ kind }) => kind === 'cloud'))
     progress.note('To check for leftover cloud resources: slipway gc');
-  return { name, stays: how.deprovision ? undefined : driver?.retainedOnRemove, contextReset: reset };
+  const retained = how.deprovision ? undefined : driver?.retainedOnRemove;
+  const stays = forgottenAt === undefined ? retained : `what it had in ${forgottenAt} may still exist`;
+  return { name, stays, contextReset: reset };
 }
 
 /** Tags a machine that another tool created. With `force`, it is removed by the name that the tool gave instead. */
@@ -85,22 +89,25 @@ async function tagBeforeRemoval(machine: Machine, force: boolean, world: World):
 }
 
 /**
- * Lets the driver remove the machine's resources. With `force`, a cloud that does not do so keeps them: a note says
- * what they are, since no record will.
+ * Lets the driver remove the machine's resources. With `force`, a cloud that does not do so keeps them: notes say what
+ * they are, since no record will. Returns the name of that cloud, or undefined if the resources are removed.
  */
 async function removeResources(
   manifest: DriverManifest,
   machine: Machine,
   force: boolean,
   call: DriverCall,
-): Promise<void> {
+): Promise<string | undefined> {
   const driver = await loadCode(manifest);
   try {
     await driver.machines.remove?.(targetOf(manifest, machine.spec, machine), call);
+    return undefined;
   } catch (error) {
     if (driver.kind !== 'cloud' || isCanceled(error)) throw error;
     if (!force) throw withForgetHint(error, machine);
-    call.note(describeForgotten(driver, machine, error));
+    const storeId = await getStoreId(call.computer);
+    for (const note of describeForgotten(driver, machine, error, storeId)) call.note(note);
+    return driver.name;
   }
 }
 
@@ -116,14 +123,14 @@ function withForgetHint(error: unknown, { spec: { name } }: Machine): unknown {
   return new SlipwayError(code, message, { hint: [error.hint, forget].filter(Boolean).join('. '), detail, cause });
 }
 
-/** Returns a sentence about what a machine may have left in a cloud that could not be asked to remove it. */
-function describeForgotten(driver: CloudDriver, machine: Machine, error: unknown): string {
+/** Returns notes about what a machine may have left in a cloud that could not be asked to remove it. */
+function describeForgotten(driver: CloudDriver, machine: Machine, error: unknown, storeId: string): readonly string[] {
   const { resources, search, command } = driver.cloud.describeLeftovers(targetOf(driver, machine.spec, machine));
   return [
     `Machine "${machine.spec.name}" was forgotten, and not removed from ${driver.name}: ${reasonOf(error)}`,
-    `These resources may exist and cost money: ${resources}`,
-    `${search}. Once ${driver.name} can be asked again, this finds and removes them: ${command}`,
-  ].join('. ');
+    `These resources of "${machine.spec.name}" may still exist and cost money: ${resources}`,
+    `${search}. Once ${driver.name} can be asked again, this finds and removes them: ${command} --home ${storeId}`,
+  ];
 }
 
 /**

@@ -29,6 +29,8 @@ export type EngineConfig = {
   readonly id: string;
   readonly name: string;
   readonly address: string;
+  /** An IPv6 address of the host, if `address` is a name that has no IPv4 address. */
+  readonly ipv6Address?: string;
   readonly engine: EngineSpec;
   /** The settings that the user chose for this engine (`engineSettingsOf`). */
   readonly engineSettings: DaemonSettings;
@@ -48,7 +50,7 @@ export type EngineConfiguration = {
 
 /** Returns the configuration that the engine is to have. */
 export function engineConfigurationFor(
-  { id, name, address, engine, engineSettings, tls }: EngineConfig,
+  { id, name, address, ipv6Address, engine, engineSettings, tls }: EngineConfig,
   facts: EngineFacts,
   service: EngineService,
 ): EngineConfiguration {
@@ -63,7 +65,7 @@ export function engineConfigurationFor(
   const sockets = socketsOf(moved.sockets, others);
   requireFreePort(engine.port, facts, service, address);
   const wanted = mergeForeignSettings(
-    daemonSettingsFor(engineSettings, engine.port, address, sockets),
+    daemonSettingsFor(engineSettings, engine.port, ipv6Address ?? address, sockets),
     withoutLabelsOf(engineSettings, moved.settings),
   );
   const { merged, ownership } = mergeSettings(foreign, before, wanted);

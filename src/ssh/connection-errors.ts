@@ -1,5 +1,6 @@
 /** The errors of SSH connections, with what to check or type next. */
-import { networkReasonOf, SlipwayError, systemCode } from '../errors.ts';
+import { fileReasonOf } from '../computer/files.ts';
+import { networkReasonOf, SlipwayError } from '../errors.ts';
 import type { SshHop, SshTarget } from '../machine/model.ts';
 import { fingerprint, formatKey, type HostKeyExpectation, type HostKeyVerdict } from './host-key.ts';
 import { quote } from './shell.ts';
@@ -13,6 +14,8 @@ export type SshClientError = Error & { level?: string };
 export type OfferedKeys = {
   readonly description: string;
   readonly locked: readonly string[];
+  /** The specified file, if it contains a public key. */
+  readonly publicKey?: string;
   /** Whether an SSH agent can hold keys with a passphrase. */
   readonly hasAgent: boolean;
   /** The methods of logging in that the host allows, as far as it told them: `publickey`, `password`. */
@@ -88,7 +91,7 @@ export function openSshRefusedError(
 
 function loginRefusedError(
   { user, address, port }: SshHop,
-  { description, locked, hasAgent, methods }: OfferedKeys,
+  { description, locked, publicKey, hasAgent, methods }: OfferedKeys,
   cause: SshClientError,
 ): SlipwayError {
   const [firstLocked] = locked;
@@ -100,6 +103,12 @@ function loginRefusedError(
       `${user}@${address}:${port} ended the login: too many of the keys offered were wrong (${description}${passphrase})`,
       { hint: 'Specify the right key, which is then offered first: --generic-ssh-key', cause },
     );
+  }
+  if (publicKey !== undefined) {
+    return new SlipwayError('SSH_REFUSED', `${user}@${address}:${port} accepted no key: ${description}`, {
+      hint: "Specify the private key with --generic-ssh-key, or add it to the SSH agent. To see the agent's keys: ssh-add -l",
+      cause,
+    });
   }
   const startAgent = hasAgent ? '' : 'eval "$(ssh-agent)" && ';
   return new SlipwayError(
@@ -188,6 +197,8 @@ export function unusableKeyError(path: string, why: string): SlipwayError {
 }
 
 export function unreadableKeyError(path: string, cause: unknown): SlipwayError {
-  const why = systemCode(cause) === 'ENOENT' ? 'the file does not exist' : (cause as Error).message;
-  return new SlipwayError('USAGE', `The SSH key ${path} can't be read: ${why}`, { hint: CHECK_KEY_HINT, cause });
+  return new SlipwayError('USAGE', `The SSH key ${path} can't be read: ${fileReasonOf(cause)}`, {
+    hint: CHECK_KEY_HINT,
+    cause,
+  });
 }

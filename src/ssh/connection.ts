@@ -105,7 +105,7 @@ function withHostKeys(target: SshTarget, keys: ReadonlyMap<SshHop, string>): Ssh
  */
 async function acceptScannedKey(hop: SshHop, { options, onHostKey }: LoginContext): Promise<boolean> {
   const { scanHostKeys } = await import('./openssh-session.ts');
-  const keys = await scanHostKeys(hop);
+  const keys = await scanHostKeys(hop, options);
   const expectation = await hostKeyExpectationFor(hop, options);
   const verdicts = keys.map((key) => ({ key, verdict: verifyHostKey(key, expectation) }));
   const accepted =
@@ -434,8 +434,18 @@ type SshIdentities = OfferedKeys & { readonly authMethods: (username: string) =>
 
 /** Loads the key file that the user specified, or else the files that OpenSSH tries; with both, the agent's keys. */
 async function loadIdentities(target: SshTarget, { agentSocket, userHome }: SshClientOptions): Promise<SshIdentities> {
-  const { keys, locked } = await readIdentityFiles(target.keyFile, userHome);
+  const { keys, locked, publicKey } = await readIdentityFiles(target.keyFile, userHome);
   const sources = [...(agentSocket === undefined ? [] : ['the SSH agent']), ...keys.map(({ path }) => path)];
+  if (publicKey !== undefined) {
+    return {
+      description: `${publicKey} is a public key, and no agent has its private key`,
+      locked,
+      publicKey,
+      hasAgent: agentSocket !== undefined,
+      // Only `ssh` selects one key of an agent.
+      authMethods: (username) => [{ type: 'none', username }],
+    };
+  }
   return {
     description: sources.join(', ') || 'none',
     locked,
@@ -456,6 +466,8 @@ type IdentityFiles = {
   readonly keys: readonly { readonly path: string; readonly text: Buffer }[];
   /** Files whose key has a passphrase. */
   readonly locked: readonly string[];
+  /** The specified file, if it contains a public key. */
+  readonly publicKey?: string;
 };
 
 /** Throws USAGE if the specified file can't be used. Of OpenSSH's usual files, those that can't be used are skipped. */
@@ -469,16 +481,20 @@ async function readIdentityFiles(keyFile: string | undefined, userHome: string):
     const problem = privateKeyProblem(text);
     if (problem === undefined) keys.push({ path, text });
     else if (/encrypted|passphrase/i.test(problem)) locked.push(path);
-    else if (keyFile !== undefined && !isForOpenSshOnly(text)) throw unusableKeyError(path, problem);
+    else if (keyFile !== undefined && isPublicKey(text)) return { keys, locked, publicKey: path };
+    else if (keyFile !== undefined && !isSecurityKey(text)) throw unusableKeyError(path, problem);
   }
   return { keys, locked };
 }
 
-/** Returns whether OpenSSH can log in with a file: a public key whose private key an agent has, or a key of a token. */
-function isForOpenSshOnly(text: Buffer): boolean {
-  return /^(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/]+=*(\s|$)|^-----BEGIN OPENSSH PRIVATE KEY-----/.test(
-    text.toString('latin1'),
-  );
+function isPublicKey(text: Buffer): boolean {
+  return /^(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/]+=*(\s|$)/.test(text.toString('latin1'));
+}
+
+/** Returns whether this is a private key of a security key, which only OpenSSH can use. */
+function isSecurityKey(text: Buffer): boolean {
+  const [, base64 = ''] = /^-----BEGIN OPENSSH PRIVATE KEY-----\s([^-]+)-/.exec(text.toString('latin1')) ?? [];
+  return Buffer.from(base64, 'base64').toString('latin1').includes('sk-');
 }
 
 /** Returns why SSH can't use this text as a private key; undefined if it can. */

@@ -9,6 +9,7 @@ import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { deleteFolder } from '../computer/files.ts';
+import { locateProgram } from '../computer/programs.ts';
 import { canceledError } from '../errors.ts';
 import type { SshHop, SshTarget } from '../machine/model.ts';
 import { collectOutput } from './command-output.ts';
@@ -197,7 +198,11 @@ export async function openOpenSshTunnels(
 }
 
 function startSsh(argv: readonly string[], options: SshClientOptions): ChildProcessWithoutNullStreams {
-  const child = spawn('ssh', argv, { stdio: 'pipe', env: childEnvironment(options), windowsHide: true });
+  const child = spawn(locateProgram('ssh', options.env), argv, {
+    stdio: 'pipe',
+    env: childEnvironment(options),
+    windowsHide: true,
+  });
   // EPIPE: ssh, or the command, ended without reading all of its input. Its exit status says why.
   child.stdin.on('error', () => {});
   return child;
@@ -208,10 +213,13 @@ function linesOf(text: string): readonly string[] {
 }
 
 /** Returns the host keys of a host that the SSH library can't talk to, as known_hosts lines without the host's name. */
-export function scanHostKeys({ address, port }: SshHop): Promise<readonly string[]> {
+export function scanHostKeys(
+  { address, port }: SshHop,
+  { env }: Pick<SshClientOptions, 'env'>,
+): Promise<readonly string[]> {
   return new Promise((resolve) => {
-    execFile('ssh-keyscan', ['-T', '10', '-p', String(port), '--', address], (_error, stdout) => {
-      const lines = stdout.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+    execFile(locateProgram('ssh-keyscan', env), ['-T', '10', '-p', String(port), '--', address], (_error, stdout) => {
+      const lines = stdout.split(/\r?\n/).filter((line) => line !== '' && !line.startsWith('#'));
       resolve(lines.map((line) => line.split(' ').slice(1, 3).join(' ')));
     });
   });

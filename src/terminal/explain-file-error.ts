@@ -1,12 +1,12 @@
 import { lstat } from 'node:fs/promises';
 import { homedir, platform, userInfo } from 'node:os';
 import { dirname, join, relative, sep } from 'node:path';
-import { reasonOf, SlipwayError, systemCode } from '../errors.ts';
+import { SlipwayError, systemCode } from '../errors.ts';
 import { quote } from '../ssh/shell.ts';
-import { localFileError } from '../computer/files.ts';
+import { fileReasonOf, localFileError } from '../computer/files.ts';
 
 /** An error of Node's file functions. */
-type FileSystemError = Error & { readonly path: string; readonly syscall: string };
+type FileSystemError = Error & { readonly path: string; readonly syscall: string; readonly dest?: string };
 
 /**
  * Turns an error of a file on this computer into a sentence with the file's path and the command that fixes it. Returns
@@ -16,21 +16,17 @@ type FileSystemError = Error & { readonly path: string; readonly syscall: string
 export async function explainFileError(error: unknown): Promise<unknown> {
   const system = findFileSystemError(error);
   if (system === undefined) return error;
-  const hint = ['EACCES', 'EPERM'].includes(systemCode(system) ?? '') ? await accessHint(system.path) : undefined;
+  const hint = ['EACCES', 'EPERM'].includes(systemCode(system) ?? '') ? await accessHint(system) : undefined;
   if (error instanceof SlipwayError) return hint === undefined ? error : hintedError(error, hint);
   const action = /^(open|read|scandir|l?stat|access)/.test(system.syscall) ? 'read' : 'written';
   const known = localFileError(system.path, system, action);
   const sentence =
     known instanceof SlipwayError
       ? known
-      : new SlipwayError(
-          'LOCAL_FILES',
-          `${system.path} could not be ${action}: ${systemCode(system) === 'ENOENT' ? 'it does not exist' : reasonOf(system)}`,
-          {
-            hint: `Check it: ${accessListCommand([system.path])}`,
-            cause: error,
-          },
-        );
+      : new SlipwayError('LOCAL_FILES', `${system.path} could not be ${action}: ${fileReasonOf(system)}`, {
+          hint: `Check it: ${accessListCommand([system.path])}`,
+          cause: error,
+        });
   return hint === undefined ? sentence : hintedError(sentence, hint);
 }
 
@@ -49,7 +45,8 @@ function hintedError({ code, message, detail, cause }: SlipwayError, hint: strin
 }
 
 /** Returns the command that gives the user access, or shows who has it. */
-async function accessHint(path: string): Promise<string | undefined> {
+async function accessHint(error: FileSystemError): Promise<string | undefined> {
+  const { path } = error;
   const { uid } = userInfo();
   // Windows has no owners and modes.
   if (uid < 0) return `To see who has access: ${accessListCommand([path])}. If a program has it open, close that first`;
@@ -64,7 +61,18 @@ async function accessHint(path: string): Promise<string | undefined> {
     const needed = found.isDirectory() ? 0o700 : 0o600;
     if ((found.mode & needed) !== needed) return `To allow yourself access: chmod u+rwX ${quote(part)}`;
   }
-  return `To see who has access: ${accessListCommand([path, dirname(path)])}`;
+  return systemCode(error) === 'EPERM' && platform() === 'linux'
+    ? immutableHint(error)
+    : `To see who has access: ${accessListCommand([path, dirname(path)])}`;
+}
+
+/**
+ * Returns how to find and remove the attribute that makes a file immutable, also for the root user. Linux reports it as
+ * EPERM, and a mode that forbids a change as EACCES.
+ */
+function immutableHint({ path, dest }: FileSystemError): string {
+  const file = quote(dest ?? path);
+  return `It may be immutable. To see: lsattr -d ${file}. To allow changes: sudo chattr -i ${file}`;
 }
 
 /** Returns the command that shows who has access to files. */

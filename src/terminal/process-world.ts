@@ -56,7 +56,7 @@ export function ignoreClosedPipes(onClosed: () => void = () => {}): void {
 export function prepareEnvironment(): string | undefined {
   const { SLIPWAY_SUDO_PASSWORD: sudoPassword } = process.env;
   delete process.env.SLIPWAY_SUDO_PASSWORD;
-  // Without this, Windows looks for programs in the current folder first: an ssh.exe in a cloned repository would run.
+  // Programs that Slipway starts, such as scp with its ssh, then do not look in the current folder first.
   if (process.platform === 'win32') process.env.NoDefaultCurrentDirectoryInExePath = '1';
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
   return sudoPassword;

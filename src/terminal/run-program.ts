@@ -1,4 +1,6 @@
 import { childEnvironment, proxyVariablesIn, runInForeground } from '../computer/child-process.ts';
+import type { Computer } from '../computer/computer.ts';
+import { locateProgram } from '../computer/programs.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
 
 export type ProgramInvocation = {
@@ -16,15 +18,20 @@ export type ProgramInvocation = {
  * through one.
  */
 export function runProgram({ program, argv, env, signal, log }: ProgramInvocation): Promise<number> {
-  return runInForeground(program, argv, { env: childEnvironment({ env }, proxyVariablesIn(env)), signal, log });
+  const variables = childEnvironment({ env }, proxyVariablesIn(env));
+  return runInForeground(locateProgram(program, env), argv, { env: variables, signal, log });
 }
 
 /**
  * Runs a program of OpenSSH on this terminal, with the user's whole environment, and returns its exit status: 128 + n
  * after a signal, as shells report it. Throws DRIVER_UNSUPPORTED if the program is not installed.
  */
-export async function runInTerminal(program: string, argv: readonly string[], signal: AbortSignal): Promise<number> {
-  return runInForeground(program, argv, { signal }).catch((error: unknown) => {
+export async function runInTerminal(
+  program: string,
+  argv: readonly string[],
+  { computer, signal }: { readonly computer: Computer; readonly signal: AbortSignal },
+): Promise<number> {
+  return runInForeground(locateProgram(program, computer.env), argv, { signal }).catch((error: unknown) => {
     if (systemCode(error) !== 'ENOENT') throw error;
     throw new SlipwayError('DRIVER_UNSUPPORTED', `The program ${program} is not installed on this computer`, {
       hint: 'Install the OpenSSH client',

@@ -11,10 +11,12 @@ import type { Cloud, CloudCall, Guest } from './cloud.ts';
 export class ApiError extends Error {
   readonly status: number;
   readonly code: string;
-  constructor(status: number, code: string, message: string) {
+  readonly detailedReason: string | undefined;
+  constructor(status: number, code: string, message: string, detailedReason?: string) {
     super(message);
     this.status = status;
     this.code = code;
+    this.detailedReason = detailedReason;
   }
 }
 
@@ -33,7 +35,10 @@ export type CloudProtocol<Request> = {
   formatAnswer(call: CloudCall, result: object): string;
   formatError(error: ApiError): string;
   /** Returns the answer to a request that is not a call of the API, such as one for a token; otherwise undefined. */
-  answerOther?(request: IncomingMessage, body: string): string | undefined;
+  answerOther?(
+    request: IncomingMessage,
+    body: string,
+  ): { readonly status: number; readonly document: string } | undefined;
 };
 
 export type CloudServerOptions<Request> = {
@@ -110,7 +115,7 @@ async function answerRequest<Request>(
   let body = '';
   for await (const chunk of request) body += String(chunk);
   const other = protocol.answerOther?.(request, body);
-  if (other !== undefined) return send(response, { contentType, status: 200, document: other });
+  if (other !== undefined) return send(response, { contentType, ...other });
   const { request: operationInput, ...parsed } = parseRequest(protocol, request, response, body);
   const call: CloudCall = { n: cloud.calls.length + 1, ...parsed };
   cloud.calls.push(call);
@@ -119,7 +124,7 @@ async function answerRequest<Request>(
   if (fault?.kind === 'drop request') return void request.socket.destroy();
   let [status, document] = [200, ''];
   try {
-    if (fault?.kind === 'refuse') throw new ApiError(fault.status, fault.code, fault.message);
+    if (fault?.kind === 'refuse') throw new ApiError(fault.status, fault.code, fault.message, fault.detailedReason);
     document = protocol.formatAnswer(call, await protocol.perform(call, operationInput, request.headers));
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;

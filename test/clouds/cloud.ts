@@ -16,7 +16,14 @@ export type CloudCall = {
 /** What happens to a request instead of a normal answer. */
 export type Fault =
   /** Answers with the provider's own error document, and does nothing. */
-  | { readonly kind: 'refuse'; readonly status: number; readonly code: string; readonly message: string }
+  | {
+      readonly kind: 'refuse';
+      readonly status: number;
+      readonly code: string;
+      readonly message: string;
+      /** The code of the provider's newer format of errors, such as `SERVICE_DISABLED`, if it has one. */
+      readonly detailedReason?: string;
+    }
   /** Performs the request, and closes the connection before the answer. */
   | { readonly kind: 'drop response' }
   /** Does nothing, and closes the connection. */

@@ -11,29 +11,89 @@ export const PROJECT_NUMBER = '123456789012';
 export const API_PATH = '/compute/v1/';
 export const ZONES = ['us-central1-a', 'us-central1-b', 'europe-west3-a', 'europe-west3-b'];
 export const REGIONS = ['us-central1', 'europe-west3'];
-export const NETWORKS = ['default', 'vpc-1'];
+/** The project of a network that other projects share. */
+export const HOST_PROJECT = 'host-project-7';
+/** A network in custom mode has the subnetworks that somebody created, and no others. */
+export const NETWORKS = [
+  { name: 'default', project: PROJECT, isAuto: true },
+  { name: 'vpc-1', project: PROJECT, isAuto: true },
+  { name: 'custom', project: PROJECT, isAuto: false },
+  { name: 'crowded', project: PROJECT, isAuto: false },
+  { name: 'shared', project: HOST_PROJECT, isAuto: false },
+];
+/** Returns the id of a project that a request names by its id or its number. */
+export const projectIdOf = (project: string): string => (project === PROJECT_NUMBER ? PROJECT : project);
+
 export const SUBNETWORKS = [
   { region: 'us-central1', name: 'default', network: 'default' },
   { region: 'europe-west3', name: 'default', network: 'default' },
   { region: 'us-central1', name: 'inner', network: 'vpc-1' },
-];
+  { region: 'us-central1', name: 'rooms', network: 'custom' },
+  { region: 'us-central1', name: 'proxies', network: 'custom', purpose: 'REGIONAL_MANAGED_PROXY' },
+  { region: 'europe-west3', name: 'proxies', network: 'custom', purpose: 'REGIONAL_MANAGED_PROXY' },
+  { region: 'us-central1', name: 'left', network: 'crowded' },
+  { region: 'us-central1', name: 'right', network: 'crowded' },
+  { region: 'us-central1', name: 'floor', network: 'shared' },
+].map((one) => ({
+  purpose: 'PRIVATE',
+  project: NETWORKS.find(({ name }) => name === one.network)?.project ?? PROJECT,
+  ...one,
+}));
 const IMAGES = [
   { project: 'debian-cloud', family: 'debian-13', name: 'debian-13-trixie-v20261111' },
+  {
+    project: 'debian-cloud',
+    family: 'debian-13-arm64',
+    name: 'debian-13-trixie-arm64-v20261111',
+    architecture: 'ARM64',
+  },
   { project: 'debian-cloud', family: 'debian-12', name: 'debian-12-bookworm-v20261111' },
+  {
+    project: 'debian-cloud',
+    family: 'debian-12-arm64',
+    name: 'debian-12-bookworm-arm64-v20261111',
+    architecture: 'ARM64',
+  },
+  { project: 'debian-cloud', family: 'debian-9', name: 'debian-9-stretch-v20220621', state: 'OBSOLETE' },
   { project: 'ubuntu-os-cloud', family: 'ubuntu-2404-lts-amd64', name: 'ubuntu-2404-noble-amd64-v20261110' },
+  {
+    project: 'ubuntu-os-cloud',
+    family: 'ubuntu-2404-lts-arm64',
+    name: 'ubuntu-2404-noble-arm64-v20261110',
+    architecture: 'ARM64',
+  },
   { project: PROJECT, family: 'ours', name: 'ours-7' },
+  { project: PROJECT, family: 'large', name: 'large-1', diskSizeGb: 50 },
+].map((one) => ({ architecture: 'X86_64', diskSizeGb: 10, state: 'ACTIVE', ...one }));
+/** As Google documents them. */
+const DISK_TYPES = [
+  { name: 'pd-standard', validDiskSize: '10GB-65536GB' },
+  { name: 'pd-balanced', validDiskSize: '10GB-65536GB' },
+  { name: 'pd-ssd', validDiskSize: '10GB-65536GB' },
+  { name: 'hyperdisk-balanced', validDiskSize: '4GB-65536GB' },
 ];
-const DISK_TYPES = ['pd-standard', 'pd-balanced', 'pd-ssd', 'hyperdisk-balanced'];
 const ACCELERATORS = ['nvidia-tesla-t4', 'nvidia-l4'];
 
 const STATUS_NAMES: Readonly<Record<number, string>> = { 401: 'UNAUTHENTICATED', 403: 'PERMISSION_DENIED' };
 
-export function errorDocument({ status, code: reason, message }: ApiError): object {
+export function errorDocument({ status, code: reason, message, detailedReason }: ApiError): object {
   return {
     error: {
       code: status,
       message,
       errors: [{ message, domain: reason.startsWith('rateLimit') ? 'usageLimits' : 'global', reason }],
+      ...(detailedReason === undefined
+        ? {}
+        : {
+            details: [
+              {
+                '@type': 'type.googleapis.com/google.rpc.ErrorInfo',
+                reason: detailedReason,
+                domain: 'googleapis.com',
+                metadata: { service: 'compute.googleapis.com', consumer: `projects/${PROJECT_NUMBER}` },
+              },
+            ],
+          }),
       ...(STATUS_NAMES[status] === undefined ? {} : { status: STATUS_NAMES[status] }),
     },
   };
@@ -64,12 +124,45 @@ export function lastPathSegment(link: string): string {
 
 export const regionOf = (zone: string): string => zone.replace(/-[^-]+$/, '');
 
+type MachineType = {
+  readonly name: string;
+  readonly cpus: number;
+  readonly architecture: 'X86_64' | 'ARM64';
+  readonly isObsolete: boolean;
+  readonly accelerators: readonly string[];
+};
+
+/** Returns a machine type; undefined for an unknown one. */
+export function machineTypeNamed(name: string): MachineType | undefined {
+  const [, family = '', cpus] =
+    /^(e2|n1|n2|n2d|n4|c3|c4|c4a|t2a|t2d|g2|a2)-(?:standard|highmem|highcpu|custom)-(\d+)(?:-\d+)?$/.exec(name) ?? [];
+  const isShared = /^e2-(micro|small|medium)$/.test(name);
+  if (cpus === undefined && !isShared) return undefined;
+  return {
+    name,
+    cpus: isShared ? 2 : Number(cpus),
+    architecture: ['t2a', 'c4a'].includes(family) ? 'ARM64' : 'X86_64',
+    isObsolete: name === 'n1-standard-96',
+    accelerators: family === 'g2' ? ['nvidia-l4'] : [],
+  };
+}
+
 /** Returns the number of CPUs of a machine type; undefined for an unknown type. */
-export function cpusOf(type: string): number | undefined {
-  if (/^e2-(micro|small|medium)$/.test(type)) return 2;
-  const [, cpus] =
-    /^(?:e2|n1|n2|n2d|c3|c4a|t2d|g2|a2)-(?:standard|highmem|highcpu|custom)-(\d+)(?:-\d+)?$/.exec(type) ?? [];
-  return cpus === undefined ? undefined : Number(cpus);
+export const cpusOf = (type: string): number | undefined => machineTypeNamed(type)?.cpus;
+
+export function diskTypeNamed(name: string): (typeof DISK_TYPES)[number] | undefined {
+  return DISK_TYPES.find((one) => one.name === name);
+}
+
+/** Returns why Google refuses to boot an instance of a type from a disk, as its documentation says; else undefined. */
+export function bootDiskProblem(machineType: string, diskType: string): string | undefined {
+  const [family = ''] = machineType.split('-');
+  const isHyperdisk = diskType.startsWith('hyperdisk-');
+  const refused =
+    (['c4', 'c4a', 'n4'].includes(family) && !isHyperdisk) ||
+    (['e2', 'n1', 'n2', 'n2d', 't2a', 't2d'].includes(family) && isHyperdisk) ||
+    (family === 'c3' && diskType === 'pd-standard');
+  return refused ? `[${diskType}] features are not compatible for creating instance of ${machineType}.` : undefined;
 }
 
 export function imageNamed(project: string, name: string): (typeof IMAGES)[number] {
@@ -101,7 +194,9 @@ export function resourceNameFrom(kind: string, value: string, zone: string, bulk
   const known =
     kind === 'machineTypes'
       ? cpusOf(name) !== undefined
-      : (kind === 'diskTypes' ? DISK_TYPES : ACCELERATORS).includes(name);
+      : kind === 'diskTypes'
+        ? diskTypeNamed(name) !== undefined
+        : ACCELERATORS.includes(name);
   if (!known) throw invalidFieldError(field, value, `The referenced ${kind.slice(0, -1)} resource cannot be found.`);
   return name;
 }
@@ -109,7 +204,7 @@ export function resourceNameFrom(kind: string, value: string, zone: string, bulk
 export function networkFromLink(link: string): string {
   const [, name] =
     /^(?:https?:\/\/[^/]+\/compute\/v1\/)?(?:projects\/[^/]+\/)?global\/networks\/([^/]+)$/.exec(link) ?? [];
-  if (name === undefined || !NETWORKS.includes(name))
+  if (name === undefined || !NETWORKS.some((one) => one.name === name))
     throw invalidFieldError('resource.network', link, 'The referenced network resource cannot be found.');
   return name;
 }

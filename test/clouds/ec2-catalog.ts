@@ -85,6 +85,8 @@ export const PARAMETERS: Readonly<Record<string, readonly string[]>> = {
   DescribeVpcs: ['VpcId', 'Filter', 'NextToken', 'MaxResults'],
   DescribeSubnets: ['SubnetId', 'Filter', 'NextToken', 'MaxResults'],
   DescribeImages: ['ImageId', 'Owner', 'Filter', 'NextToken', 'MaxResults', 'IncludeDeprecated'],
+  DescribeInstanceTypeOfferings: ['LocationType', 'Filter', 'NextToken', 'MaxResults'],
+  DescribeRouteTables: ['RouteTableId', 'Filter', 'NextToken', 'MaxResults'],
   DescribeInstanceTypes: ['InstanceType', 'Filter', 'NextToken', 'MaxResults'],
   CreateSecurityGroup: ['GroupName', 'GroupDescription', 'VpcId', 'TagSpecification'],
   DescribeSecurityGroups: ['GroupId', 'GroupName', 'Filter', 'NextToken', 'MaxResults'],

@@ -69,6 +69,29 @@ export const networkOperations: Ec2Operations = {
         selectById(all, textsOf(params.SubnetId), 'subnet', ({ subnetId }) => subnetId),
         (one) => ({ 'vpc-id': one.vpcId, 'availability-zone': one.availabilityZone }),
         () => ({}),
+      ).map((one) => ({ ...one, availableIpAddressCount: world.cloud.fullSubnets.has(one.subnetId) ? 0 : 251 })),
+    };
+  },
+  DescribeRouteTables(world, params, region) {
+    const gateway = [
+      { destinationCidrBlock: '10.0.0.0/8', gatewayId: 'local', state: 'active' },
+      { destinationCidrBlock: '0.0.0.0/0', gatewayId: 'igw-1', state: 'active' },
+    ];
+    const nat = [{ destinationCidrBlock: '0.0.0.0/0', natGatewayId: 'nat-1', state: 'active' }];
+    const all = [vpcOf(region), OWN_VPC].flatMap((vpcId) => [
+      { vpcId, routeSet: gateway, associationSet: [{ main: true }] as object[] },
+      {
+        vpcId,
+        routeSet: nat,
+        associationSet: [...world.cloud.privateSubnets].map((subnetId) => ({ main: false, subnetId })),
+      },
+    ]);
+    return {
+      routeTableSet: filterResources(
+        params,
+        all,
+        (one) => ({ 'vpc-id': one.vpcId }),
+        () => ({}),
       ),
     };
   },

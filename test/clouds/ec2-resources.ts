@@ -36,6 +36,19 @@ export const resourceOperations: Ec2Operations = {
       })),
     };
   },
+  DescribeInstanceTypeOfferings(world, params, region) {
+    const [type = ''] = textsOf(fieldOf(listOf(params.Filter)[0], 'Value'));
+    const missing = world.cloud.missingTypes.get(type) ?? [];
+    return {
+      instanceTypeOfferingSet: ['a', 'b', 'c']
+        .filter((letter) => !missing.includes(letter))
+        .map((letter) => ({
+          instanceType: type,
+          locationType: 'availability-zone',
+          location: `${region}${letter}`,
+        })),
+    };
+  },
   DescribeInstanceTypes(_world, params) {
     const named = textsOf(params.InstanceType);
     const types =

@@ -83,6 +83,12 @@ export type Ec2 = Cloud & {
   hasDefaultVpc: boolean;
   /** Whether default subnets assign public addresses. */
   assignsPublicAddresses: boolean;
+  /** Subnets without a route to an internet gateway. */
+  readonly privateSubnets: Set<string>;
+  /** Subnets without a free address. */
+  readonly fullSubnets: Set<string>;
+  /** The zones (`a`) that do not offer an instance type. */
+  readonly missingTypes: Map<string, readonly string[]>;
   /** Why EC2 terminates new instances right after it has accepted their request; undefined if it does not. */
   launchFailure: { readonly code: string; readonly message: string } | undefined;
   /** Regions that the account may not use. */

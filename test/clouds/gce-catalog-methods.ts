@@ -1,10 +1,13 @@
 import {
   API_PATH,
-  cpusOf,
+  diskTypeNamed,
   imageNamed,
   imageOfFamily,
+  machineTypeNamed,
+  NETWORKS,
   notFoundError,
   PROJECT,
+  projectIdOf,
   regionOf,
   SUBNETWORKS,
   ZONES,
@@ -31,14 +34,10 @@ export const catalogMethods: Methods = {
   'machineTypes.list': (world, params) =>
     list(
       world,
-      ['a2-highgpu-1g', 'e2-standard-4', 'e2-medium', 'e2-micro', 'n2-standard-2', 'c3-standard-88'].map((name) => ({
-        name,
-        place: 'global',
-        made: 0,
-      })),
+      LISTED_MACHINE_TYPES.map((name) => ({ name, place: 'global', made: 0 })),
       params,
       noLabels,
-      ({ name }) => ({ kind: 'compute#machineType', name, guestCpus: cpusOf(name) ?? 12, memoryMb: 4096 }),
+      ({ name }) => machineTypeDocument(name) ?? { kind: 'compute#machineType', name, guestCpus: 12, memoryMb: 4096 },
     ),
   'regions.get': (world, { region }) => ({
     kind: 'compute#region',
@@ -49,34 +48,92 @@ export const catalogMethods: Methods = {
       : { quotas: Object.entries(world.cloud.quotas).map(([metric, quota]) => ({ metric, ...quota })) }),
   }),
   'machineTypes.get'(_world, { machineType = '', zone }) {
-    const guestCpus = cpusOf(machineType);
-    if (guestCpus === undefined) throw notFoundError(`projects/${PROJECT}/zones/${zone}/machineTypes/${machineType}`);
-    const architecture = machineType.startsWith('c4a-') ? 'ARM64' : 'X86_64';
-    return { kind: 'compute#machineType', name: machineType, guestCpus, memoryMb: guestCpus * 2048, architecture };
+    const found = machineTypeDocument(machineType);
+    if (!found) throw notFoundError(`projects/${PROJECT}/zones/${zone}/machineTypes/${machineType}`);
+    return found;
+  },
+  'diskTypes.get'(_world, { diskType = '', zone }) {
+    const found = diskTypeNamed(diskType);
+    if (!found) throw notFoundError(`projects/${PROJECT}/zones/${zone}/diskTypes/${diskType}`);
+    return { kind: 'compute#diskType', name: diskType, validDiskSize: found.validDiskSize, defaultDiskSizeGb: '100' };
+  },
+  'networks.get'(_world, { project = PROJECT, network = '' }) {
+    const found = NETWORKS.find((one) => one.name === network && one.project === projectIdOf(project));
+    if (!found) throw notFoundError(`projects/${project}/global/networks/${network}`);
+    return {
+      kind: 'compute#network',
+      name: network,
+      autoCreateSubnetworks: found.isAuto,
+      subnetworks: SUBNETWORKS.filter((one) => one.network === network).map(
+        ({ name, region }) =>
+          `https://www.googleapis.com${API_PATH}projects/${project}/regions/${region}/subnetworks/${name}`,
+      ),
+    };
   },
   'images.get': (world, { project = '', image = '' }) => imageDocument(world, imageNamed(project, image)),
   'images.getFromFamily': (world, { project = '', family = '' }) =>
     imageDocument(world, imageOfFamily(project, family)),
-  'subnetworks.get'(_world, { region, subnetwork }) {
-    const found = SUBNETWORKS.find((one) => one.region === region && one.name === subnetwork);
-    if (!found) throw notFoundError(`projects/${PROJECT}/regions/${region}/subnetworks/${subnetwork}`);
+  'subnetworks.get'(_world, { project = PROJECT, region, subnetwork }) {
+    const found = SUBNETWORKS.find(
+      (one) => one.region === region && one.name === subnetwork && one.project === projectIdOf(project),
+    );
+    if (!found) throw notFoundError(`projects/${project}/regions/${region}/subnetworks/${subnetwork}`);
     return {
       kind: 'compute#subnetwork',
       name: found.name,
-      network: linkTo(`global/networks/${found.network}`),
+      network: `https://www.googleapis.com${API_PATH}projects/${project}/global/networks/${found.network}`,
+      purpose: found.purpose,
+      state: 'READY',
+      stackType: 'IPV4_ONLY',
       ipCidrRange: found.name === 'default' ? '10.128.0.0/20' : '10.9.0.0/16',
     };
   },
 };
 
+const LISTED_MACHINE_TYPES = [
+  'a2-highgpu-1g',
+  'e2-standard-4',
+  'e2-medium',
+  'e2-micro',
+  'n2-standard-2',
+  'n4-standard-2',
+  't2a-standard-1',
+  'c3-standard-88',
+];
+
+function machineTypeDocument(name: string): object | undefined {
+  const found = machineTypeNamed(name);
+  return (
+    found && {
+      kind: 'compute#machineType',
+      name,
+      guestCpus: found.cpus,
+      memoryMb: 4096,
+      architecture: found.architecture,
+      ...(found.isObsolete ? { deprecated: { state: 'OBSOLETE' } } : {}),
+      ...(found.accelerators.length > 0
+        ? {
+            accelerators: found.accelerators.map((guestAcceleratorType) => ({
+              guestAcceleratorType,
+              guestAcceleratorCount: 1,
+            })),
+          }
+        : {}),
+    }
+  );
+}
+
 const imageDocument = (
   world: GceWorld,
-  { project, family, name }: { project: string; family: string; name: string },
+  { project, family, name, architecture, diskSizeGb, state }: ReturnType<typeof imageNamed>,
 ): object => ({
   kind: 'compute#image',
   name,
   family,
   status: 'READY',
+  architecture,
+  diskSizeGb: String(diskSizeGb),
+  ...(state === 'ACTIVE' ? {} : { deprecated: { state } }),
   ...(world.cloud.isEmulator
     ? {}
     : { selfLink: `https://www.googleapis.com${API_PATH}projects/${project}/global/images/${name}` }),

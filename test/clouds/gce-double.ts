@@ -2,7 +2,16 @@ import { createPublicKey, verify } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { CloudCall, CloudOptions, Resource } from './cloud.ts';
 import { ApiError, type CloudProtocol, startCloudServer } from './cloud-server.ts';
-import { API_PATH, errorDocument, notFoundError, PROJECT, PROJECT_NUMBER, REGIONS, ZONES } from './compute-catalog.ts';
+import {
+  API_PATH,
+  errorDocument,
+  HOST_PROJECT,
+  notFoundError,
+  PROJECT,
+  PROJECT_NUMBER,
+  REGIONS,
+  ZONES,
+} from './compute-catalog.ts';
 import { DEFAULT_RULES, isConnectionAllowed } from './compute-firewall.ts';
 import { checkRequest } from './compute-schema.ts';
 import { catalogMethods } from './gce-catalog-methods.ts';
@@ -79,7 +88,7 @@ export async function startGce({ guests, lateness = 0, bootTime = 100 }: CloudOp
 /** Returns the settings that a test may change. */
 function settingsOf(
   url: string,
-): Pick<Gce, 'env' | 'serviceAccountKeys' | 'supportsWait' | 'isEmulator' | 'quotas' | 'onOperation'> {
+): Pick<Gce, 'env' | 'serviceAccountKeys' | 'supportsWait' | 'isEmulator' | 'quotas' | 'unreachable' | 'onOperation'> {
   return {
     env: {
       CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE: `${url}${API_PATH}`,
@@ -94,6 +103,7 @@ function settingsOf(
       INSTANCES: { limit: 100, usage: 2 },
       IN_USE_ADDRESSES: { limit: 100, usage: 1 },
     },
+    unreachable: [],
     onOperation: () => undefined,
   };
 }
@@ -166,8 +176,7 @@ function computeProtocol(
     },
     formatAnswer: (_call, result) => toJson(result),
     formatError: (error) => toJson(errorDocument(error)),
-    answerOther: ({ url }, body) =>
-      url === '/token' ? toJson(createToken(world(), new URLSearchParams(body))) : undefined,
+    answerOther: ({ url }, body) => (url === '/token' ? createToken(world(), new URLSearchParams(body)) : undefined),
   };
 }
 
@@ -191,20 +200,28 @@ async function performMethod(world: GceWorld, call: CloudCall, params: RequestPa
 }
 
 function requireKnownPlace({ project = '', zone, region }: RequestParams, operation: string): void {
-  const known = operation.startsWith('compute.images.') || [PROJECT, PROJECT_NUMBER].includes(project);
+  const isNetworking = /\.(networks|subnetworks|firewalls|globalOperations)\./.test(operation);
+  const known =
+    operation.startsWith('compute.images.') ||
+    [PROJECT, PROJECT_NUMBER, ...(isNetworking ? [HOST_PROJECT] : [])].includes(project);
   if (!known) throw new ApiError(403, 'forbidden', `Required '${operation}' permission for 'projects/${project}'`);
   if (zone !== undefined && !ZONES.includes(zone)) throw notFoundError(`projects/${project}/zones/${zone}`);
   if (region !== undefined && !REGIONS.includes(region)) throw notFoundError(`projects/${project}/regions/${region}`);
 }
 
 /** Returns a token for a service account's signed assertion, or the error of a token endpoint. */
-function createToken({ tokens, cloud, nextNumber }: GceWorld, form: URLSearchParams): object {
+function createToken(
+  { tokens, cloud, nextNumber }: GceWorld,
+  form: URLSearchParams,
+): { readonly status: number; readonly document: string } {
   const [assertion = '', grant] = [form.get('assertion') ?? '', form.get('grant_type')];
-  if (grant !== 'urn:ietf:params:oauth:grant-type:jwt-bearer' || !isSigned(assertion, cloud.serviceAccountKeys))
-    return { error: 'invalid_grant', error_description: 'Invalid JWT Signature.' };
+  if (grant !== 'urn:ietf:params:oauth:grant-type:jwt-bearer' || !isSigned(assertion, cloud.serviceAccountKeys)) {
+    const words = grant === 'refresh_token' ? 'Token has been expired or revoked.' : 'Invalid JWT Signature.';
+    return { status: 400, document: toJson({ error: 'invalid_grant', error_description: words }) };
+  }
   const token = `ya29.of-the-token-endpoint-${nextNumber()}`;
   tokens.add(token);
-  return { access_token: token, expires_in: 3599, token_type: 'Bearer' };
+  return { status: 200, document: toJson({ access_token: token, expires_in: 3599, token_type: 'Bearer' }) };
 }
 
 const listAlive = (world: GceWorld): readonly Resource[] => [

@@ -1,4 +1,12 @@
-import { alreadyExistsError, invalidFieldError, isCidr, networkFromLink, PROJECT } from './compute-catalog.ts';
+import {
+  alreadyExistsError,
+  invalidFieldError,
+  isCidr,
+  networkFromLink,
+  NETWORKS,
+  PROJECT,
+  projectIdOf,
+} from './compute-catalog.ts';
 import { list, noLabels } from './gce-lists.ts';
 import { startOperation } from './gce-operations.ts';
 import {
@@ -15,7 +23,8 @@ export const firewallMethods: Methods = {
     ruleDocument(requireResource([...world.defaultRules, ...world.rules], firewall, '', 'firewalls')),
   'firewalls.list': (world, params) =>
     list(world, [...world.defaultRules, ...world.rules], params, noLabels, ruleDocument),
-  'firewalls.insert'(world, { requestId }, body, call) {
+  'firewalls.insert'(world, { requestId, project = PROJECT }, body, call) {
+    checkProjectOfNetwork(project, (body as { readonly network?: string }).network);
     return startOperation(
       world,
       () => {
@@ -60,6 +69,13 @@ export const firewallMethods: Methods = {
     );
   },
 };
+
+/** A rule is in the project of its network. */
+function checkProjectOfNetwork(project: string, link = 'global/networks/default'): void {
+  const name = networkFromLink(link);
+  if (NETWORKS.find((one) => one.name === name)?.project !== projectIdOf(project))
+    throw invalidFieldError('resource.network', link, `The network is not in the project ${project}.`);
+}
 
 const ruleDocument = ({
   name,

@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { generateKeyPairSync } from 'node:crypto';
@@ -24,17 +27,22 @@ export type GceFixture = AsyncDisposable & {
   readonly notes: string[];
   /** The requests that the driver recorded before it sent them. */
   readonly recordedRequests: string[];
+  /** How often the driver cleared them, because nothing of them exists. */
+  readonly clearedRequests: string[];
   readonly folder: string;
   /** Returns a machine with these options, resolved or not. */
   newTarget(given?: Partial<GceOptions>, more?: Partial<Target<GceOptions>>): Target<GceOptions>;
   /** Returns a call with other environment variables. */
   callWith(env: Readonly<Record<string, string>>): CreateCall;
+  /** Starts a server that answers every request with this page, as the sign-in page of a network does. */
+  callBehindPage(page: string): Promise<AsyncDisposable & { readonly url: string; readonly call: CreateCall }>;
 };
 
 export async function startGceFixture(): Promise<GceFixture> {
   const [cloud, folder] = await Promise.all([startGce({ guests: noGuests(), bootTime: 5 }), createTemporaryFolder()]);
   const notes: string[] = [];
   const recordedRequests: string[] = [];
+  const clearedRequests: string[] = [];
   const callWith = (env: Readonly<Record<string, string>>): CreateCall =>
     createRecordingCall(
       {
@@ -44,19 +52,36 @@ export async function startGceFixture(): Promise<GceFixture> {
         home: join(folder.path, '.slipway'),
         templates: fileURLToPath(new URL('../../templates/', import.meta.url)),
       },
-      { notes, recordedRequests },
+      { notes, recordedRequests, clearedRequests },
     );
   return {
     cloud,
     call: callWith(cloud.env),
     callWith,
+    async callBehindPage(page) {
+      const server = createServer((_request, response) =>
+        response.writeHead(200, { 'content-type': 'text/html' }).end(page),
+      );
+      server.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      return {
+        url: `http://127.0.0.1:${(server.address() as AddressInfo).port}${API_PATH}`,
+        call: callWith(cloud.env),
+        async [Symbol.asyncDispose]() {
+          server.closeAllConnections();
+          server.close();
+        },
+      };
+    },
     notes,
     recordedRequests,
+    clearedRequests,
     folder: folder.path,
     newTarget: (given = {}, more = {}) => ({
       id: MACHINE_ID,
       name: 'web',
-      options: optionsSchema.parse({ endpoint: `${cloud.url}${API_PATH}`, ...given }),
+      // The driver resolves the rest.
+      options: optionsSchema.parse({ endpoint: `${cloud.url}${API_PATH}`, ...given }) as GceOptions,
       ...more,
     }),
     async [Symbol.asyncDispose]() {

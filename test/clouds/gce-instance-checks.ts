@@ -1,10 +1,13 @@
 import { ApiError } from './cloud-server.ts';
 import {
+  bootDiskProblem,
   cpusOf,
   imageFromLink,
   invalidFieldError,
   lastPathSegment,
+  machineTypeNamed,
   networkFromLink,
+  NETWORKS,
   regionOf,
   requireValidLabels,
   resourceNameFrom,
@@ -26,7 +29,7 @@ export function checkProperties(world: GceWorld, given: InstanceProperties, zone
   const first = disk?.initializeParams;
   if (!disk?.boot || others.length > 0 || first?.sourceImage === undefined)
     throw invalidFieldError('resource.disks', '', 'One boot disk is needed.');
-  imageFromLink(first.sourceImage);
+  checkBootDisk(first, lastPathSegment(given.machineType));
   if (first.diskType !== undefined) named('diskTypes', first.diskType, 'resource.disks[0].initializeParams.diskType');
   requireValidLabels(first.labels ?? {}, 'resource.disks[0].initializeParams.labels');
   for (const one of given.guestAccelerators ?? [])
@@ -35,7 +38,29 @@ export function checkProperties(world: GceWorld, given: InstanceProperties, zone
   checkNetworkInterfaces(world, given, zone);
 }
 
-function checkScheduling({ scheduling = {}, guestAccelerators = [] }: InstanceProperties): void {
+type BootDisk = NonNullable<NonNullable<InstanceProperties['disks']>[number]['initializeParams']>;
+
+/** Refuses a disk and an image with which an instance of the type can't boot. */
+function checkBootDisk(
+  { sourceImage = '', diskType = 'pd-standard', diskSizeGb = '10' }: BootDisk,
+  type: string,
+): void {
+  const image = imageFromLink(sourceImage);
+  const field = 'resource.disks[0].initializeParams';
+  if (Number(diskSizeGb) < image.diskSizeGb)
+    throw invalidFieldError(
+      `${field}.diskSizeGb`,
+      diskSizeGb,
+      `Requested disk size cannot be smaller than the image size (${image.diskSizeGb} GB).`,
+    );
+  const problem = bootDiskProblem(type, lastPathSegment(diskType));
+  if (problem !== undefined) throw new ApiError(400, 'badRequest', problem);
+  const architecture = machineTypeNamed(type)?.architecture;
+  if (architecture !== image.architecture)
+    throw new ApiError(400, 'badRequest', `The ${image.architecture} image does not match ${type} (${architecture}).`);
+}
+
+function checkScheduling({ scheduling = {}, guestAccelerators = [], machineType }: InstanceProperties): void {
   const { provisioningModel, preemptible, automaticRestart, onHostMaintenance, instanceTerminationAction } = scheduling;
   const isPreemptible = provisioningModel === 'SPOT' || preemptible === true;
   if (isPreemptible && automaticRestart !== false)
@@ -44,7 +69,11 @@ function checkScheduling({ scheduling = {}, guestAccelerators = [] }: InstancePr
       'automaticRestart',
       'Scheduling must have automaticRestart be false when preemptible.',
     );
-  if ((isPreemptible || guestAccelerators.length > 0) && onHostMaintenance !== 'TERMINATE')
+  const type = machineTypeNamed(lastPathSegment(machineType));
+  const hasAccelerators = guestAccelerators.length > 0 || (type?.accelerators ?? []).length > 0;
+  if (guestAccelerators.length > 0 && (type?.accelerators ?? []).length === 0 && !type?.name.startsWith('n1-'))
+    throw new ApiError(400, 'badRequest', `Instance with guest accelerators does not support ${type?.name}.`);
+  if ((isPreemptible || hasAccelerators) && onHostMaintenance !== 'TERMINATE')
     throw invalidFieldError('resource.scheduling', 'onHostMaintenance', 'Must be TERMINATE.');
   if (instanceTerminationAction !== undefined && provisioningModel !== 'SPOT')
     throw invalidFieldError('resource.scheduling', 'instanceTerminationAction', 'Only for Spot VMs.');
@@ -54,10 +83,21 @@ function checkNetworkInterfaces(world: GceWorld, { networkInterfaces = [] }: Ins
   const [networkInterface, ...others] = networkInterfaces;
   if (!networkInterface || others.length > 0)
     throw invalidFieldError('resource.networkInterfaces', '', 'One is needed.');
-  if (networkInterface.network !== undefined) networkFromLink(networkInterface.network);
+  if (networkInterface.network !== undefined && networkInterface.subnetwork === undefined) {
+    const name = networkFromLink(networkInterface.network);
+    if (NETWORKS.find((one) => one.name === name)?.isAuto !== true)
+      throw invalidFieldError(
+        'resource.networkInterfaces[0]',
+        name,
+        'Subnetwork should be specified for custom subnetmode network',
+      );
+  }
   if (networkInterface.subnetwork !== undefined) {
     const [, region, name] = /regions\/([^/]+)\/subnetworks\/([^/]+)$/.exec(networkInterface.subnetwork) ?? [];
-    if (region !== regionOf(zone) || !SUBNETWORKS.some((one) => one.region === region && one.name === name))
+    const found = SUBNETWORKS.find((one) => one.region === region && one.name === name);
+    if (found && found.purpose !== 'PRIVATE')
+      throw invalidFieldError('resource.networkInterfaces[0].subnetwork', name, `Its purpose is ${found.purpose}.`);
+    if (region !== regionOf(zone) || !found)
       throw invalidFieldError(
         'resource.networkInterfaces[0].subnetwork',
         networkInterface.subnetwork,

@@ -54,6 +54,11 @@ function aggregated<T extends ListedResource>(
   const { items, nextPageToken } = matchingPage(world, all, params, labels);
   const scoped = places.map((place) => {
     const here = items.filter((one) => one.place === place).map(toDocument);
+    if (world.cloud.unreachable.includes(place))
+      return [
+        `${scope}/${place}`,
+        { warning: { code: 'UNREACHABLE', message: `The following scope was unreachable: ${scope}/${place}` } },
+      ] as const;
     const empty = {
       warning: {
         code: 'NO_RESULTS_ON_PAGE',

@@ -97,6 +97,8 @@ export type Gce = Cloud & {
   addDisk(name: string, zone: string, labels: Labels): void;
   /** Returns the error with which an operation fails; undefined if it succeeds. */
   onOperation: (call: CloudCall) => OperationError | undefined;
+  /** Zones and regions that aggregated lists could not ask. */
+  unreachable: readonly string[];
   quotas: Readonly<Record<string, { readonly limit: number; readonly usage: number }>>;
   /** The public keys, in PEM, of the service accounts that may sign in, by email. */
   readonly serviceAccountKeys: Map<string, string>;

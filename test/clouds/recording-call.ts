@@ -5,6 +5,8 @@ import type { CreateCall } from '../../src/drivers/contract.ts';
 export type RecordingCall = CreateCall & {
   readonly notes: string[];
   readonly recordedRequests: string[];
+  /** One item for each time that the driver cleared the recorded request. */
+  readonly clearedRequests: string[];
 };
 
 /** Creates a call on this computer. Several calls may share the same lists. */
@@ -14,7 +16,13 @@ export function createRecordingCall(
     signal = new AbortController().signal,
     notes = [],
     recordedRequests = [],
-  }: { readonly signal?: AbortSignal; readonly notes?: string[]; readonly recordedRequests?: string[] } = {},
+    clearedRequests = [],
+  }: {
+    readonly signal?: AbortSignal;
+    readonly notes?: string[];
+    readonly recordedRequests?: string[];
+    readonly clearedRequests?: string[];
+  } = {},
 ): RecordingCall {
   return {
     computer,
@@ -23,7 +31,11 @@ export function createRecordingCall(
     signal,
     notes,
     recordedRequests,
+    clearedRequests,
     recordRequest: async (what) => void recordedRequests.push(what),
-    clearRequest: async () => void recordedRequests.push('nothing'),
+    async clearRequest() {
+      clearedRequests.push(recordedRequests.at(-1) ?? '');
+      recordedRequests.push('nothing');
+    },
   };
 }

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { readFile, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -59,21 +58,16 @@ describe('chooseAccelerator', () => {
     while (await isProcessAlive(Number(run.split(' ')[0]))) await turn();
   });
 
-  test.runIf(existsSync('/usr/bin/timeout'))(
-    'runs QEMU under a program that kills QEMU even when this process is killed',
-    async () => {
-      await using folder = await createTemporaryFolder();
-      const parentFile = join(folder.path, 'parent');
-      const { program } = await writeFakeQemu(
-        folder.path,
-        `tr '\\0' ' ' </proc/$PPID/cmdline >'${parentFile}'; ${BOOTING_SCRIPT}`,
-      );
-      await choose(program, computerOn(folder.path));
-      expect(await readFile(parentFile, 'utf8')).toMatch(
-        /^\/usr\/bin\/timeout -s KILL 15 \S+qemu-system-x86_64 -machine /,
-      );
-    },
-  );
+  test('runs QEMU under a guard that kills it when this process is killed', async () => {
+    await using folder = await createTemporaryFolder();
+    const parentFile = join(folder.path, 'parent');
+    const { program } = await writeFakeQemu(
+      folder.path,
+      `tr '\\0\\n' '  ' </proc/$PPID/cmdline >'${parentFile}'; ${BOOTING_SCRIPT}`,
+    );
+    await choose(program, computerOn(folder.path));
+    expect(await readFile(parentFile, 'utf8')).toMatch(/ slipway-guard maker   \S+qemu-system-x86_64 -machine /);
+  });
 
   test("rejects an accelerator that QEMU refuses, with QEMU's reason", async () => {
     await using folder = await createTemporaryFolder();
@@ -115,7 +109,25 @@ describe('chooseAccelerator', () => {
     });
     const [run = ''] = await runs();
     while (await isProcessAlive(Number(run.split(' ')[0]))) await turn();
+    // Too slow is no answer: the next command tries again. This one does not wait a second time.
+    expect(await readLastProbe(computerOn(folder.path))).toBeUndefined();
+    expect((await choose(program, computerOn(folder.path))).accelerator).toBe('tcg');
+    expect(await runs()).toHaveLength(1);
   });
+
+  test.runIf(process.platform === 'linux')(
+    'keeps the result for a day if the guest used its time and made no progress',
+    async () => {
+      await using folder = await createTemporaryFolder();
+      const computer = computerOn(folder.path);
+      const { program } = await writeFakeQemu(folder.path, 'while :; do :; done');
+      const { rejected } = await choose(program, computer);
+      expect(rejected).toEqual([{ accelerator: 'hvf', reason: 'a guest made no progress in 10 seconds' }]);
+      expect(await readLastProbe(computer)).toEqual({ works: false, reason: 'a guest made no progress in 10 seconds' });
+      expect(await readFile(join(computer.home, 'accelerator.json'), 'utf8')).toContain('"hangs": true');
+    },
+    30_000,
+  );
 
   test('probes again when QEMU or the kernel has changed', async () => {
     await using folder = await createTemporaryFolder();
@@ -128,6 +140,37 @@ describe('chooseAccelerator', () => {
     await choose(program, computer, 'another digest');
     expect(await runs()).toHaveLength(3);
     await choose(program, computer, 'another digest');
+    expect(await runs()).toHaveLength(3);
+    // The result for the first image was not replaced.
+    await choose(program, computer);
+    expect(await runs()).toHaveLength(3);
+  });
+
+  test('probes again after a failure: in ten minutes, or at the next command if the guest was only too slow', async () => {
+    await using folder = await createTemporaryFolder();
+    const computer = computerOn(folder.path);
+    const { program, runs } = await writeFakeQemu(folder.path, REFUSING_SCRIPT);
+    const file = join(computer.home, 'accelerator.json');
+    await choose(program, computer);
+    const [[key = '', probe] = []] = Object.entries(JSON.parse(await readFile(file, 'utf8')) as Record<string, object>);
+    const age = (minutes: number): Promise<void> =>
+      writeFileAtomic(
+        file,
+        JSON.stringify({ [key]: { ...probe, at: new Date(Date.now() - minutes * 60_000).toISOString() } }),
+        0o600,
+      );
+    await age(9);
+    await choose(program, computer);
+    expect(await runs()).toHaveLength(1);
+    await age(11);
+    await choose(program, computer);
+    expect(await runs()).toHaveLength(2);
+    // An older version recorded no time, and believed a failure for ever.
+    await writeFileAtomic(file, JSON.stringify({ [key]: { works: false, reason: 'busy' } }), 0o600);
+    await choose(program, computer);
+    expect(await runs()).toHaveLength(3);
+    await writeFileAtomic(file, JSON.stringify({ [key]: { works: true } }), 0o600);
+    expect((await choose(program, computer)).accelerator).toBe('hvf');
     expect(await runs()).toHaveLength(3);
   });
 

@@ -304,7 +304,7 @@ describe('an invalid call', () => {
       (2)
 
       $ slipway create web --generic-ip-address 192.0.2.1 --generic-ssh-key /none
-      ✗ The SSH key /none can't be read
+      ✗ The SSH key /none can't be read: it does not exist
       → Check --generic-ssh-key
       (2)
 

@@ -62,10 +62,22 @@ describe('the wizard for EC2', () => {
   test('describes the resources and their cost before it creates them', async () => {
     const options = ec2Manifest.options.parse({});
     expect(ec2.cost.describeResources(options)).toBe(
-      'one instance (t3.small) with a disk of 16 GiB, and a security group that allows only your address',
+      'one instance (t3.small) with a disk of 16 GiB and a public IPv4 address, and a security group that allows only your address',
     );
-    expect(await ec2.cost.monthly?.(options)).toBeCloseTo(15.18 + 1.28, 1);
+    // The instance, its disk and its public address.
+    expect(await ec2.cost.monthly?.(options)).toBeCloseTo(15.18 + 1.28 + 3.65, 1);
+    expect(await ec2.cost.monthly?.({ ...options, privateAddressOnly: true })).toBeCloseTo(15.18 + 1.28, 1);
     expect(await ec2.cost.monthly?.({ ...options, spot: true })).toBeUndefined();
+    const surchargeOf = (instanceType: string, cpuCredits?: 'standard' | 'unlimited'): string | undefined =>
+      ec2.cost.describeSurcharge?.({ ...options, instanceType, cpuCredits });
+    expect(surchargeOf('t3.small')).toBe(
+      'CPU time above the baseline of t3.small (--ec2-cpu-credits standard avoids it)',
+    );
+    expect([surchargeOf('t4g.small', 'standard'), surchargeOf('t2.micro'), surchargeOf('m7i.large')]).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
   });
 });
 
@@ -85,10 +97,12 @@ describe('the wizard for Compute Engine', () => {
       'us-central1-b',
     ]);
     expect(formatChoices(await gce.prompts?.machineType?.({ ...options, zone: 'europe-west3-a' }, call))).toEqual([
-      'e2-micro: 2 vCPU, 4 GiB, about $6.12 a month',
-      'e2-medium: 2 vCPU, 4 GiB, about $24.46 a month',
-      'n2-standard-2: 2 vCPU, 4 GiB, about $70.88 a month',
-      'e2-standard-4: 4 vCPU, 4 GiB, about $97.83 a month',
+      'e2-micro: 2 vCPU, 4 GiB, about $9.77 a month',
+      'e2-medium: 2 vCPU, 4 GiB, about $28.11 a month',
+      't2a-standard-1: 1 vCPU, 4 GiB, ARM',
+      'n4-standard-2: 2 vCPU, 4 GiB',
+      'n2-standard-2: 2 vCPU, 4 GiB, about $74.53 a month',
+      'e2-standard-4: 4 vCPU, 4 GiB, about $101.48 a month',
     ]);
     expect(cloud.calls.filter(({ mutates }) => mutates)).toEqual([]);
   });

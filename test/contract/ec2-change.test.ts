@@ -67,6 +67,84 @@ describe('an existing instance', () => {
     expect(rules?.toSorted()).toEqual(['22 203.0.113.0/24', '2376 203.0.113.0/24', '80 0.0.0.0/0', '80 ::/0']);
   });
 
+  test('allows the current caller, and no longer the former addresses of this store', async () => {
+    await using home = await createTemporaryFolder();
+    await using cloud = await startEc2({ guests: noGuests() });
+    const { call, target } = await createInstance(cloud, home.path, '--ec2-open-port', '80');
+    const [group] = cloud.groups;
+    if (!group) throw new Error('no group was created');
+    const allowedOn = (port: number): readonly string[] =>
+      group.rules.filter(({ from }) => from === port).map(({ cidr }) => cidr);
+    const mark = group.rules.find(({ from }) => from === 22)?.description;
+    expect(mark).toBe(`slipway caller ${group.tags['slipway-home']}`);
+    const rule = (from: number, cidr: string, description: string) =>
+      ({ protocol: 'tcp', from, to: from, cidr, description }) as const;
+    group.rules.push(
+      rule(22, '192.0.2.1/32', mark ?? ''),
+      rule(2376, '192.0.2.1/32', mark ?? ''),
+      rule(22, '192.0.2.2/32', 'slipway'),
+      rule(443, '0.0.0.0/0', 'slipway'),
+      rule(22, '192.0.2.3/32', 'slipway caller of-another-store'),
+      rule(22, '192.0.2.4/32', 'the office'),
+      rule(22, '192.0.2.5/32', ''),
+    );
+    const options = { ...target.options, openPort: ['80', '443'] };
+    await ec2.cloud.allowCallerIp({ ...target, options, enginePort: 2376 }, call);
+    expect(allowedOn(22)).toEqual(['127.0.0.1/32', '192.0.2.3/32', '192.0.2.4/32', '192.0.2.5/32']);
+    expect(allowedOn(2376)).toEqual(['127.0.0.1/32']);
+    expect([allowedOn(80), allowedOn(443)]).toEqual([['0.0.0.0/0', '::/0'], ['0.0.0.0/0']]);
+    const before = cloud.calls.filter(({ mutates }) => mutates).length;
+    await ec2.cloud.allowCallerIp({ ...target, options, enginePort: 2376 }, call);
+    expect(cloud.calls.filter(({ mutates }) => mutates)).toHaveLength(before);
+    await ec2.cloud.allowCallerIp({ ...target, options, enginePort: 2377 }, call);
+    expect(allowedOn(2377), 'a changed engine port').toEqual(['127.0.0.1/32']);
+  });
+
+  test('makes room in a group that former addresses have filled, and says who may still connect otherwise', async () => {
+    await using home = await createTemporaryFolder();
+    await using cloud = await startEc2({ guests: noGuests() });
+    const { call, target } = await createInstance(cloud, home.path);
+    const [group] = cloud.groups;
+    if (!group) throw new Error('no group was created');
+    const fill = (): void => {
+      const rules = Array.from({ length: 30 }, (_, index) => `192.0.2.${index}/32`).flatMap((cidr) =>
+        [22, 2376].map((from) => ({ protocol: 'tcp', from, to: from, cidr, description: 'slipway' })),
+      );
+      group.rules.splice(0, group.rules.length, ...rules);
+    };
+    fill();
+    await ec2.cloud.allowCallerIp({ ...target, enginePort: 2376 }, call);
+    expect(group.rules.map(({ from, cidr }) => `${from} ${cidr}`)).toEqual(['22 127.0.0.1/32', '2376 127.0.0.1/32']);
+    group.rules.push({ protocol: 'tcp', from: 22, to: 22, cidr: '192.0.2.9/32', description: 'slipway' });
+    cloud.onArrival = ({ operation }) =>
+      operation === 'RevokeSecurityGroupIngress'
+        ? { kind: 'refuse', status: 403, code: 'UnauthorizedOperation', message: 'No.' }
+        : undefined;
+    await ec2.cloud.allowCallerIp({ ...target, enginePort: 2376 }, call);
+    expect(call.notes.at(-1)).toMatch(
+      /^192\.0\.2\.9\/32 may still connect through sg-\w+: your AWS credentials do not/,
+    );
+  });
+
+  test('is kept or terminated at its shutdown, as its lifetime says now', async () => {
+    await using home = await createTemporaryFolder();
+    await using cloud = await startEc2({ guests: noGuests(), bootTime: 0 });
+    stubUserEnvironment(cloud, home.path);
+    const call = recordingCall(home.path);
+    const wanted = newTarget(parseEc2Options([]), { lifetime: { ttl: '4h' }, onShutdown: 'removed' });
+    const target = await createTarget(wanted, call);
+    const [instance] = cloud.instances;
+    expect(instance?.shutdownBehavior).toBe('terminate');
+    await ec2.changes?.setShutdownBehavior?.(target, 'stopped', call);
+    expect(instance?.shutdownBehavior).toBe('stop');
+    await ec2.changes?.setShutdownBehavior?.(target, 'removed', call);
+    expect(instance?.shutdownBehavior).toBe('terminate');
+    const before = cloud.calls.length;
+    const spot = { ...target, options: { ...target.options, spot: true } };
+    await ec2.changes?.setShutdownBehavior?.(spot, 'removed', call);
+    expect(cloud.calls, 'AWS always terminates a spot instance').toHaveLength(before);
+  });
+
   test('gets a new instance type and a larger disk on start', async () => {
     await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests() });

@@ -9,7 +9,14 @@ import { ec2 as ec2Manifest } from '../../src/drivers/ec2/manifest.ts';
 import { optionsSchema, type Ec2Options } from '../../src/drivers/ec2/options.ts';
 import type { LifetimeSpec } from '../../src/machine/model.ts';
 import type { CloudCall } from '../clouds/cloud.ts';
-import { stubUserEnvironment, recordingCall, newTarget, createTarget, parseEc2Options } from '../clouds/ec2-fixture.ts';
+import {
+  BOOT,
+  stubUserEnvironment,
+  recordingCall,
+  newTarget,
+  createTarget,
+  parseEc2Options,
+} from '../clouds/ec2-fixture.ts';
 import { ACCOUNT, OWN_SUBNET, OWN_VPC } from '../clouds/ec2-catalog.ts';
 import { startEc2, type Ec2, type Ec2Instance } from '../clouds/ec2-double.ts';
 import { noGuests } from '../clouds/guests.ts';
@@ -160,9 +167,9 @@ const optionCases: Readonly<Record<keyof Ec2Options, OptionCase | (() => Promise
     expected: ['22/tcp 127.0.0.1/32', '2376/tcp 127.0.0.1/32', '8080/tcp 0.0.0.0/0', '53/udp 0.0.0.0/0'],
   },
   securityGroup: {
-    argv: ['--ec2-security-group', 'default', '--ec2-security-group', 'sg-0123456789abcdef1'],
+    argv: ['--ec2-security-group', 'default', '--ec2-security-group', 'sg-0123456789abcdef0'],
     observe: lastParam('RunInstances', ({ SecurityGroupId }) => (SecurityGroupId as readonly string[]).slice(1)),
-    expected: ['sg-0123456789abcdef0', 'sg-0123456789abcdef1'],
+    expected: ['sg-0123456789abcdef0', 'sg-0123456789abcdef0'],
   },
   securityGroupReadonly: {
     argv: ['--ec2-security-group', 'default', '--ec2-security-group-readonly'],
@@ -202,10 +209,13 @@ const optionCases: Readonly<Record<keyof Ec2Options, OptionCase | (() => Promise
     ],
     expected: ['alias/web', 'true'],
   },
-  deviceName: {
-    argv: ['--ec2-device-name', '/dev/sda1'],
-    observe: runInstancesParam('BlockDeviceMapping.0.DeviceName'),
-    expected: '/dev/sda1',
+  async deviceName() {
+    const named = await runCreate({ argv: ['--ec2-device-name', '/dev/sda1'] });
+    expect(runInstancesParam('BlockDeviceMapping.0.DeviceName')(named), 'no second disk').toBe('/dev/xvda');
+    expect(named.notes).toEqual([
+      'The root disk of ami-0debian13new is /dev/xvda, so --ec2-device-name /dev/sda1 has no effect',
+    ]);
+    expect((await runCreate({ argv: ['--ec2-device-name', '/dev/xvda'] })).notes).toEqual([]);
   },
   metadataTokens: {
     argv: ['--ec2-metadata-tokens', 'optional'],
@@ -411,6 +421,30 @@ describe('an instance with a lifetime', () => {
 
   test('that was created to stop is not terminated by its current options', async () => {
     expect(await getShutdownBehavior({ ...targetWithLifetime({ ttl: '4h' }), onShutdown: 'stopped' })).toBeUndefined();
+  });
+
+  test('is continued with its instance, or with a new one at once, after a create whose deadline was another', async () => {
+    const call = recordingCall(folder.path);
+    const wanted = targetWithLifetime({ ttl: '4h' });
+    const options = (await ec2.cloud.resolveOptions(wanted, call)) ?? wanted.options;
+    const target = { ...wanted, options };
+    const createUntil = async (deadline: string): Promise<void> => {
+      const files = [{ path: '/etc/deadline', mode: '644', content: deadline }];
+      await ec2.machines.create(target, { ...BOOT, files, commands: ['true'] }, call);
+    };
+    const base = cloud.instances.length;
+    await createUntil('14:00');
+    cloud.lateness = Date.now() - (cloud.instances.at(-1)?.made ?? 0) + 1500;
+    await createUntil('15:00');
+    expect(cloud.instances).toHaveLength(base + 1);
+    cloud.lateness = 0;
+    const [created] = cloud.instances.slice(base);
+    if (!created) throw new Error('no instance was created');
+    created.state = 'terminated';
+    const start = performance.now();
+    await createUntil('16:00');
+    expect(cloud.instances).toHaveLength(base + 2);
+    expect(performance.now() - start).toBeLessThan(10_000);
   });
 
   test("reports what a stopped instance costs, and that a spot instance can't stop", () => {

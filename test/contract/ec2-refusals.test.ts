@@ -1,4 +1,5 @@
-import { writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
@@ -234,6 +235,66 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     hint: /Omit --ec2-security-group/,
   },
   {
+    title: 'a security group id that does not exist',
+    argv: ['--ec2-security-group', 'sg-0123456789abcdeff'],
+    code: 'USAGE',
+    message: /^There is no security group "sg-0123456789abcdeff" in vpc-eu-central-1$/,
+    hint: /Omit --ec2-security-group/,
+  },
+  {
+    title: 'a security group of another VPC',
+    argv: ['--ec2-security-group', 'sg-0123456789abcdef1'],
+    code: 'USAGE',
+    message: /^There is no security group "sg-0123456789abcdef1" in vpc-eu-central-1$/,
+    hint: /Omit --ec2-security-group/,
+  },
+  {
+    title: 'a subnet of another VPC',
+    argv: ['--ec2-subnet', OWN_SUBNET, '--ec2-vpc', 'vpc-eu-central-1'],
+    code: 'USAGE',
+    message: /^The subnet subnet-own belongs to vpc-own, not to vpc-eu-central-1$/,
+    hint: /--ec2-subnet/,
+  },
+  {
+    title: 'a subnet of another zone',
+    argv: ['--ec2-subnet', 'subnet-a', '--ec2-zone', 'b'],
+    code: 'USAGE',
+    message: /^The subnet subnet-a is in eu-central-1a, not in eu-central-1b \(--ec2-zone\)$/,
+    hint: /--ec2-subnet/,
+  },
+  {
+    title: 'a subnet from which nothing leads to the internet',
+    argv: ['--ec2-subnet', OWN_SUBNET],
+    setUp: () => {
+      cloud.privateSubnets.add(OWN_SUBNET);
+    },
+    code: 'USAGE',
+    message: /^The subnet subnet-own has no route to an internet gateway$/,
+    hint: /--ec2-subnet/,
+  },
+  {
+    title: 'a VPC whose subnets are all private, full or without the type',
+    setUp: () => {
+      cloud.privateSubnets.add('subnet-a');
+      cloud.fullSubnets.add('subnet-b');
+      cloud.missingTypes.set('t3.small', ['c']);
+    },
+    code: 'USAGE',
+    message:
+      /^No subnet of vpc-eu-central-1 suits this machine: subnet-a has no route to an internet gateway, subnet-b has no free address and subnet-c is in eu-central-1c, which has no t3\.small$/,
+    hint: /--ec2-subnet subnet-0123/,
+  },
+  {
+    title: 'a zone without the instance type',
+    argv: ['--ec2-zone', 'b'],
+    setUp: () => {
+      cloud.missingTypes.set('t3.small', ['b']);
+    },
+    code: 'USAGE',
+    message: /subnet-b is in eu-central-1b, which has no t3\.small$/,
+    hint: /--ec2-instance-type t3\.small; or change or omit --ec2-zone/,
+  },
+  {
     title: 'user data that is too large',
     argv: ['--ec2-user-data', 'HOME/large.sh'],
     code: 'USAGE',
@@ -251,7 +312,7 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     title: 'user data that does not exist',
     argv: ['--ec2-user-data', 'HOME/none'],
     code: 'USAGE',
-    message: /none can't be read$/,
+    message: /none can't be read(: it does not exist)?$/,
     hint: /--ec2-user-data/,
   },
   {
@@ -661,6 +722,29 @@ describe('an instance that EC2 terminates', () => {
     expect(liveInstances()).toHaveLength(1);
   });
 
+  test('after it was ready is missing, with the reason: a spot instance was reclaimed', async () => {
+    const call = recordingCall(folder.path);
+    const created = await createTarget(newTarget(parseEc2Options(['--ec2-spot'])), call);
+    const target = { ...created, host: { address: '203.0.113.7' } };
+    await waitUntil(async () => (await ec2.machines.inspect(target, call)).state === 'running');
+    const [instance] = cloud.instances;
+    if (!instance) throw new Error('no instance was created');
+    instance.state = 'terminated';
+    instance.reason = { code: 'Server.SpotInstanceTermination', message: 'Server.SpotInstanceTermination: Spot' };
+    expect(await ec2.machines.inspect(target, call)).toEqual({
+      state: 'missing',
+      reason: `AWS has reclaimed its spot instance ${instance.id} (Server.SpotInstanceTermination)`,
+    });
+    // EC2 shows an ended instance for about an hour.
+    cloud.instances.splice(0);
+    expect(await ec2.machines.inspect(target, call)).toMatchObject({
+      state: 'missing',
+      reason: expect.stringMatching(/^its spot instance no longer exists/),
+    });
+    await ec2.machines.remove(target, call);
+    expect(cloud.listAlive().filter(({ kind }) => kind === 'firewall')).toEqual([]);
+  });
+
   test("at the user's request is missing, without an error", async () => {
     const call = recordingCall(folder.path);
     const target = await createTarget(newTarget(parseEc2Options([])), call);
@@ -682,6 +766,29 @@ describe('the network of an instance', () => {
       { SubnetId: 'subnet-a', AssociatePublicIpAddress: 'true' },
     ]);
   });
+
+  test('is in a subnet that suits the machine when others do not', async () => {
+    cloud.privateSubnets.add('subnet-a');
+    cloud.fullSubnets.add('subnet-b');
+    await createTarget(newTarget(parseEc2Options([])), recordingCall(folder.path));
+    expect(runInstancesParams().NetworkInterface).toMatchObject([{ SubnetId: 'subnet-c' }]);
+  });
+
+  test('may be private if Slipway connects to the private address', async () => {
+    cloud.privateSubnets.add(OWN_SUBNET);
+    const argv = ['--ec2-subnet', OWN_SUBNET, '--ec2-private-address-only', '--ec2-allow-cidr', '10.20.0.0/16'];
+    await createTarget(newTarget(parseEc2Options(argv)), recordingCall(folder.path));
+    expect(runInstancesParams().NetworkInterface).toMatchObject([{ SubnetId: OWN_SUBNET }]);
+  });
+
+  test.each(['DescribeRouteTables', 'DescribeInstanceTypeOfferings'])(
+    'is not checked where %s is not allowed',
+    async (operation) => {
+      cloud.onArrival = faultOn(operation, refusalFault('UnauthorizedOperation', 'No.', 403));
+      await createTarget(newTarget(parseEc2Options([])), recordingCall(folder.path));
+      expect(liveInstances()).toHaveLength(1);
+    },
+  );
 
   test('is in a subnet with IPv4 of the VPC that the user names', async () => {
     cloud.hasDefaultVpc = false;
@@ -706,6 +813,92 @@ test('create works with a server that reports no account', async () => {
   expect(ec2Manifest.options.parse(target.options).account).toBeUndefined();
   await removeInstance(target, call);
   expect(cloud.listAlive()).toEqual([]);
+});
+
+describe('credentials that AWS does not accept', () => {
+  /** Writes the settings of a profile that signs in with SSO, and its expired token. */
+  async function writeExpiredSignIn(): Promise<void> {
+    const session = ['sso_start_url = https://corp.example/start', 'sso_region = eu-central-1'];
+    const role = ['sso_session = corp', 'sso_account_id = 123456789012', 'sso_role_name = Dev'];
+    const config = ['[profile corp]', ...role, '[sso-session corp]', ...session, ''];
+    // The SDK reads each file once.
+    const file = join(folder.path, 'config-of-corp');
+    await writeFile(file, config.join('\n'));
+    vi.stubEnv('AWS_CONFIG_FILE', file);
+    for (const name of ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY']) vi.stubEnv(name, undefined);
+    vi.stubEnv('HOME', folder.path);
+    const cache = join(folder.path, '.aws', 'sso', 'cache');
+    await mkdir(cache, { recursive: true });
+    const token = { accessToken: 'x', expiresAt: '2020-01-01T00:00:00Z', region: 'eu-central-1' };
+    await writeFile(join(cache, `${createHash('sha1').update('corp').digest('hex')}.json`), JSON.stringify(token));
+  }
+
+  test.each(['resolveOptions', 'inspect', 'start', 'stop', 'remove', 'allowCallerIp', 'gc', 'adopt'] as const)(
+    'are reported by %s as an expired sign-in, with the command that signs in again',
+    async (action) => {
+      const call = recordingCall(folder.path);
+      const { options } = await createTarget(newTarget(parseEc2Options([])), call);
+      const target = newTarget({ ...options, profile: 'corp' });
+      await writeExpiredSignIn();
+      const actions: Readonly<Record<typeof action, () => Promise<unknown>>> = {
+        resolveOptions: async () =>
+          ec2.cloud.resolveOptions(newTarget(parseEc2Options(['--ec2-profile', 'corp'])), call),
+        inspect: async () => ec2.machines.inspect(target, call),
+        start: async () => ec2.power?.start(target, call),
+        stop: async () => ec2.power?.stop(target, { seconds: 1 }, call),
+        remove: async () => ec2.machines.remove(target, call),
+        allowCallerIp: async () => ec2.cloud.allowCallerIp(target, call),
+        gc: async () => ec2.cloud.listResources({ options: target.options, home: undefined }, call),
+        adopt: async () => ec2.cloud.adopt?.(target, 'i-0123', call),
+      };
+      const error = await catchRejection(Promise.resolve(actions[action]()));
+      expect(error).toMatchObject({
+        name: 'SlipwayError',
+        code: 'CREDENTIALS',
+        message: expect.stringMatching(/^Your sign-in to AWS \(SSO\) has expired for the profile "corp" \(/),
+        hint: expect.stringMatching(/^Sign in again: aws sso login --profile corp\./),
+      });
+    },
+  );
+
+  test('name the access key that AWS refused', async () => {
+    vi.stubEnv('AWS_ACCESS_KEY_ID', 'AKIAWRONG');
+    expect((await getCreateError([])).hint).toMatch(/^You use the access key AKIAWRONG\. Check who you are: aws sts/);
+  });
+
+  test("are explained by the clock if this computer's clock is wrong", async () => {
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 3 * 3600_000 });
+    try {
+      cloud.onArrival = () => refusalFault('AuthFailure', 'AWS was not able to validate the credentials', 401);
+      expect(await getCreateError([])).toMatchObject({
+        code: 'CREDENTIALS',
+        message: expect.stringMatching(
+          /^AWS did not accept your credentials: this computer's clock is 180 min ahead of its own \(/,
+        ),
+        hint: "Set this computer's clock, then try again",
+      });
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test.each([
+    ['AuthFailure', 401],
+    ['InvalidClientTokenId', 403],
+    ['OptInRequired', 401],
+    ['UnauthorizedOperation', 403],
+    ['RequestExpired', 400],
+    ['Blocked', 403],
+  ])('make remove fail with a sentence and a hint: %s', async (code, status) => {
+    const call = recordingCall(folder.path);
+    const target = await createTarget(newTarget(parseEc2Options([])), call);
+    cloud.onArrival = () => refusalFault(code, 'Not you.', status);
+    expect(await catchRejection(removeInstance(target, call))).toMatchObject({
+      name: 'SlipwayError',
+      code: 'CREDENTIALS',
+      hint: expect.stringMatching(/./),
+    });
+  });
 });
 
 describe('with credentials of another account', () => {
@@ -769,6 +962,21 @@ describe('with credentials of another account', () => {
     await removeInstance({ ...target, options: { ...target.options, vpc: 'vpc-gone' } }, call);
     expect(cloud.listAlive()).toEqual([]);
   });
+});
+
+test("describes what a machine may have left, with the provider's names, from its record alone", async () => {
+  const options = { ...parseEc2Options(['--ec2-spot', '--ec2-profile', 'two words']), region: 'eu-central-1' };
+  const target = newTarget({ ...options, account: ACCOUNT }, { host: { address: '203.0.113.7', instance: 'i-0abc' } });
+  const { id } = target;
+  expect(ec2.cloud.describeLeftovers(target)).toEqual({
+    resources: `the instance i-0abc (203.0.113.7) with its disk, its spot request and the security group slipway-${id}, in eu-central-1 of the account ${ACCOUNT}, all with the tag slipway-id=${id}`,
+    search: `To look for them, open https://eu-central-1.console.aws.amazon.com/ec2/home?region=eu-central-1#Instances:instanceId=i-0abc or run: aws ec2 describe-instances --profile 'two words' --region eu-central-1 --filters Name=tag:slipway-id,Values=${id}`,
+    command: "slipway gc --ec2-profile 'two words' --ec2-region eu-central-1",
+  });
+  const adopted = newTarget(options, { adoptedResource: 'i-0old/key of web' });
+  expect(ec2.cloud.describeLeftovers(adopted).resources).toContain(
+    'i-0old with its disk, its spot request, the key pair key of web',
+  );
 });
 
 describe('removing a machine', () => {

@@ -121,9 +121,16 @@ const OPTION_CASES: Readonly<Record<keyof GceOptions, OptionCase>> = {
     ],
   },
   scopes: {
-    flags: { 'service-account': 'vm@example.com', scopes: ['https://www.googleapis.com/auth/logging.write'] },
+    flags: {
+      'service-account': 'vm@example.com',
+      scopes: ['https://www.googleapis.com/auth/logging.write,https://www.googleapis.com/auth/pubsub', 'sqlservice'],
+    },
     observe: bodyField('serviceAccounts.0.scopes'),
-    expected: ['https://www.googleapis.com/auth/logging.write'],
+    expected: [
+      'https://www.googleapis.com/auth/logging.write',
+      'https://www.googleapis.com/auth/pubsub',
+      'https://www.googleapis.com/auth/sqlservice',
+    ],
   },
   preemptible: {
     flags: { preemptible: 'true' },
@@ -141,7 +148,7 @@ const OPTION_CASES: Readonly<Record<keyof GceOptions, OptionCase>> = {
     },
   },
   accelerator: {
-    flags: { accelerator: 'count=2,type=nvidia-tesla-t4' },
+    flags: { accelerator: 'count=2,type=nvidia-tesla-t4', 'machine-type': 'n1-standard-4' },
     observe: ({ sent }) => [
       sent(INSERT_OPERATION, 'body.guestAccelerators'),
       sent(INSERT_OPERATION, 'body.scheduling.onHostMaintenance'),
@@ -274,7 +281,7 @@ function parseFlagValues(flags: OptionCase['flags']): GceOptions {
       typeof input === 'string' && spec.kind !== 'list' ? coerceOptionValue(spec, input) : input,
     ] as const;
   });
-  return parseOptions(optionsSchema, optionSpecs, Object.fromEntries(values));
+  return parseOptions(optionsSchema, optionSpecs, Object.fromEntries(values)) as GceOptions;
 }
 
 function valueAt(value: unknown, path: string): unknown {

@@ -12,6 +12,7 @@ import { sh } from '../../src/ssh/shell.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { generateKeyFile, type RealSshd, SSHD, startRealSshd } from '../fakes/real-sshd.ts';
 import { hasProgram, runProgram } from '../fakes/run-program.ts';
+import { bundleModule, startScript } from '../fakes/script-process.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 /** These tests log in to OpenSSH's own server, as the user who runs them. */
@@ -182,6 +183,36 @@ describe.skipIf(!hasOpenSsh)('a login that ends', () => {
   });
 });
 
+test.skipIf(!hasOpenSsh || process.platform !== 'linux')('no ssh outlives a Slipway that was killed', async () => {
+  await using server = await startCertificateServer(path('work'));
+  const module = await bundleModule('ssh/openssh-session.ts', home.path);
+  const target = {
+    address: '127.0.0.1',
+    port: server.port,
+    user: server.user,
+    keyFile: path('work'),
+    hostKey: server.hostKey,
+  };
+  const script = `
+    import { openOpenSshSession } from ${JSON.stringify(module)};
+    await openOpenSshSession(${JSON.stringify(target)}, {
+      userHome: ${JSON.stringify(home.path)}, platform: 'linux', env: process.env, agentSocket: undefined,
+      allowOpenSsh: true, signal: new AbortController().signal, debug: () => {},
+    });
+    process.stdout.write('connected\\n');
+    setInterval(() => {}, 1000);`;
+  const slipway = await startScript(script, home.path);
+  expect(await slipway.readLine()).toBe('connected');
+  const children = async (): Promise<string> =>
+    (await runProgram('pgrep', ['-f', `IdentityFile=${path('work')}`])).stdout;
+  expect(await children()).not.toBe('');
+  slipway.process.kill('SIGKILL');
+  await slipway.ended;
+  for (let attempt = 0; attempt < 100 && (await children()) !== ''; attempt += 1)
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(await children()).toBe('');
+});
+
 describe.skipIf(!hasOpenSsh)('a refusal', () => {
   const refusalOf = async (work: Promise<unknown>): Promise<SlipwayError> => {
     const error = await catchRejection(work);
@@ -244,6 +275,14 @@ describe.skipIf(!hasOpenSsh)('a refusal', () => {
     const error = await refusalOf(connect(server, { keyFile: path('work') }));
     expect(error.message).toContain(`${path('work')} has a passphrase`);
     expect(error.hint).toBe(`Add the key to the SSH agent: eval "$(ssh-agent)" && ssh-add ${path('work')}`);
+  });
+
+  test('of a public key says where its private key is missing', async () => {
+    await generateKeyFile(path('work'));
+    await using server = await startRealSshd(home.path, { authorized: await readFile(path('work.pub'), 'utf8') });
+    const error = await refusalOf(connect(server, { keyFile: path('work.pub') }, { agentSocket: await startAgent() }));
+    expect(error).toMatchObject({ code: 'SSH_REFUSED', hint: expect.stringContaining('ssh-add -l') });
+    expect(error.message).toContain(`${path('work.pub')} is a public key, and no agent has its private key`);
   });
 
   test('is that of the library on a computer without ssh', async () => {

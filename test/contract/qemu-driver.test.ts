@@ -18,6 +18,7 @@ import type { Accelerator } from '../../src/drivers/qemu/command-line.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { fakeIdentity } from '../fakes/fake-identity.ts';
+import { emptyVmScript } from '../fakes/empty-vm.ts';
 import { hasProgram } from '../fakes/run-program.ts';
 import { computerWithPrograms, isProcessAlive, writeScript } from '../fakes/executable-scripts.ts';
 
@@ -111,6 +112,12 @@ async function occupyPort(port: number): Promise<AsyncDisposable> {
       await once(server, 'close');
     },
   };
+}
+
+/** Stops or continues a VM's CPUs, as an interrupted command or a full disk would. */
+async function changeCpus(folder: string, command: 'stop' | 'cont'): Promise<void> {
+  await using monitor = await openVmMonitor(folder, (await readVm(folder)) as Vm);
+  await monitor?.execute(command);
 }
 
 /** Changes a suspended VM's record, as another version of Slipway or another computer would have written it. */
@@ -294,39 +301,6 @@ describe('a machine that does not exist', () => {
 });
 
 const hasQemu = hasProgram('qemu-system-x86_64');
-
-/**
- * A script that runs QEMU itself, with the VM's id, monitor and forwards but an empty machine, and writes this console.
- */
-function emptyVmScript(console: string): string {
-  // A guest agent that runs as long as QEMU, and appends each command to a file.
-  const listener = `
-    const { appendFileSync } = require("fs");
-    const parent = process.ppid;
-    setInterval(() => process.ppid === parent || process.exit(), 50);
-    require("net").createServer((socket) => {
-      socket.on("error", () => {}).on("data", (text) => {
-        appendFileSync("commands", text);
-        const mark = /^answer (.+)$/m.exec(text)?.[1];
-        if (mark) socket.write(mark + "\\n");
-      });
-    }).listen("port.sock");`;
-  const program = hasQemu
-    ? execFileSync('sh', ['-c', 'command -v qemu-system-x86_64'], { encoding: 'utf8' }).trim()
-    : '';
-  return `
-echo "$@" >> arguments
-case "$*" in *-incoming*) if [ -e refused ]; then cat refused; exit 1; fi ;; *) printf '${console}' > console.log ;; esac
-rm -f port.sock
-'${process.execPath}' -e '${listener}' >/dev/null 2>&1 &
-until [ -S port.sock ]; do sleep 0.02; done
-keep= incoming=
-while [ $# -gt 0 ]; do
-  case $1 in -uuid|-qmp|-pidfile|-netdev) keep="$keep $1 $2" ;; -incoming) incoming=$2 ;; esac
-  shift
-done
-exec ${program} -machine none -m 64 -nodefaults -display none $keep \${incoming:+-S -incoming "$incoming"}`;
-}
 if (!hasQemu) {
   test.runIf(process.env.SLIPWAY_REQUIRE_E2E)(
     'qemu-system-x86_64 is installed, as SLIPWAY_REQUIRE_E2E requires',
@@ -449,6 +423,94 @@ describe.runIf(hasQemu)('a VM', () => {
     await qemu.stop(vm.target(), { seconds: 0.2 }, vm.call);
     expect(vm.notes).toEqual(['Machine "web" did not shut down within 0.2 seconds, so it was powered off']);
     expect(await qemu.inspect(vm.target(), vm.call)).toEqual({ state: 'stopped' });
+  });
+
+  test('that is paused is continued by stop, and shuts down', async () => {
+    await using vm = await createEmptyVm();
+    const { call, target, vms } = vm;
+    await qemu.create(target(), bootConfig(), call);
+    await writeFile(join(vms, 'obeys'), '');
+    await changeCpus(vms, 'stop');
+    expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'paused' });
+    await qemu.stop(target(), { seconds: 60 }, call);
+    expect(await readFile(join(vms, 'commands'), 'utf8')).toContain('\npoweroff ');
+    expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped' });
+    expect(vm.notes).toEqual([]);
+    expect(await readdir(vms)).not.toContain('shutdown.asked');
+  });
+
+  test('on ARM, where no power button works, is shut down through an agent of an older image', async () => {
+    await using vm = await createEmptyVm();
+    const { call, target, vms } = vm;
+    await qemu.create(target(), bootConfig(), call);
+    await qemu.waitUntilBooted(target(), call);
+    await writeVm(vms, { ...((await readVm(vms)) as Vm), arch: 'arm64' });
+    const stopped = qemu.stop(target(), { seconds: 60 }, call);
+    // The agent skips the command that it does not know. udev carries out the other two.
+    const readCommands = (): Promise<string> => readFile(join(vms, 'commands'), 'utf8').catch(() => '');
+    await expect
+      .poll(readCommands)
+      .toMatch(
+        /\npoweroff \w+\nanswer \w+\n[^]*\nfile \/etc\/udev\/rules\.d\/99-slipway-shutdown\.rules 1\n.*poweroff"\nfile \/sys\/class\/mem\/null\/uevent 1\nchange /,
+      );
+    process.kill(await vm.pid(), 'SIGTERM');
+    await stopped;
+    expect(vm.notes).toEqual([]);
+  });
+
+  test('that is silent is not powered off by stop, restart, start and suspend, which wait for it', async () => {
+    await using vm = await createEmptyVm();
+    const { call, target, vms } = vm;
+    await qemu.create(target(), bootConfig(), call);
+    await qemu.waitUntilBooted(target(), call);
+    await writeFile(join(vms, 'obeys'), '');
+    const pid = await vm.pid();
+    process.kill(pid, 'SIGSTOP');
+    const cancel = new AbortController();
+    const waiting = [
+      qemu.stop(target(), { seconds: 0 }, { ...call, signal: cancel.signal }),
+      qemu.stop(target(), { seconds: 0, restarts: true }, { ...call, signal: cancel.signal }),
+      qemu.start(target(), { ...call, signal: cancel.signal }),
+      qemu.suspend(target(), { ...call, signal: cancel.signal }),
+    ].map(catchRejection);
+    // One client after the other waits five seconds for the monitor.
+    await expect.poll(() => vm.notes.length, { timeout: 30_000 }).toBe(4);
+    expect(new Set(vm.notes)).toEqual(
+      new Set(['Machine "web": its QEMU process does not answer; waiting up to 30 seconds']),
+    );
+    cancel.abort();
+    expect((await Promise.all(waiting)).map((error) => error?.code)).toEqual(Array(4).fill('CANCELED'));
+    expect(await isProcessAlive(pid)).toBe(true);
+    process.kill(pid, 'SIGCONT');
+    await qemu.stop(target(), { seconds: 60 }, call);
+    expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped' });
+  });
+
+  test('that an interrupted stop asked to shut down is started again by start once it has', async () => {
+    await using vm = await createEmptyVm();
+    const { call, target, vms } = vm;
+    await qemu.create(target(), bootConfig(), call);
+    await qemu.waitUntilBooted(target(), call);
+    const cancel = new AbortController();
+    const stop = catchRejection(qemu.stop(target(), { seconds: 60 }, { ...call, signal: cancel.signal }));
+    await expect.poll(() => readFile(join(vms, 'commands'), 'utf8').catch(() => '')).toContain('poweroff');
+    cancel.abort();
+    expect((await stop)?.code).toBe('CANCELED');
+    const pid = await vm.pid();
+    const started = qemu.start(target(), call);
+    await sleep(500);
+    process.kill(pid, 'SIGTERM');
+    await started;
+    expect(await vm.pid()).not.toBe(pid);
+    expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
+  });
+
+  test('ends by itself when its folder is removed', async () => {
+    await using vm = await createEmptyVm();
+    await qemu.create(vm.target(), bootConfig(), vm.call);
+    const pid = await vm.pid();
+    await rm(vm.vms, { recursive: true });
+    await expect.poll(() => isProcessAlive(pid), { timeout: 10_000 }).toBe(false);
   });
 
   test('gets another port, with a note, when a program took its port while it was stopped', async () => {

@@ -221,7 +221,7 @@ describe('a refusal', () => {
       /^USAGE: HOME\/key is not a private key that SSH can use: /,
     );
     expect(await describeFailure(openSession(server, { keyFile: join(home.path, 'none') }))).toMatch(
-      /^USAGE: The SSH key HOME\/none can't be read: the file does not exist/,
+      /^USAGE: The SSH key HOME\/none can't be read: it does not exist/,
     );
     expect(server.events).toEqual([]);
   });

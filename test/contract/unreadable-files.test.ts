@@ -1,8 +1,8 @@
-import { chmod, chown, cp, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, chown, cp, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { runProgram, type ProgramResult } from '../fakes/run-program.ts';
+import { hasProgram, runProgram, type ProgramResult } from '../fakes/run-program.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 const packageFolder = fileURLToPath(new URL('../../', import.meta.url));
@@ -79,3 +79,52 @@ describe("a file of the user's that can't be read", () => {
     expect([code, stderr]).toEqual([10, expect.stringContaining(join(home.path, '.docker', 'config.json'))]);
   });
 });
+
+describe("a ~/.ssh/config that another program manages, such as Nix's home-manager,", () => {
+  const CREATE = 'create web --driver none --none-url tcp://127.0.0.1:9 --profile ssh-config'.split(' ');
+
+  test('is refused before anything is created, with the line to add, and is left alone once it has the line', async () => {
+    await using home = await createUserHome();
+    const [store, ssh] = [join(home.path, 'store'), join(home.path, '.ssh')];
+    for (const folder of [store, ssh]) await mkdir(folder);
+    await writeFile(join(store, 'config'), 'Host *\n  User ada\n');
+    await symlink(join(store, 'config'), join(ssh, 'config'));
+    if (isRoot) await chown(ssh, uid, uid);
+    await chmod(store, 0o555);
+    const refused = await home.run('slipway', ...CREATE);
+    expect([refused.code, refused.stderr]).toEqual([
+      10,
+      expect.stringContaining(`${join(ssh, 'config')} can't be changed`),
+    ]);
+    expect(refused.stderr).toContain(`run the same command again: Include ${join(ssh, 'slipway')}/*.conf`);
+    expect(await home.run('slipway', 'ls', '-q')).toMatchObject({ code: 0, stdout: '' });
+    await chmod(store, 0o755);
+    await writeFile(join(store, 'config'), 'Include ~/.ssh/slipway/*.conf\nHost *\n  User ada\n');
+    await chmod(store, 0o555);
+    const again = await home.run('slipway', ...CREATE);
+    expect(again.stderr).not.toContain("can't be changed");
+    expect(again.code).toBe(9);
+    await chmod(store, 0o755);
+  });
+});
+
+test.runIf(isRoot && hasProgram('chattr'))(
+  'an immutable file is one with the command that allows changes',
+  async () => {
+    await using home = await createUserHome();
+    const config = join(home.path, '.docker', 'config.json');
+    await mkdir(join(home.path, '.docker'));
+    await writeFile(config, '{"currentContext": "web"}');
+    for (const path of [join(home.path, '.docker'), config]) await chown(path, uid, uid);
+    const { code: isUnsupported } = await runProgram('chattr', ['+i', config]);
+    // Some file systems, such as tmpfs and overlays of old kernels, have no such attribute.
+    if (isUnsupported !== 0) return;
+    try {
+      const { code, stderr } = await home.run('slipway', 'use', '--unset');
+      expect([code, stderr]).toEqual([10, expect.stringContaining(`sudo chattr -i ${config}`)]);
+    } finally {
+      await runProgram('chattr', ['-i', config]);
+    }
+    expect((await home.run('slipway', 'use', '--unset')).code).toBe(0);
+  },
+);

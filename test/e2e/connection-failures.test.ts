@@ -152,8 +152,8 @@ describeOnBed('a connection that fails', () => {
 
     const publicKey = await expectFailure(user.slipway('create', 'web', '--generic-ssh-key', `${stranger}.pub`));
     expect(publicKey).toMatchObject({
-      status: 2,
-      sentence: expect.stringContaining('it is a public key') as string,
+      status: 6,
+      sentence: expect.stringContaining(`${stranger}.pub is a public key, and no agent has its private key`) as string,
     });
 
     const withoutKey = await expectFailure(user.slipway('create', 'bare', '--generic-ip-address', host.address));

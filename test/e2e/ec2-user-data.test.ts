@@ -1,11 +1,20 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { buildUserData } from '../../src/drivers/ec2/user-data.ts';
+import { systemd } from '../../src/provision/init/systemd.ts';
+import { readLifetimeScripts } from '../../src/provision/lifetime-timers.ts';
+import { firstBootTimersFor } from '../../src/provision/plan.ts';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { describeOnBed } from './test-user.ts';
 
 /** Adds a data source for this test, and leaves the container's network as it is. */
 const SETTINGS = 'datasource_list: [NoCloud]\nnetwork: {config: disabled}\nwarnings: {dsid_missing_source: "off"}\n';
 const STAGES = ['init --local', 'init', 'modules --mode=config', 'modules --mode=final'];
+
+const LIFETIME = { name: 'web', deadline: '2038-01-19T03:14:00Z', idleSeconds: 86_400, enginePort: 2376 };
+const readTemplate = async (name: string): Promise<string> =>
+  readFile(new URL(`../../templates/${name}`, import.meta.url), 'utf8');
 
 const SLIPWAY_KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6b1AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA slipway web';
 const USER_KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6b2AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA theirs';
@@ -82,14 +91,14 @@ describeOnBed("an EC2 instance's user data, processed by cloud-init", () => {
   afterAll(async () => host[Symbol.asyncDispose]());
 
   test.each(CASES.map((userDataCase) => [userDataCase.what, userDataCase] as const))(
-    "with %s installs Slipway's host key and authorized key",
+    "with %s installs Slipway's host key and authorized key, and starts its timers",
     async (_, { userData, check }) => {
       await host.runOrThrow(
-        'cloud-init clean --logs; userdel --remove --force debian 2>/dev/null; userdel --remove --force bob 2>/dev/null; rm -f /run/theirs /run/written; mkdir -p /var/lib/cloud/seed/nocloud; echo "instance-id: i-$(date +%N)" > /var/lib/cloud/seed/nocloud/meta-data',
+        'cloud-init clean --logs; userdel --remove --force debian 2>/dev/null; userdel --remove --force bob 2>/dev/null; systemctl stop slipway-deadline.timer slipway-idle.timer; rm -f /etc/systemd/system/slipway-* /usr/local/lib/slipway/*; systemctl daemon-reload; rm -f /run/theirs /run/written; mkdir -p /var/lib/cloud/seed/nocloud; echo "instance-id: i-$(date +%N)" > /var/lib/cloud/seed/nocloud/meta-data',
       );
-      await host.exec('cat > /var/lib/cloud/seed/nocloud/user-data', {
-        stdin: buildUserData({ hostKey: key, authorizedKey: SLIPWAY_KEY }, userData),
-      });
+      const timers = firstBootTimersFor({ ...LIFETIME, scripts: await readLifetimeScripts(systemd, readTemplate) });
+      const boot = { hostKey: key, authorizedKey: SLIPWAY_KEY, ...timers };
+      await host.exec('cat > /var/lib/cloud/seed/nocloud/user-data', { stdin: buildUserData(boot, userData) });
       for (const stage of STAGES) await host.exec(`cloud-init ${stage}`);
       expect(await host.runOrThrow('cat /etc/ssh/ssh_host_ed25519_key')).toBe(key.private);
       expect(await host.runOrThrow('stat -c "%a %U" /etc/ssh/ssh_host_ed25519_key')).toBe('600 root');
@@ -98,6 +107,20 @@ describeOnBed("an EC2 instance's user data, processed by cloud-init", () => {
       expect(await host.runOrThrow('ls /etc/ssh/ssh_host_*_key')).toBe('/etc/ssh/ssh_host_ed25519_key');
       expect(await host.runOrThrow('cat /home/debian/.ssh/authorized_keys')).toContain(SLIPWAY_KEY);
       expect(await host.exec(check)).toMatchObject({ code: 0 });
+      const paths = timers.files.map(({ path }) => path).join(' ');
+      expect(await host.runOrThrow(`stat -c '%a %U' ${paths} && sha256sum ${paths}`)).toBe(
+        [
+          ...timers.files.map(({ mode }) => `${mode} root`),
+          ...timers.files.map(({ path, content }) => `${createHash('sha256').update(content).digest('hex')}  ${path}`),
+        ].join('\n'),
+      );
+      await expect
+        .poll(async () => host.runOrThrow('systemctl is-active slipway-deadline.timer slipway-idle.timer || true'))
+        .toBe('active\nactive');
+      expect(await host.runOrThrow('systemctl show -P TimersCalendar slipway-deadline.timer')).toContain(
+        '2038-01-19 03:14:00 UTC',
+      );
+      expect(await host.runOrThrow('ls /run/slipway')).not.toContain('life-pending');
       expect(await host.runOrThrow('grep -h -E "WARNING|ERROR" /var/log/cloud-init.log || true')).toBe('');
     },
   );

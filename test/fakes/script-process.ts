@@ -1,12 +1,12 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 
 const sourceFolder = fileURLToPath(new URL('../../src/', import.meta.url));
 
-/** Bundles a module of src/ and its imports into one file in `folder`, and returns its path, for scripts to import. */
+/** Bundles a module of src/ and its imports into one file in `folder`, and returns its URL, for scripts to import. */
 export async function bundleModule(module: string, folder: string): Promise<string> {
   const outfile = join(folder, module.replace(/\.ts$/, '.mjs'));
   await build({
@@ -17,7 +17,7 @@ export async function bundleModule(module: string, folder: string): Promise<stri
     platform: 'node',
     target: 'node20',
   });
-  return outfile;
+  return pathToFileURL(outfile).href;
 }
 
 /** A script that runs in a separate Node process. */

@@ -71,7 +71,7 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
   provision: {
     description:
       'provision/ decides and describes what happens on a host: it knows no cloud, no store and no command line',
-    may: /^ssh\/|^machine\/(model|options)\.ts$/,
+    may: /^ssh\/|^machine\/(model|options|repository-login)\.ts$/,
   },
   operations: {
     description: 'operations/ is the story of a machine, and the only folder in which drivers and provisioner meet',
@@ -265,6 +265,19 @@ test("a cloud's SDK is imported by its driver's sdk.ts, which is loaded only for
   const sdkFileImports = importEdges.filter(({ to }) => sdkFiles.includes(to));
   expect(sdkFileImports.filter(({ kind }) => kind === 'value').map(formatEdge)).toEqual([]);
 });
+
+test("only the EC2 driver's client.ts has the SDK's client, so that its raw errors reach no other file", () => {
+  const others = files.filter((file) => isInFolder('drivers/ec2', file) && file !== 'drivers/ec2/client.ts');
+  const found = others.filter((file) =>
+    /\bEC2Client\b|\.config\.|\bclient\b/.test(withoutImports(sources.get(file) ?? '')),
+  );
+  expect(found.filter((file) => file !== 'drivers/ec2/sdk.ts')).toEqual([]);
+});
+
+/** Returns the text without the names of imported files and packages. */
+function withoutImports(text: string): string {
+  return text.replaceAll(/'[^']*'/g, "''");
+}
 
 test("a driver's manifest and options load none of the driver's code, because every command loads them", () => {
   for (const declaration of files.filter((file) => /^drivers\/[^/]+\/(manifest|options)\.ts$/.test(file))) {

@@ -240,13 +240,17 @@ describe('rm of a cloud machine whose provider can not be asked', () => {
       await createMachine(await buildCloudSpec('web', setup.cloud), world);
       const { id } = (await world.store.read('web')).spec;
       setup.cloud.removeError = removeError;
-      await removeMachine('web', { deprovision: false, force: true }, world);
+      const { stays } = await removeMachine('web', { deprovision: false, force: true }, world);
+      expect(stays).toBe('what it had in sky may still exist');
       expect(await world.store.listNames()).toEqual([]);
       expect(existsSync(world.store.paths('web').ssh)).toBe(false);
       expect(await readContextOwner('web', world.clientPaths)).toBeUndefined();
-      expect(progress.notes.at(-1)).toBe(
-        `Machine "web" was forgotten, and not removed from sky: ${removeError.message}. These resources may exist and cost money: one host (${id}) in north. Look at the sky. Once sky can be asked again, this finds and removes them: slipway gc --driver sky`,
-      );
+      expect(progress.notes.slice(-3)).toEqual([
+        `Machine "web" was forgotten, and not removed from sky: ${removeError.message}`,
+        `These resources of "web" may still exist and cost money: one host (${id}) in north`,
+        'Look at the sky. Once sky can be asked again, this finds and removes them: slipway gc --driver sky --home ' +
+          (await getStoreId(world.computer)),
+      ]);
     },
   );
 

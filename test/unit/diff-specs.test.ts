@@ -176,3 +176,21 @@ describe('keepResolvedOptions', () => {
     expect(keepResolvedOptions(toySpec(), open, toyDriver).options).not.toHaveProperty('region');
   });
 });
+
+describe('keepResolvedOptions', () => {
+  const driver = { ...toyDriver, kind: 'cloud', formerDefaults: { region: 'north' } } as unknown as DriverManifest;
+
+  test('keeps the former default of an option that the user left open, then and now', () => {
+    const before = toySpec({ userOptions: { region: 'north', size: 1, tags: [] } });
+    const wanted = toySpec({ options: { size: 1, tags: [] } });
+    expect(diffSpecs(toyMachine(before), keepResolvedOptions(before, wanted, driver), driver)).toEqual([]);
+  });
+
+  test('still sees that the user removed another value', () => {
+    const before = toySpec({ options: { region: 'south' }, userOptions: { region: 'south', size: 1, tags: [] } });
+    const wanted = toySpec({ options: { size: 1, tags: [] } });
+    expect(changedOptions(diffSpecs(toyMachine(before), keepResolvedOptions(before, wanted, driver), driver))).toEqual([
+      'region',
+    ]);
+  });
+});

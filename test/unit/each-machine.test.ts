@@ -2,6 +2,8 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { requireMachines, runForEach } from '../../src/cli/commands/for-each-machine.ts';
 import { rm } from '../../src/cli/commands/rm.ts';
+import { settleWithinLimit } from '../../src/docker-machine/machine-arguments.ts';
+import { MAX_CONNECTIONS } from '../../src/operations/concurrency.ts';
 import { type ErrorCode, SlipwayError } from '../../src/errors.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { createFakeCli } from '../fakes/fake-cli.ts';
@@ -189,4 +191,19 @@ describe('machine names', () => {
     expect([status, (json as { name: string }[]).map(({ name }) => name)]).toEqual([undefined, ['a', 'broken', 'b']]);
     expect(await user.world.store.listNames()).toEqual([]);
   });
+});
+
+test('the drop-in works on no more machines at a time than slipway, and one failure stops no other machine', async () => {
+  let [running, most, done] = [0, 0, 0];
+  const names = Array.from({ length: 40 }, (_, index) => `web-${index}`);
+  const results = await settleWithinLimit(names, async (name) => {
+    running += 1;
+    most = Math.max(most, running);
+    await new Promise((resolve) => setImmediate(resolve));
+    running -= 1;
+    done += 1;
+    if (name === 'web-3') throw new Error('no');
+  });
+  expect([most, done]).toEqual([MAX_CONNECTIONS, 40]);
+  expect(results.flatMap(({ status }, index) => (status === 'rejected' ? [names[index]] : []))).toEqual(['web-3']);
 });

@@ -385,3 +385,22 @@ describe('a search question', () => {
     expect((await source?.('far'))?.map(({ name }) => name)).toEqual(['far   a long way']);
   });
 });
+
+test.each([
+  ['env', 'NO_PROXY=a,b', ['NO_PROXY=a,b']],
+  [
+    'env',
+    'NO_PROXY=localhost,.example,10.0.0.0/8,HTTP_PROXY=http://p:1',
+    ['NO_PROXY=localhost,.example,10.0.0.0/8', 'HTTP_PROXY=http://p:1'],
+  ],
+  ['env', 'A=1\nB=2,C=3\n', ['A=1', 'B=2,C=3']],
+  ['label', 'zone=a,rack=1', ['zone=a', 'rack=1']],
+  ['label', 'zones=a,b', ['zones=a,b']],
+  ['opt', 'icc=false,ipv6', ['icc=false', 'ipv6']],
+  ['opt', 'dns=1.1.1.1,8.8.8.8\nipv6', ['dns=1.1.1.1,8.8.8.8', 'ipv6']],
+  ['registryMirror', 'https://a.example,https://b.example', ['https://a.example', 'https://b.example']],
+  ['env', '', []],
+])('the list in a variable of --engine-%s is split between its items: %j', (key, text, items) => {
+  const spec = engineOptionSpecs.find((candidate) => candidate.key === key);
+  expect(spec && coerceOptionValue(spec, text)).toEqual(items);
+});

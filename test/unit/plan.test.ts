@@ -529,3 +529,13 @@ describe('firstBootFilesFor', () => {
     expect(ownerOf(factsAfterFirstBoot({}))).toEqual({ id: 'id-of-web', name: 'web' });
   });
 });
+
+test('the engine listens on IPv6 addresses too, if the host is given by a name that has no others', () => {
+  const hosts = (more: object): unknown => {
+    const [step] = planProvision({ ...planInput(factsWith(hostWithEngine, { daemonJson: '{}' })), ...more });
+    const file = step?.files?.find(({ path }) => path === '/etc/docker/daemon.json');
+    return (JSON.parse(file?.content ?? '{}') as { hosts?: unknown }).hosts;
+  };
+  expect(hosts({ address: 'web.example' })).toContain('tcp://0.0.0.0:2376');
+  expect(hosts({ address: 'web.example', ipv6Address: '2001:db8::1' })).toContain('tcp://[::]:2376');
+});

@@ -12,6 +12,7 @@ import {
 } from '../../src/computer/process-identity.ts';
 import { bundleModule, startScript } from '../fakes/script-process.ts';
 import { computerWithPrograms, writeScript } from '../fakes/executable-scripts.ts';
+import { isPosix } from '../fakes/file-modes.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 const isLinux = process.platform === 'linux';
@@ -128,7 +129,7 @@ describe('isProcessAlive', () => {
 });
 
 describe('isProcessRunningCommand', () => {
-  test('is true only if the words are in the command line, complete and in this order', async () => {
+  test.runIf(isPosix)('is true only if the words are in the command line, complete and in this order', async () => {
     using child = startProcess('-uuid', 'id-1', '-name', 'slipway-web');
     const isRunning = (...words: readonly string[]): Promise<boolean> =>
       isProcessRunningCommand(child.pid, words, call);
@@ -153,7 +154,7 @@ describe('isProcessRunningCommand', () => {
     return { ...call, computer };
   }
 
-  test.skipIf(process.platform === 'win32')('believes what PowerShell says on Windows', async () => {
+  test.runIf(isPosix)('believes what PowerShell says on Windows', async () => {
     await using folder = await createTemporaryFolder();
     const runs = await createWindowsCall(folder.path, `echo 'command="C:\\qemu.exe" -uuid id-1 -m 2'`);
     expect(await isProcessRunningCommand(process.pid, ['-uuid', 'id-1'], runs)).toBe(true);
@@ -162,7 +163,7 @@ describe('isProcessRunningCommand', () => {
     expect(await isProcessRunningCommand(process.pid, ['-uuid', 'id-1'], ended)).toBe(false);
   });
 
-  test.skipIf(process.platform === 'win32')(
+  test.runIf(isPosix)(
     'throws where a process has the number and PowerShell shows nothing of it, fails or is missing',
     async () => {
       await using folder = await createTemporaryFolder();
@@ -180,6 +181,22 @@ describe('isProcessRunningCommand', () => {
       expect(await isProcessRunningCommand(pid, ['--'], missing)).toBe(false);
     },
   );
+
+  test.skipIf(process.platform === 'win32')('asks ps on macOS, and throws where ps does not answer', async () => {
+    await using folder = await createTemporaryFolder();
+    const isRunning = async (ps: string): Promise<boolean> => {
+      await writeScript(join(folder.path, 'bin', 'ps'), ps);
+      const computer = computerWithPrograms(folder.path, { platform: 'darwin' });
+      return isProcessRunningCommand(process.pid, ['-uuid', 'id-1'], { ...call, computer });
+    };
+    expect(await isRunning('echo qemu -uuid id-1 -m 2')).toBe(true);
+    expect(await isRunning('echo qemu -uuid id-2 -m 2')).toBe(false);
+    expect(await isRunning('exit 1')).toBe(false);
+    await expect(isRunning('kill -9 $$')).rejects.toMatchObject({
+      code: 'DRIVER_FAILED',
+      message: `This computer does not say which program process ${process.pid} is`,
+    });
+  });
 
   test.runIf(isLinux)('is false for a zombie', async () => {
     using zombie = await startFutureZombie();

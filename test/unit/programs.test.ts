@@ -14,6 +14,7 @@ import {
   findMissingPrograms,
   findPackageManager,
   formatCommands,
+  locateProgram,
   sshProgram,
   type PackageManager,
   type Program,
@@ -195,6 +196,14 @@ describe('a program', () => {
     expect(await findProgram(emulator, computerOn('win32', folder.path, { PATHEXT: '.EXE;.CMD' }))).toBeUndefined();
   });
 
+  test('is started on Windows by its path, never from the current folder', async () => {
+    await using folder = await createTemporaryFolder();
+    const path = await writeProgram(folder.path, 'boat.exe', 0o644);
+    expect(locateProgram('boat', { PATH: `.;;boats;${folder.path}` }, 'win32')).toBe(path);
+    expect(locateProgram('package', { PATH: '.;' }, 'win32')).toMatch(/^C:\\Windows\\System32/);
+    expect(locateProgram('boat', { PATH: folder.path }, 'linux')).toBe('boat');
+  });
+
   test.each([
     ['linux', ['zypper', 'pacman', 'dnf', 'apt-get'], 'apt'],
     ['linux', ['zypper', 'pacman', 'dnf'], 'dnf'],
@@ -277,18 +286,27 @@ describe('diagnostics', () => {
   test("of the home folder report one that can't be created or that others can read, and leave nothing", async () => {
     await using folder = await createTemporaryFolder();
     const home = join(folder.path, 'deep', 'state');
-    const row = () => checkHome({ home, platform: 'linux' });
+    const row = () => checkHome({ home, platform: 'linux', env: {} });
     expect(await row()).toMatchObject({ state: 'ok', detail: `${home} (created when needed)` });
     await mkdir(home, { recursive: true, mode: 0o700 });
     expect(await row()).toMatchObject({ state: 'ok', detail: home });
     await chmod(home, 0o755);
     expect(await row()).toMatchObject({ state: 'note', detail: expect.stringContaining(`chmod 700 ${home}`) });
+    const onWindows = (USERPROFILE: string) =>
+      checkHome({ home, platform: 'win32', env: { USERPROFILE, USERNAME: 'ada' } });
+    expect(await onWindows(folder.path.toUpperCase())).toMatchObject({ state: 'ok', detail: home });
+    expect(await onWindows(join(folder.path, 'de'))).toMatchObject({
+      state: 'note',
+      detail: expect.stringContaining(`icacls "${home}" /inheritance:r /grant:r "ada:(OI)(CI)F"`),
+    });
     const file = await writeProgram(folder.path, 'file');
-    expect(await checkHome({ home: file, platform: 'linux' })).toMatchObject({ state: 'missing' });
-    expect(await checkHome({ home: join(file, 'state'), platform: 'linux' })).toMatchObject({ state: 'missing' });
+    expect(await checkHome({ home: file, platform: 'linux', env: {} })).toMatchObject({ state: 'missing' });
+    expect(await checkHome({ home: join(file, 'state'), platform: 'linux', env: {} })).toMatchObject({
+      state: 'missing',
+    });
     const loop = join(folder.path, 'loop');
     await symlink('loop', loop);
-    expect(await checkHome({ home: loop, platform: 'linux' })).toEqual({
+    expect(await checkHome({ home: loop, platform: 'linux', env: {} })).toEqual({
       what: "Slipway's folder",
       state: 'missing',
       detail: `${loop} could not be read: its symbolic links form a loop; to use another folder, set SLIPWAY_HOME`,

@@ -81,6 +81,26 @@ function startWait(file: string, checkGuest: () => Promise<void> = async () => {
 }
 
 describe('waitForBootResult', () => {
+  test('asks seldom whether the guest runs, however much it writes', async () => {
+    await using folder = await createTemporaryFolder();
+    const file = join(folder.path, 'console.log');
+    await writeFile(file, '');
+    const wait = startWait(file);
+    for (let line = 0; line < 100; line += 1) {
+      await appendFile(file, `line ${line}\n`);
+      await wait.logged(`line ${line}`);
+    }
+    const begin = performance.now();
+    while (performance.now() - begin < 1000) {
+      await appendFile(file, 'more\n');
+      await sleep(10);
+    }
+    await appendFile(file, 'slipway: ready\n');
+    await wait.result;
+    // After 0, 0.25, 0.75 and 1.75 seconds, and every three seconds from 3.75 on: ten times in 25 seconds.
+    expect(wait.asked()).toBeLessThan(8);
+  });
+
   test('ends with the result, and logs each line once', async () => {
     await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { hardwareSignature, type Accelerator } from '../../src/drivers/qemu/command-line.ts';
 import { formatGuestCommand } from '../../src/drivers/qemu/guest-channel.ts';
 import { fileDigestsOf, seedOf, diffSeedFiles } from '../../src/drivers/qemu/seed.ts';
-import { partitionSpares, type SpareRequirements } from '../../src/drivers/qemu/match-spares.ts';
+import { findSurplusSpares, partitionSpares, type SpareRequirements } from '../../src/drivers/qemu/match-spares.ts';
 import {
   hardwareDigestOf,
   incompatibilityReason,
@@ -166,6 +166,42 @@ describe('partitionSpares', () => {
     expect(unusable.map(({ spare: { vm }, reason }) => `${vm.id}: ${reason}`)).toEqual([
       'old: its image has been replaced since',
       'cut: its memory is damaged (1 of 100 bytes)',
+    ]);
+  });
+});
+
+describe('findSurplusSpares', () => {
+  const now = new Date('2026-06-30T00:00:00Z');
+  const spare = (memory: number, createdAt: string): Spare => ({
+    vm: { ...runningVm({ id: `${memory} ${createdAt}`, memory }), snapshot: snapshotWith() },
+    imageName: 'debian-13',
+    diskGb: 20,
+    seedFiles: {},
+    createdAt,
+  });
+  const surplusOf = (spares: readonly Spare[]): readonly string[] =>
+    findSurplusSpares(spares, now).map(({ vm }) => vm.id);
+
+  test('finds none of three kinds, however many spares of each the user has asked for', () => {
+    const spares = [1024, 2048, 4096].flatMap((memory) =>
+      Array.from({ length: 20 }, (_none, day) =>
+        spare(memory, `2026-06-${String(day + 1).padStart(2, '0')}T00:00:00Z`),
+      ),
+    );
+    expect(surplusOf(spares)).toEqual([]);
+  });
+
+  test('finds the kinds of which none was built for the longest time', () => {
+    const dates = ['2026-06-04', '2026-06-02', '2026-06-05', '2026-06-03', '2026-06-01'];
+    const spares = dates.map((date, index) => spare(1024 + index, date));
+    expect(surplusOf(spares)).toEqual(['1025 2026-06-02', '1028 2026-06-01']);
+    // A new spare of an old kind means that the kind is in use.
+    expect(surplusOf([...spares, spare(1028, '2026-06-06')])).toEqual(['1025 2026-06-02', '1027 2026-06-03']);
+  });
+
+  test('finds those that nobody has taken for more than 30 days', () => {
+    expect(surplusOf([spare(1024, '2026-05-30T23:00:00Z'), spare(1024, '2026-06-01T00:00:00Z')])).toEqual([
+      '1024 2026-05-30T23:00:00Z',
     ]);
   });
 });

@@ -1,13 +1,12 @@
-import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { isMachineName } from '../../src/machine/model.ts';
 import { openStore } from '../../src/machine/store.ts';
 import { catchError, catchRejection } from '../fakes/catch-error.ts';
+import { readMode } from '../fakes/file-modes.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
-
-const readMode = async (path: string): Promise<string> => ((await stat(path)).mode & 0o777).toString(8);
 
 describe('a record', () => {
   test('is read as it was written, and only its owner can read it, whatever the umask', async () => {
@@ -21,9 +20,9 @@ describe('a record', () => {
         await store.write(machine);
         expect(await store.read('web')).toEqual(machine);
         const { record, folder } = store.paths('web');
-        expect(await readMode(record)).toBe('600');
+        expect(await readMode(record, '600')).toBe('600');
         for (const path of [folder, join(home.path, 'state', 'machines'), join(home.path, 'state')])
-          expect(await readMode(path)).toBe('700');
+          expect(await readMode(path, '700')).toBe('700');
       }
     } finally {
       process.umask(before);
@@ -195,7 +194,7 @@ test("a lock creates the machine's folder, which can be removed while it is held
   const store = openStore(home.path);
   {
     await using _lock = await store.lock('web');
-    expect(await readMode(store.paths('web').folder)).toBe('700');
+    expect(await readMode(store.paths('web').folder, '700')).toBe('700');
     expect((await catchRejection(store.lock('web')))?.code).toBe('MACHINE_BUSY');
     await store.write(readyMachine('web'));
     await store.remove('web');

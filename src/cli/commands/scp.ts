@@ -24,7 +24,7 @@ export const scp: Command<typeof args> = defineCommand({
   details:
     'Uses your own scp with the pinned host key. NAME:path is a path on a machine; any other path is local. Write a local name that contains a colon as ./a:b. A copy between two machines passes through this computer. Exits with the exit status of scp.',
   async run({ positionals, args: { recursive, preserve, compress, quiet }, flags: { json } }, { world }) {
-    const { store, computer, signal } = world;
+    const { store, computer } = world;
     const machines = await store.listNames();
     const [from, to] = [parsePathSpec(positionals[0] ?? '', machines), parsePathSpec(positionals[1] ?? '', machines)];
     const names = [from, to].flatMap(({ machine }) => machine ?? []);
@@ -47,7 +47,7 @@ export const scp: Command<typeof args> = defineCommand({
     try {
       const config = join(folder, 'config');
       await writeFileAtomic(config, formatSshConfig(routes), 0o600);
-      const status = await runInTerminal('scp', scpArgv(copy, config), signal);
+      const status = await runInTerminal('scp', scpArgv(copy, config), world);
       return { json: { from: positionals[0], to: positionals[1], status }, text: '', status };
     } finally {
       await deleteFolder(folder);

@@ -15,7 +15,7 @@ export const ssh: Command<typeof args> = defineCommand({
   passThrough: true,
   async run({ positionals: [name = '', ...rest] }, { world }) {
     const command = rest[0] === '--' ? rest.slice(1) : rest;
-    const status = await runInTerminal('ssh', sshArgv(await prepareSshRoute(name, world), command), world.signal);
+    const status = await runInTerminal('ssh', sshArgv(await prepareSshRoute(name, world), command), world);
     return { json: { name, status }, text: '', status };
   },
 });

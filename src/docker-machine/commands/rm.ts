@@ -7,7 +7,13 @@ import {
   machineNotFoundError,
   formatSlipwayError,
 } from '../docker-machine-error.ts';
-import { runAndReportEnd, findDriverName, managedBySlipwayError, driverNotFoundError } from '../machine-arguments.ts';
+import {
+  driverNotFoundError,
+  findDriverName,
+  managedBySlipwayError,
+  runAndReportEnd,
+  settleWithinLimit,
+} from '../machine-arguments.ts';
 import { isManagedBySlipway } from '../config-json/mark.ts';
 
 export const rm = defineDockerMachineCommand({
@@ -43,7 +49,7 @@ export const rm = defineDockerMachineCommand({
   },
 });
 
-/** Removes all of these machines at the same time, and returns the messages of those that failed. */
+/** Removes these machines, a limited number at a time, and returns the messages of those that failed. */
 async function removeMachines(
   names: readonly string[],
   force: boolean,
@@ -61,7 +67,7 @@ async function removeMachines(
       failures.push(removalFailureMessage(name, error));
     }
   };
-  await Promise.all(names.map(removeOne));
+  for (const result of await settleWithinLimit(names, removeOne)) if (result.status === 'rejected') throw result.reason;
   return failures;
 }
 

@@ -43,7 +43,7 @@ export const scp = defineDockerMachineCommand({
       const config = join(folder, 'config');
       await writeFileAtomic(config, formatSshConfig(routes), 0o600);
       const { program, argv } = copyCommand({ from, to, routes, config }, call);
-      return await runInTerminal(program, argv, world.signal).catch((error: unknown) => {
+      return await runInTerminal(program, argv, world).catch((error: unknown) => {
         throw toDockerMachineError(error);
       });
     } finally {

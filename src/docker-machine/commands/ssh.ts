@@ -21,7 +21,7 @@ export const ssh = defineDockerMachineCommand({
     const [name = '', ...rest] = await resolveMachineNames(call);
     await requireHostUp(name, call, 'run SSH command');
     const { address, argv } = await resolveSshArgv(name, world);
-    const status = await runInTerminal('ssh', [...argv, address, ...rest], world.signal).catch((error: unknown) => {
+    const status = await runInTerminal('ssh', [...argv, address, ...rest], world).catch((error: unknown) => {
       throw toDockerMachineError(error, name);
     });
     return status;

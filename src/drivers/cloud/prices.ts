@@ -1,4 +1,4 @@
-const HOURS_PER_MONTH = 730;
+export const HOURS_PER_MONTH = 730;
 
 /** Computes costs from a cloud's list prices. */
 export type PriceList = {

@@ -2,6 +2,7 @@ import { access, constants, readFile } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { Computer } from '../../computer/computer.ts';
+import { fileReasonOf } from '../../computer/files.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { FirstBootConfig } from '../contract.ts';
 
@@ -182,6 +183,31 @@ function formatFirstBootScript(files: FirstBootConfig['files'], commands: readon
 export async function requireReadableFile(file: string | undefined, flag: string): Promise<void> {
   if (file === undefined) return;
   await access(file, constants.R_OK).catch((error: unknown) => {
-    throw new SlipwayError('USAGE', `${file} can't be read`, { hint: `Check ${flag}`, cause: error });
+    throw unreadableFileError(file, flag, error);
   });
+}
+
+/**
+ * Returns the text of a file that an option names, without a byte order mark. Throws USAGE if it can't be read, and for
+ * other text than UTF-8, which would reach the instance changed.
+ */
+export async function readUserScript(file: string, flag: string): Promise<string> {
+  const bytes = await readFile(file).catch((error: unknown) => {
+    throw unreadableFileError(file, flag, error);
+  });
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    const isCompressed = bytes[0] === 0x1f && bytes[1] === 0x8b;
+    throw new SlipwayError('USAGE', `${file} is not UTF-8 text`, {
+      hint: isCompressed
+        ? 'It is compressed. Decompress it first, since Slipway combines it with a part of its own'
+        : `Convert it, for example from Latin-1: iconv -f LATIN1 -t UTF-8. Then pass it with ${flag}`,
+      cause: error,
+    });
+  }
+}
+
+function unreadableFileError(file: string, flag: string, cause: unknown): SlipwayError {
+  return new SlipwayError('USAGE', `${file} can't be read: ${fileReasonOf(cause)}`, { hint: `Check ${flag}`, cause });
 }

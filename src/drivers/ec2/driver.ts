@@ -9,7 +9,7 @@ import { inspectInstance } from './inspect-instance.ts';
 import { describeLeftovers } from './leftovers.ts';
 import { deleteResources, listResources } from './list-resources.ts';
 import type { Ec2Options } from './options.ts';
-import { diskMonthlyCost, instanceMonthlyCost } from './prices.ts';
+import { diskMonthlyCost, hasUnlimitedCredits, instanceMonthlyCost, PUBLIC_ADDRESS_MONTHLY_COST } from './prices.ts';
 import { removeMachine } from './remove-machine.ts';
 import { hasResolvedOptions, resolveOptions } from './resolve-options.ts';
 import { allowCallerIp } from './security-group.ts';
@@ -56,14 +56,29 @@ export const driver: CloudDriverCode<Ec2Options> = {
   },
   changes: { validate: requireAllowedChange, apply: applyChange, setShutdownBehavior },
   cost: {
-    describeResources: ({ instanceType, rootSize, allowCidr, securityGroupReadonly, spot }) =>
-      `one ${spot ? 'spot ' : ''}instance (${instanceType}) with a disk of ${rootSize} GiB${securityGroupReadonly ? '' : `, and a security group that allows ${allowCidr.join(', ') || 'only your address'}`}`,
-    async monthly({ instanceType, volumeType, rootSize, spot }) {
-      return addCosts(instanceMonthlyCost(instanceType, { spot }), diskMonthlyCost(volumeType, rootSize));
+    describeResources,
+    async monthly({ instanceType, volumeType, rootSize, spot, privateAddressOnly }) {
+      return addCosts(
+        instanceMonthlyCost(instanceType, { spot }),
+        diskMonthlyCost(volumeType, rootSize),
+        privateAddressOnly ? 0 : PUBLIC_ADDRESS_MONTHLY_COST,
+      );
     },
+    describeSurcharge: ({ instanceType, cpuCredits }) =>
+      hasUnlimitedCredits(instanceType, cpuCredits)
+        ? `CPU time above the baseline of ${instanceType} (--ec2-cpu-credits standard avoids it)`
+        : undefined,
   },
   prompts: { profile: listProfiles, region: listRegions, instanceType: listInstanceTypes },
 };
+
+function describeResources(options: Ec2Options): string {
+  const { instanceType, rootSize, allowCidr, securityGroupReadonly, spot, privateAddressOnly } = options;
+  const address = privateAddressOnly ? '' : ' and a public IPv4 address';
+  const group = `, and a security group that allows ${allowCidr.join(', ') || 'only your address'}`;
+  const instance = `one ${spot ? 'spot ' : ''}instance (${instanceType}) with a disk of ${rootSize} GiB${address}`;
+  return `${instance}${securityGroupReadonly ? '' : group}`;
+}
 
 /** Creates the machines of one account by one request. */
 async function createAll(

@@ -18,7 +18,7 @@ import { type Ec2Connection, withEc2 } from './client.ts';
 import { deleteSecurityGroup } from './security-group.ts';
 import { listInstances, LIVE_STATES } from './instances.ts';
 import type { Ec2Options } from './options.ts';
-import { diskMonthlyCost, instanceMonthlyCost } from './prices.ts';
+import { diskMonthlyCost, instanceMonthlyCost, PUBLIC_ADDRESS_MONTHLY_COST } from './prices.ts';
 import { cancelSpotRequests, deleteDisk, deleteNetworkInterface, terminateInstances } from './remove-machine.ts';
 import { tagsToRecord } from './tags.ts';
 
@@ -110,7 +110,8 @@ async function listResourcesInRegion(
 }
 
 function toOwnedInstance(instance: AwsInstance, volumes: readonly Volume[], region: string): CloudResource {
-  const { InstanceId, InstanceType, InstanceLifecycle, State, Tags, AmiLaunchIndex, LaunchTime } = instance;
+  const { InstanceId, InstanceType, InstanceLifecycle, State, Tags, AmiLaunchIndex, LaunchTime, PublicIpAddress } =
+    instance;
   const stopped = State?.Name === 'stopped' || State?.Name === 'stopping';
   const disks = volumes.filter(({ Attachments = [] }) =>
     Attachments.some((attachment) => attachment.InstanceId === InstanceId),
@@ -125,6 +126,7 @@ function toOwnedInstance(instance: AwsInstance, volumes: readonly Volume[], regi
     monthly: addCosts(
       instanceMonthlyCost(InstanceType, { spot: InstanceLifecycle === 'spot', stopped }),
       ...disks.map(({ VolumeType, Size }) => diskMonthlyCost(VolumeType, Size)),
+      PublicIpAddress ? PUBLIC_ADDRESS_MONTHLY_COST : 0,
     ),
   });
 }

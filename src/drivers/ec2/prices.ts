@@ -1,4 +1,4 @@
-import { createPriceList } from '../cloud/prices.ts';
+import { createPriceList, HOURS_PER_MONTH } from '../cloud/prices.ts';
 
 /**
  * US dollars an hour on demand, Linux, us-east-1, from AWS's public list of 2026-11; other regions cost up to 50% more.
@@ -35,6 +35,18 @@ const HOURLY_PRICES: Readonly<Record<string, number>> = {
   'c6i.large': 0.085,
   'r5.large': 0.126,
 };
+/** US dollars an hour for a public IPv4 address, which a stopped instance does not have. */
+const PUBLIC_ADDRESS_HOURLY_PRICE = 0.005;
 const MONTHLY_PRICES_PER_GIB: Readonly<Record<string, number>> = { gp3: 0.08, gp2: 0.1 };
 
 export const { instanceMonthlyCost, diskMonthlyCost } = createPriceList(HOURLY_PRICES, MONTHLY_PRICES_PER_GIB);
+
+export const PUBLIC_ADDRESS_MONTHLY_COST = PUBLIC_ADDRESS_HOURLY_PRICE * HOURS_PER_MONTH;
+
+/**
+ * Returns whether an instance pays for CPU time above its baseline, which no list price contains: T types do with
+ * unlimited credits, the default of all but T2.
+ */
+export function hasUnlimitedCredits(type: string, cpuCredits: 'standard' | 'unlimited' | undefined): boolean {
+  return /^t\d/.test(type) && (cpuCredits ?? (type.startsWith('t2.') ? 'standard' : 'unlimited')) === 'unlimited';
+}

@@ -1,10 +1,11 @@
-import type { DescribeSubnetsCommandOutput, DescribeVpcsCommandOutput, Subnet, Vpc } from '@aws-sdk/client-ec2';
+import type { DescribeVpcsCommandOutput, Image, Vpc } from '@aws-sdk/client-ec2';
 import { SlipwayError } from '../../errors.ts';
 import { rememberAccount, findAccountId, isAwsAccountId, requireSameAccount } from './account.ts';
 import type { Ec2Connection } from './client.ts';
 import { resolveSecurityGroupIds } from './security-group.ts';
 import { resolveImage, defaultSshUserOf } from './images.ts';
 import type { Ec2Options } from './options.ts';
+import { chooseSubnet, findSubnet } from './subnets.ts';
 
 /** Returns whether an earlier create has resolved every option; the record then holds the answers. */
 export function hasResolvedOptions({ region, vpc, account, ami, deviceName, sshUser }: Ec2Options): boolean {
@@ -29,9 +30,17 @@ export async function resolveOptions(aws: Ec2Connection, options: Ec2Options): P
     ...(zone === undefined ? {} : { zone }),
     ...placement,
     ami: image.ImageId,
-    deviceName: options.deviceName ?? image.RootDeviceName ?? '/dev/sda1',
+    deviceName: resolveDeviceName(aws, image, options),
     sshUser: options.sshUser ?? defaultSshUserOf(image, options),
   };
+}
+
+/** Returns the name of the image's root disk. With another name, EC2 would add a second disk beside it. */
+function resolveDeviceName(aws: Ec2Connection, image: Image, { deviceName }: Ec2Options): string {
+  const { ImageId, RootDeviceName } = image;
+  if (RootDeviceName !== undefined && deviceName !== undefined && deviceName !== RootDeviceName)
+    aws.call.note(`The root disk of ${ImageId} is ${RootDeviceName}, so --ec2-device-name ${deviceName} has no effect`);
+  return RootDeviceName ?? deviceName ?? '/dev/sda1';
 }
 
 type Ec2Placement = { readonly vpc: string; readonly account?: string; readonly subnet?: string };
@@ -47,7 +56,7 @@ async function resolvePlacement(aws: Ec2Connection, region: string, options: Ec2
   requireSameAccount(options, account);
   await rememberAccount(aws, account);
   const [subnet] = await Promise.all([
-    namedSubnet?.SubnetId ?? chooseSubnet(aws, vpc, options),
+    chooseSubnet(aws, vpc, namedSubnet, options),
     resolveSecurityGroupIds(aws, { ...options, vpc: vpc.VpcId }),
   ]);
   return {
@@ -72,46 +81,5 @@ async function requireVpc(
   if (vpc?.VpcId !== undefined) return { ...vpc, VpcId: vpc.VpcId };
   throw new SlipwayError('USAGE', `The region ${region} has no default VPC in this account`, {
     hint: 'Choose a subnet of one of your VPCs: --ec2-subnet subnet-0123',
-  });
-}
-
-async function findSubnet(aws: Ec2Connection, id: string): Promise<Subnet | undefined> {
-  const { Subnets = [] }: DescribeSubnetsCommandOutput = await aws.send(
-    `looking for the subnet ${id}`,
-    new aws.sdk.DescribeSubnetsCommand({ SubnetIds: [id] }),
-  );
-  const [subnet] = Subnets;
-  if (subnet?.Ipv6Native !== true) return subnet;
-  throw new SlipwayError('USAGE', `The subnet ${id} has no IPv4 addresses, which Slipway needs to connect`, {
-    hint: 'Choose a subnet with IPv4 addresses: --ec2-subnet subnet-0123',
-  });
-}
-
-/**
- * Returns the subnet that the request has to name; undefined to let AWS choose a default subnet by free capacity, which
- * requires that all of them assign public addresses as the options want.
- */
-async function chooseSubnet(
-  aws: Ec2Connection,
-  vpc: Vpc,
-  { zone, privateAddressOnly }: Ec2Options,
-): Promise<string | undefined> {
-  const { Subnets = [] }: DescribeSubnetsCommandOutput = await aws.send(
-    'looking for a subnet',
-    new aws.sdk.DescribeSubnetsCommand({
-      Filters: [
-        { Name: 'vpc-id', Values: [vpc.VpcId ?? ''] },
-        ...(zone === undefined ? [] : [{ Name: 'availability-zone', Values: [zone] }]),
-      ],
-    }),
-  );
-  const usable = Subnets.filter(({ Ipv6Native }) => Ipv6Native !== true);
-  const defaults = usable.filter(({ DefaultForAz }) => DefaultForAz === true);
-  const isPreferred = ({ MapPublicIpOnLaunch = true }: Subnet): boolean => MapPublicIpOnLaunch === !privateAddressOnly;
-  if (vpc.IsDefault === true && defaults.length > 0 && defaults.every(isPreferred)) return undefined;
-  const id = (usable.find(isPreferred) ?? usable[0])?.SubnetId;
-  if (id !== undefined) return id;
-  throw new SlipwayError('USAGE', `${vpc.VpcId} has no subnet${zone === undefined ? '' : ` in ${zone}`}`, {
-    hint: `Choose one: --ec2-subnet subnet-0123${zone === undefined ? '' : '; or change or omit --ec2-zone'}`,
   });
 }

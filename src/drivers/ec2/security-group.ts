@@ -154,24 +154,22 @@ async function createSecurityGroup(
 class NotVisibleError extends Error {}
 
 async function getSecurityGroupIdByName(aws: Ec2Connection, name: string, vpc: string | undefined): Promise<string> {
-  const [group] = await listSecurityGroupsByName(aws, 'looking for its security group', [name], vpc);
+  const filter = { Name: 'group-name', Values: [name] };
+  const [group] = await listSecurityGroupsBy(aws, 'looking for its security group', filter, vpc);
   if (group?.GroupId === undefined) throw new NotVisibleError();
   return group.GroupId;
 }
 
-async function listSecurityGroupsByName(
+async function listSecurityGroupsBy(
   aws: Ec2Connection,
   doing: string,
-  names: readonly string[],
+  filter: { readonly Name: string; readonly Values: string[] },
   vpc: string | undefined,
 ): Promise<readonly SecurityGroup[]> {
   const { SecurityGroups = [] }: DescribeSecurityGroupsCommandOutput = await aws.send(
     doing,
     new aws.sdk.DescribeSecurityGroupsCommand({
-      Filters: [
-        { Name: 'group-name', Values: [...names] },
-        ...(vpc === undefined ? [] : [{ Name: 'vpc-id', Values: [vpc] }]),
-      ],
+      Filters: [filter, ...(vpc === undefined ? [] : [{ Name: 'vpc-id', Values: [vpc] }])],
     }),
   );
   return SecurityGroups;
@@ -352,20 +350,28 @@ function presentRulesOf({ IpPermissions = [] }: SecurityGroup): readonly Present
 }
 
 /**
- * Returns the ids of the user's own security groups, which the option gives as names or ids. Throws USAGE for an
- * unknown name.
+ * Returns the ids of the user's own security groups, which the option gives as names or ids. Throws USAGE for a group
+ * that does not exist in the machine's VPC.
  */
 export async function resolveSecurityGroupIds(
   aws: Ec2Connection,
   { securityGroup, vpc }: Ec2Options,
 ): Promise<readonly string[]> {
-  const names = securityGroup.filter((group) => !/^sg-[0-9a-f]+$/.test(group));
-  if (names.length === 0) return securityGroup;
-  const found = await listSecurityGroupsByName(aws, 'looking for your security groups', names, vpc);
+  if (securityGroup.length === 0) return [];
+  const isId = (group: string): boolean => /^sg-[0-9a-f]+$/.test(group);
+  const byKind = [
+    { Name: 'group-id', Values: securityGroup.filter(isId) },
+    { Name: 'group-name', Values: securityGroup.filter((group) => !isId(group)) },
+  ];
+  const doing = 'looking for your security groups';
+  const found = await Promise.all(
+    byKind
+      .filter(({ Values }) => Values.length > 0)
+      .map(async (filter) => listSecurityGroupsBy(aws, doing, filter, vpc)),
+  );
   return securityGroup.map((group) => {
-    if (!names.includes(group)) return group;
-    const id = found.find(({ GroupName }) => GroupName === group)?.GroupId;
-    if (id !== undefined) return id;
+    const match = found.flat().find(({ GroupId, GroupName }) => group === (isId(group) ? GroupId : GroupName));
+    if (match?.GroupId !== undefined) return match.GroupId;
     throw new SlipwayError('USAGE', `There is no security group "${group}" in ${vpc ?? 'the default VPC'}`, {
       hint: 'Omit --ec2-security-group: Slipway creates one for this machine alone',
     });

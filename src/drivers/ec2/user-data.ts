@@ -1,5 +1,4 @@
-import { readTextFile } from '../../computer/files.ts';
-import { buildCloudInitUserData, type PublicFirstBoot, requireReadableFile } from '../cloud/user-data.ts';
+import { buildCloudInitUserData, type PublicFirstBoot, readUserScript } from '../cloud/user-data.ts';
 import type { Ec2Options } from './options.ts';
 
 /** EC2 counts the bytes before base64. */
@@ -12,6 +11,5 @@ export function buildUserData(boot: PublicFirstBoot, userPart: string | undefine
 /** Reads the user's own part; undefined if there is none. */
 export async function readUserData({ userData: file }: Ec2Options): Promise<string | undefined> {
   if (file === undefined) return undefined;
-  await requireReadableFile(file, USER_DATA_LIMIT.flag);
-  return await readTextFile(file);
+  return await readUserScript(file, USER_DATA_LIMIT.flag);
 }

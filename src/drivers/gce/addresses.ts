@@ -43,7 +43,6 @@ export async function ensureAddress(
       method: 'insert',
       request: { region, addressResource },
       isVisible: async () => (await findAddress(gce, name, region)) !== undefined,
-      zone,
     },
     call,
   );
@@ -52,6 +51,21 @@ export async function ensureAddress(
 
 export function findAddress(gce: GceConnection, address: string, region: string): Promise<Address | undefined> {
   return gce.find<Address>('looking for its address', 'AddressesClient', 'get', { region, address });
+}
+
+/**
+ * Deletes the address that Slipway reserved for a machine. Asks first: only few roles may delete addresses, and most
+ * machines have none.
+ */
+export async function deleteReservedAddress(
+  gce: GceConnection,
+  ownerId: string,
+  { address, zone }: Pick<GceOptions, 'address' | 'zone'>,
+): Promise<void> {
+  if (address !== 'static') return;
+  const region = regionOfZone(zone);
+  const name = addressName(ownerId);
+  if (await findAddress(gce, name, region)) await deleteAddress(gce, name, region);
 }
 
 export async function deleteAddress(gce: GceConnection, address: string, region: string): Promise<void> {

@@ -4,6 +4,7 @@
  */
 export const API_METHODS = {
   AddressesClient: ['get', 'insert', 'delete', 'aggregatedList'],
+  DiskTypesClient: ['get'],
   DisksClient: ['get', 'list', 'aggregatedList', 'delete', 'resize', 'setLabels'],
   FirewallsClient: ['get', 'insert', 'patch', 'delete', 'list'],
   GlobalOperationsClient: ['get', 'wait'],
@@ -25,6 +26,7 @@ export const API_METHODS = {
     'getGuestAttributes',
   ],
   MachineTypesClient: ['get', 'list'],
+  NetworksClient: ['get'],
   RegionOperationsClient: ['get', 'wait'],
   RegionsClient: ['get'],
   SubnetworksClient: ['get'],

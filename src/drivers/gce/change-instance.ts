@@ -2,12 +2,13 @@ import { ownerIdOf, sharedFirewallError } from '../cloud/batch.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { DriverCall, Target } from '../contract.ts';
 import { resourceNameOf, withGce, type GceConnection } from './client.ts';
+import { requireDiskTypeFor } from './compatibility.ts';
 import { replaceAllowedCidrs } from './firewall-rules.ts';
 import { parseLabels, parseNetworkTags } from './instance-request.ts';
 import { findInstance, type GceInstance, hasBatchSiblings } from './instances.ts';
 import { runOperation } from './operation.ts';
 import type { GceOptions } from './options.ts';
-import { findMachineType, noMachineTypeError } from './resolve-options.ts';
+import { findMachineType, requireMachineType } from './machine-type.ts';
 
 /** Applies changed labels and network tags, and changed CIDR blocks that may connect, to the existing resources. */
 export async function applyChange(target: Target<GceOptions>, before: GceOptions, call: DriverCall): Promise<void> {
@@ -55,13 +56,16 @@ function ruleOwnerIdOf(instance: GceInstance | undefined, target: Target<GceOpti
 }
 
 async function requireCompatibleType(gce: GceConnection, options: GceOptions, before: GceOptions): Promise<void> {
-  const [type, currentType] = await Promise.all([findMachineType(gce, options), findMachineType(gce, before)]);
-  if (!type) throw noMachineTypeError(options);
-  const [to = '', from = to] = [type.architecture, currentType?.architecture];
-  if (to === '' || from === to) return;
-  throw new SlipwayError('USAGE', `${options.machineType} is ${to}, and the disk of the machine is for ${from}`, {
-    hint: 'Choose another --gce-machine-type, or create another machine',
-  });
+  const [type, currentType] = await Promise.all([requireMachineType(gce, options), findMachineType(gce, before)]);
+  const current = currentType?.architecture ?? type.architecture;
+  if (type.architecture !== current)
+    throw new SlipwayError(
+      'USAGE',
+      `${options.machineType} is ${type.architecture}, and the disk of the machine is for ${current}`,
+      { hint: 'Choose another --gce-machine-type, or create another machine' },
+    );
+  // The disk keeps its type.
+  requireDiskTypeFor(options.machineType, before.diskType);
 }
 
 const hasChanged = (from: readonly string[], to: readonly string[]): boolean => from.join() !== to.join();

@@ -4,11 +4,11 @@ import { instanceName } from '../cloud/resource-names.ts';
 import { formatTaggedDescription, getOwnerTags, type OwnerTags } from '../cloud/tags.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { FirstBootConfig, DriverCall, CreateCall, Target } from '../contract.ts';
-import { ensureAddress } from './addresses.ts';
+import { deleteReservedAddress, ensureAddress } from './addresses.ts';
 import type { GceConnection } from './client.ts';
 import { grantAccess } from './existing-instance.ts';
-import { httpStatusOf } from './errors.ts';
-import { createFirewallRules } from './firewall-rules.ts';
+import { httpStatusOf, isPlainRefusal } from './errors.ts';
+import { createFirewallRules, deleteFirewallRules } from './firewall-rules.ts';
 import { buildLabels, instanceRequestBody, type GceInstanceSpec } from './instance-request.ts';
 import { CONSISTENCY_WINDOW, findInstance, findInstanceByName, isOwnInstance, type GceInstance } from './instances.ts';
 import { buildMetadata } from './metadata.ts';
@@ -36,8 +36,32 @@ export async function createInstances(
   };
   const found = await Promise.all(targets.map(find));
   const missing = targets.filter((_, at) => found[at] === undefined);
-  if (missing.length > 0) await createMissingInstances(gce, { owner, missing, isBatch, ownerTags }, boot, call);
+  if (missing.length > 0) {
+    try {
+      await createMissingInstances(gce, { owner, missing, isBatch, ownerTags }, boot, call);
+    } catch (error) {
+      if (missing.length === targets.length && isPlainRefusal(error)) await undoCreation(gce, owner, call);
+      throw error;
+    }
+  }
   if (isBatch) await setInstanceNames(gce, targets, call);
+}
+
+/**
+ * Deletes what was created for instances that Google then refused, and clears the request: the machine can be created
+ * with other options, such as another zone. If that fails, the record keeps the request, and `remove` looks for the
+ * rest.
+ */
+async function undoCreation(gce: GceConnection, owner: Target<GceOptions>, call: CreateCall): Promise<void> {
+  const ownerId = ownerIdOf(owner);
+  try {
+    await deleteReservedAddress(gce, ownerId, owner.options);
+    await deleteFirewallRules(gce, ownerId, owner.options);
+    await call.clearRequest();
+  } catch (error) {
+    if (!(error instanceof SlipwayError) || error.code === 'CANCELED') throw error;
+    call.log(`What was created before the refusal is still there: ${error.message}`);
+  }
 }
 
 type CreateInstancesInput = {
@@ -84,7 +108,6 @@ async function insertInstance(
       method: 'insert',
       request: { zone, instanceResource: { name, ...instanceRequestBody(spec, 'link') } },
       isVisible: async () => isOwnInstance(await findInstanceByName(gce, name, zone), spec.ownerId),
-      zone,
     },
     call,
   );
@@ -119,7 +142,6 @@ async function insertInstances(
           if (!isOwnInstance(await findInstanceByName(gce, name, zone), spec.ownerId)) return false;
         return true;
       },
-      zone,
     },
     call,
   );

@@ -1,8 +1,11 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Computer } from '../../computer/computer.ts';
+import { fileReasonOf } from '../../computer/files.ts';
 import { canceledError, SlipwayError } from '../../errors.ts';
 import type { DriverCall, DriverHealth } from '../contract.ts';
+import { signInHint, tokenFromEnv, type CredentialsSource } from './credentials-source.ts';
+import { gcloudConfigDir, readGcloudSetting } from './gcloud-settings.ts';
 
 type GoogleAuthSdk = typeof import('./sdk.ts');
 
@@ -15,24 +18,12 @@ export type GoogleAuthClient = {
   };
 };
 
-export const SIGN_IN_HINT =
-  "Sign in: gcloud auth application-default login, or name a service account's file in GOOGLE_APPLICATION_CREDENTIALS";
 const CLOUD_PLATFORM_SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
 /**
  * A metadata server responds within milliseconds; without one, packets to its address are lost without an error.
  */
 const METADATA_TIMEOUT_MS = 1500;
 const DETECTION_OVERRIDES = ['none', 'assume-present'];
-
-/** Returns the token in the environment, as CI sets it; undefined if Google's own chain has to find credentials. */
-function tokenFromEnv({ env }: Computer): string | undefined {
-  return env.CLOUDSDK_AUTH_ACCESS_TOKEN || env.GOOGLE_OAUTH_ACCESS_TOKEN || undefined;
-}
-
-function gcloudConfigDir({ env, platform }: Computer): string {
-  if (env.CLOUDSDK_CONFIG) return env.CLOUDSDK_CONFIG;
-  return platform === 'win32' ? join(env.APPDATA ?? '', 'gcloud') : join(env.HOME ?? '', '.config', 'gcloud');
-}
 
 /** Returns the file that the environment names, or the one that gcloud writes; undefined if there is neither. */
 async function findCredentialsFile(computer: Computer): Promise<string | undefined> {
@@ -54,6 +45,21 @@ async function hasCredentials(computer: Computer): Promise<boolean> {
   return tokenFromEnv(computer) !== undefined || (await findCredentialsFile(computer)) !== undefined;
 }
 
+/**
+ * Returns where the credentials come from, for messages. Sends no request, and never throws: what is wrong with a file
+ * is reported when it is used.
+ */
+export async function findCredentialsSource(computer: Computer): Promise<CredentialsSource> {
+  const known = tokenFromEnv(computer);
+  if (known) return { kind: 'token', variable: known.variable };
+  const file = await findCredentialsFile(computer);
+  if (file === undefined) return { kind: computer.env.METADATA_SERVER_DETECTION === 'none' ? 'none' : 'instance' };
+  const { type, client_email: email } = await readCredentialsFile(file).catch((): CredentialsFile => ({}));
+  if (type === 'authorized_user') return { kind: 'user', file };
+  if (type === 'service_account') return { kind: 'service account', file, email: String(email ?? '') };
+  return { kind: 'file', file };
+}
+
 /** Returns whether Google's own chain would find credentials, as far as that can be known without a request. */
 export async function checkCredentials(computer: Computer): Promise<DriverHealth> {
   if (await hasCredentials(computer)) return { usable: true };
@@ -69,10 +75,10 @@ export async function checkCredentials(computer: Computer): Promise<DriverHealth
  * there is none of them.
  */
 export async function createAuthClient(sdk: GoogleAuthSdk, call: DriverCall): Promise<GoogleAuthClient> {
-  const token = tokenFromEnv(call.computer);
-  if (token !== undefined) {
+  const known = tokenFromEnv(call.computer);
+  if (known) {
     const client = new sdk.OAuth2Client();
-    client.setCredentials({ access_token: token });
+    client.setCredentials({ access_token: known.token });
     return client as unknown as GoogleAuthClient;
   }
   const file = await findCredentialsFile(call.computer);
@@ -88,7 +94,7 @@ export async function createAuthClient(sdk: GoogleAuthSdk, call: DriverCall): Pr
 
 function noCredentialsError(cause?: unknown): SlipwayError {
   return new SlipwayError('CREDENTIALS', "There are no Google credentials in your environment or in gcloud's folder", {
-    hint: SIGN_IN_HINT,
+    hint: signInHint({ kind: 'none' }),
     cause,
   });
 }
@@ -98,7 +104,12 @@ async function checkKeyFile(file: string): Promise<{ readonly keyFilename: strin
   return { keyFilename: file };
 }
 
-type CredentialsFile = { readonly project_id?: unknown; readonly quota_project_id?: unknown; readonly type?: unknown };
+type CredentialsFile = {
+  readonly project_id?: unknown;
+  readonly quota_project_id?: unknown;
+  readonly type?: unknown;
+  readonly client_email?: unknown;
+};
 
 async function readCredentialsFile(file: string): Promise<CredentialsFile> {
   try {
@@ -106,8 +117,8 @@ async function readCredentialsFile(file: string): Promise<CredentialsFile> {
     if (content?.type !== undefined) return content;
     throw new SyntaxError('no type');
   } catch (error) {
-    const why = error instanceof SyntaxError ? 'has no Google credentials' : "can't be read";
-    throw new SlipwayError('CREDENTIALS', `${file} ${why}`, { hint: SIGN_IN_HINT, cause: error });
+    const why = error instanceof SyntaxError ? 'has no Google credentials' : `can't be read: ${fileReasonOf(error)}`;
+    throw new SlipwayError('CREDENTIALS', `${file} ${why}`, { hint: signInHint({ kind: 'file', file }), cause: error });
   }
 }
 
@@ -147,9 +158,11 @@ export async function resolveProject(call: DriverCall): Promise<string> {
   if (named) return named;
   const file = tokenFromEnv(computer) === undefined ? await findCredentialsFile(computer) : undefined;
   const content = file === undefined ? {} : await readCredentialsFile(file);
-  const found = [content.project_id, await readGcloudProject(computer), content.quota_project_id].find(
-    (project) => typeof project === 'string' && project !== '',
-  );
+  const found = [
+    content.project_id,
+    await readGcloudSetting(computer, 'core', 'project'),
+    content.quota_project_id,
+  ].find((project) => typeof project === 'string' && project !== '');
   if (typeof found === 'string') return found;
   const hasServer = env.METADATA_SERVER_DETECTION !== 'none' && !(await hasCredentials(computer));
   const instanceProject = hasServer ? await readMetadata('project/project-id', env, signal) : undefined;
@@ -160,21 +173,4 @@ export async function resolveProject(call: DriverCall): Promise<string> {
     'A Google Cloud project is required: neither --gce-project nor your settings name one',
     { hint: 'Add --gce-project my-project-42, or set GOOGLE_CLOUD_PROJECT' },
   );
-}
-
-/** Returns the project that `gcloud config set project` has written. */
-async function readGcloudProject(computer: Computer): Promise<string | undefined> {
-  const folder = gcloudConfigDir(computer);
-  const active =
-    computer.env.CLOUDSDK_ACTIVE_CONFIG_NAME ||
-    (await readTextOrEmpty(join(folder, 'active_config'))).trim() ||
-    'default';
-  const [, core = ''] =
-    /^\[core\]$([^[]*)/m.exec(await readTextOrEmpty(join(folder, 'configurations', `config_${active}`))) ?? [];
-  return /^project *= *(\S+)/m.exec(core)?.[1];
-}
-
-/** Returns an empty text for a file that does not exist. */
-async function readTextOrEmpty(file: string): Promise<string> {
-  return readFile(file, 'utf8').catch(() => '');
 }

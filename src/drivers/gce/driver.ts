@@ -9,8 +9,10 @@ import { allowCallerIp } from './firewall-rules.ts';
 import { inspectInstance } from './inspect-instance.ts';
 import { describeLeftovers } from './leftovers.ts';
 import { deleteResources, listResources } from './list-resources.ts';
-import type { GceOptions } from './options.ts';
-import { diskMonthlyCost, instanceMonthlyCost } from './prices.ts';
+import type { GceOptions, UnresolvedGceOptions } from './options.ts';
+import { isInternalOnly } from './instance-request.ts';
+import { defaultDiskType } from './machine-families.ts';
+import { addressMonthlyCost, diskMonthlyCost, instanceMonthlyCost } from './prices.ts';
 import { removeMachine } from './remove-machine.ts';
 import { hasResolvedOptions, resolveOptions } from './resolve-options.ts';
 import { startInstance, stopInstance } from './start-stop.ts';
@@ -27,8 +29,7 @@ export const driver: CloudDriverCode<GceOptions> = {
     },
     inspect,
     async remove(target, call) {
-      // A create that resolved no project has sent no request to Google.
-      if (target.options.project === undefined) return;
+      if (!isRequestable(target.options)) return;
       await withGce(target.options, call, (gce) => removeMachine(gce, target, call));
     },
   },
@@ -57,16 +58,24 @@ export const driver: CloudDriverCode<GceOptions> = {
       useExisting
         ? 'a firewall rule, and a key on the existing instance'
         : `one ${spot || preemptible ? 'spot ' : ''}instance (${machineType}) with a disk of ${diskSize} GB${address === 'static' ? ', an address' : ''}, and a firewall rule that allows ${allowCidr.join(', ') || 'only your address'}`,
-    async monthly({ machineType, diskType, diskSize, spot, preemptible, useExisting }) {
+    async monthly(options) {
+      const { machineType, diskType = defaultDiskType(machineType), diskSize, useExisting } = options;
       if (useExisting) return 0;
+      const spot = options.spot || options.preemptible;
       return addCosts(
-        instanceMonthlyCost(machineType, { spot: spot || preemptible }),
+        instanceMonthlyCost(machineType, { spot }),
+        isInternalOnly(options) ? 0 : addressMonthlyCost({ spot }),
         diskMonthlyCost(diskType, diskSize),
       );
     },
   },
   prompts: { zone: listZones, machineType: listMachineTypes, imageFamily: listImageFamilies },
 };
+
+/** Returns whether a create may have sent a request: it first decides in which project and zone. */
+function isRequestable({ project, zone }: UnresolvedGceOptions): boolean {
+  return project !== undefined && zone !== undefined;
+}
 
 /** Creates the machines of one account by one request. */
 async function createAll(
@@ -78,6 +87,6 @@ async function createAll(
 }
 
 async function inspect(target: Target<GceOptions>, call: DriverCall): Promise<InstanceStatus> {
-  if (target.options.project === undefined) return { state: 'missing' };
+  if (!isRequestable(target.options)) return { state: 'missing' };
   return await withGce(target.options, call, (gce) => inspectInstance(gce, target));
 }

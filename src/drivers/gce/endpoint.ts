@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { isPrivateAddress } from '../cloud/caller-ip.ts';
 import { SlipwayError } from '../../errors.ts';
-import type { GceOptions } from './options.ts';
+import type { UnresolvedGceOptions } from './options.ts';
 
 type EndpointEnv = Readonly<Record<string, string | undefined>>;
 
@@ -10,7 +10,7 @@ type EndpointEnv = Readonly<Record<string, string | undefined>>;
  * that would send a token unencrypted over the internet.
  */
 export async function resolveEndpoint(
-  { endpoint: chosen }: Partial<GceOptions>,
+  { endpoint: chosen }: Pick<UnresolvedGceOptions, 'endpoint'>,
   env: EndpointEnv,
 ): Promise<URL | undefined> {
   const endpoint = chosen ?? (env.CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE || undefined);

@@ -17,7 +17,8 @@ import { isReachedByInternalIp, networkLink } from './instance-request.ts';
 import { denyRuleName, allowRuleName, networkTag, openPortsRuleName } from './resource-names.ts';
 import { createOnce, runOperation } from './operation.ts';
 import type { GceOptions } from './options.ts';
-import { getSubnetworkCidr } from './subnetwork.ts';
+import { getSubnetworkCidr, projectOfLink } from './subnetwork.ts';
+import { ipv6CallerError } from './validate-options.ts';
 
 type ProtocolPorts = { readonly IPProtocol?: string; readonly ports?: readonly string[] };
 
@@ -39,7 +40,7 @@ export type FirewallRule = {
 };
 
 async function getAllowedCidrs(gce: GceConnection, options: GceOptions): Promise<readonly string[]> {
-  return await resolveAllowedCidrs({
+  const cidrs = await resolveAllowedCidrs({
     allowCidr: options.allowCidr,
     flag: '--gce-allow-cidr',
     findNetwork: async () => (isReachedByInternalIp(options) ? await getSubnetworkCidr(gce, options) : undefined),
@@ -48,6 +49,9 @@ async function getAllowedCidrs(gce: GceConnection, options: GceOptions): Promise
     isDualStack: false,
     call: gce.call,
   });
+  const ipv6 = cidrs.find((cidr) => cidr.includes(':'));
+  if (ipv6 !== undefined) throw ipv6CallerError(ipv6);
+  return cidrs;
 }
 
 /**
@@ -56,6 +60,14 @@ async function getAllowedCidrs(gce: GceConnection, options: GceOptions): Promise
  */
 const ALLOW_PRIORITY = 900;
 const DENY_PRIORITY = 1000;
+
+type RuleOptions = Pick<GceOptions, 'network'>;
+
+/** Returns the project of the machine's network, if its link names one: the rules of a network are in its project. */
+function projectOfRules(options: RuleOptions | undefined): { readonly project?: string } {
+  const project = options && projectOfLink(options.network);
+  return project === undefined ? {} : { project };
+}
 
 type NamedFirewallRule = FirewallRule & { readonly name: string };
 
@@ -145,7 +157,8 @@ export async function createFirewallRules(
   const ownerId = ownerIdOf(target);
   const allowedCidrs = await getAllowedCidrs(gce, options);
   const rules = desiredFirewallRules({ options, ownerId, ownerTags, ports: [22, enginePort], allowedCidrs });
-  const isVisible = async (name: string): Promise<boolean> => isOwnRule(await findFirewallRule(gce, name), ownerId);
+  const isVisible = async (name: string): Promise<boolean> =>
+    isOwnRule(await findFirewallRule(gce, name, options), ownerId);
   const exists = await Promise.all(rules.map(({ name }) => isVisible(name)));
   for (const rule of rules.filter((_, at) => !exists[at])) {
     await createOnce(
@@ -155,9 +168,8 @@ export async function createFirewallRules(
         ownerId,
         client: 'FirewallsClient',
         method: 'insert',
-        request: { firewallResource: rule },
+        request: { ...projectOfRules(options), firewallResource: rule },
         isVisible: () => isVisible(rule.name),
-        zone: '',
       },
       call,
     );
@@ -183,40 +195,50 @@ export async function findRequestedRule(
   gce: GceConnection,
   what: string,
   ownerId: string,
+  options: RuleOptions,
 ): Promise<FirewallRule | undefined> {
   const name = RULE_NAMES[what]?.(ownerId);
-  return name === undefined ? undefined : await findFirewallRule(gce, name);
+  return name === undefined ? undefined : await findFirewallRule(gce, name, options);
 }
 
-function findFirewallRule(gce: GceConnection, name: string): Promise<FirewallRule | undefined> {
-  return gce.find<FirewallRule>('looking for its firewall rule', 'FirewallsClient', 'get', { firewall: name });
+function findFirewallRule(gce: GceConnection, name: string, options: RuleOptions): Promise<FirewallRule | undefined> {
+  return gce.find<FirewallRule>('looking for its firewall rule', 'FirewallsClient', 'get', {
+    ...projectOfRules(options),
+    firewall: name,
+  });
 }
+
+const hasOwner = ({ description }: FirewallRule, ownerId: string): boolean =>
+  parseTaggedDescription(description)?.['slipway-id'] === ownerId;
 
 /** Returns whether the rule exists and is the machine's. Throws if another tool has created a rule with that name. */
 function isOwnRule(rule: FirewallRule | undefined, ownerId: string): boolean {
-  if (!rule || parseTaggedDescription(rule.description)?.['slipway-id'] === ownerId) return rule !== undefined;
+  if (!rule || hasOwner(rule, ownerId)) return rule !== undefined;
   throw new SlipwayError('PROVIDER_REFUSED', `The firewall rule ${rule.name} exists, and Slipway did not create it`, {
     hint: 'Rename or delete it, then try again',
   });
 }
 
 /**
- * Allows the caller's current address, and adds the deny rule if it is missing: older versions of Slipway did not
- * create it.
+ * Allows the caller's current address, or the blocks that the options name, and nobody else: the addresses that this
+ * computer had before lose their access. Rules of others stay as they are. Adds the deny rule if it is missing: older
+ * versions of Slipway did not create it.
  */
 export async function allowCallerIp(gce: GceConnection, target: Target<GceOptions>): Promise<void> {
   const { options } = target;
-  const callers = options.allowCidr.length > 0 ? [] : await getAllowedCidrs(gce, options);
+  const callers = await getAllowedCidrs(gce, options);
   // A machine of a batch that was created again by itself has its own rule.
   for (const ownerId of new Set([ownerIdOf(target), target.id])) {
-    const rule = await findFirewallRule(gce, allowRuleName(ownerId));
-    if (!rule) continue;
+    const rule = await findFirewallRule(gce, allowRuleName(ownerId), options);
+    if (!rule || !isOwnRule(rule, ownerId)) continue;
     const { sourceRanges = [] } = rule;
-    const missing = missingCidrs(sourceRanges, callers);
-    await updateAllowRule(gce, ownerId, rule, [...sourceRanges, ...missing]);
-    for (const cidr of missing) noteAllowedCaller(gce.call, cidr, target.name);
-    if (options.useExisting || isOpenToAll(sourceRanges)) continue;
-    if (await ensureDenyRule(gce, ownerId, rule))
+    await updateAllowRule(gce, ownerId, rule, callers, options);
+    if (options.allowCidr.length === 0)
+      for (const cidr of missingCidrs(sourceRanges, callers)) noteAllowedCaller(gce.call, cidr, target.name);
+    for (const cidr of sourceRanges.filter((known) => !callers.includes(known)))
+      gce.call.log(`${cidr} may no longer connect to "${target.name}"`);
+    if (options.useExisting || isOpenToAll(callers)) continue;
+    if (await ensureDenyRule(gce, ownerId, rule, options))
       gce.call.note(`Nobody else may now connect to "${target.name}", whatever its network allows`);
   }
 }
@@ -227,11 +249,13 @@ async function updateAllowRule(
   ownerId: string,
   rule: FirewallRule,
   sourceRanges: readonly string[],
+  options: RuleOptions,
 ): Promise<void> {
   const { sourceRanges: before = [], priority = ALLOW_PRIORITY } = rule;
   if (priority <= ALLOW_PRIORITY && before.join() === sourceRanges.join()) return;
   const name = allowRuleName(ownerId);
   await runOperation(gce, 'changing its firewall rule', 'FirewallsClient', 'patch', {
+    ...projectOfRules(options),
     firewall: name,
     // The API requires the name in the body too.
     firewallResource: { name, sourceRanges, priority: Math.min(priority, ALLOW_PRIORITY) },
@@ -239,11 +263,19 @@ async function updateAllowRule(
 }
 
 /** Creates the deny rule if it is missing, and returns whether it was. */
-async function ensureDenyRule(gce: GceConnection, ownerId: string, allowRule: FirewallRule): Promise<boolean> {
-  if (isOwnRule(await findFirewallRule(gce, denyRuleName(ownerId)), ownerId)) return false;
+async function ensureDenyRule(
+  gce: GceConnection,
+  ownerId: string,
+  allowRule: FirewallRule,
+  options: RuleOptions,
+): Promise<boolean> {
+  if (isOwnRule(await findFirewallRule(gce, denyRuleName(ownerId), options), ownerId)) return false;
   const firewallResource = denyRule(ownerId, { ...allowRule, network: toRelativeLink(allowRule.network) });
   try {
-    await runOperation(gce, 'closing its firewall to others', 'FirewallsClient', 'insert', { firewallResource });
+    await runOperation(gce, 'closing its firewall to others', 'FirewallsClient', 'insert', {
+      ...projectOfRules(options),
+      firewallResource,
+    });
     return true;
   } catch (error) {
     // 409: another command for a machine of the same batch has created it in the meantime.
@@ -255,25 +287,33 @@ async function ensureDenyRule(gce: GceConnection, ownerId: string, allowRule: Fi
 /** Applies a changed `allowCidr`: these CIDR blocks may connect, and no others. */
 export async function replaceAllowedCidrs(gce: GceConnection, options: GceOptions, ownerId: string): Promise<void> {
   const cidrs = await getAllowedCidrs(gce, options);
-  const rule = await findFirewallRule(gce, allowRuleName(ownerId));
+  const rule = await findFirewallRule(gce, allowRuleName(ownerId), options);
   if (!rule) return;
-  await updateAllowRule(gce, ownerId, rule, cidrs);
+  await updateAllowRule(gce, ownerId, rule, cidrs, options);
   if (options.useExisting) return;
-  if (isOpenToAll(cidrs)) await deleteFirewallRule(gce, denyRuleName(ownerId));
-  else await ensureDenyRule(gce, ownerId, rule);
+  if (isOpenToAll(cidrs)) await deleteFirewallRule(gce, denyRuleName(ownerId), options);
+  else await ensureDenyRule(gce, ownerId, rule, options);
 }
 
 /** Deletes every rule that Slipway may have created for this machine or batch. */
-export async function deleteFirewallRules(
-  gce: GceConnection,
-  ownerId: string,
-  { openPort, useExisting }: GceOptions,
-): Promise<void> {
-  await deleteFirewallRule(gce, allowRuleName(ownerId));
-  if (!useExisting) await deleteFirewallRule(gce, denyRuleName(ownerId));
-  if (openPort.length > 0) await deleteFirewallRule(gce, openPortsRuleName(ownerId));
+export async function deleteFirewallRules(gce: GceConnection, ownerId: string, options: GceOptions): Promise<void> {
+  const { openPort, useExisting } = options;
+  const names = [
+    allowRuleName(ownerId),
+    ...(useExisting ? [] : [denyRuleName(ownerId)]),
+    ...(openPort.length > 0 ? [openPortsRuleName(ownerId)] : []),
+  ];
+  for (const name of names) {
+    const rule = await findFirewallRule(gce, name, options);
+    if (!rule) continue;
+    if (hasOwner(rule, ownerId)) await deleteFirewallRule(gce, name, options);
+    else gce.call.note(`The firewall rule ${name} stays: Slipway did not create it`);
+  }
 }
 
-export async function deleteFirewallRule(gce: GceConnection, name: string): Promise<void> {
-  await runOperation(gce, 'deleting its firewall rule', 'FirewallsClient', 'delete', { firewall: name });
+export async function deleteFirewallRule(gce: GceConnection, name: string, options?: RuleOptions): Promise<void> {
+  await runOperation(gce, 'deleting its firewall rule', 'FirewallsClient', 'delete', {
+    ...projectOfRules(options),
+    firewall: name,
+  });
 }

@@ -1,5 +1,6 @@
 import type { OwnerTags } from '../cloud/tags.ts';
 import { regionOfZone } from './client.ts';
+import { isMovable } from './machine-families.ts';
 import type { GceOptions } from './options.ts';
 import { nameLabel, networkTag } from './resource-names.ts';
 
@@ -25,7 +26,7 @@ export function instanceRequestBody(
 ): object {
   const { zone, minCpuPlatform } = options;
   const inZone = (kind: string, name: string): string => (style === 'link' ? `zones/${zone}/${kind}/${name}` : name);
-  const accelerator = acceleratorOf(options);
+  const accelerator = parseAccelerator(options);
   return {
     description,
     machineType: inZone('machineTypes', options.machineType),
@@ -45,7 +46,7 @@ export function instanceRequestBody(
       },
     ],
     networkInterfaces: [networkInterface(options, natIP)],
-    scheduling: scheduling(options, accelerator !== undefined),
+    scheduling: scheduling(options, accelerator === undefined && isMovable(options.machineType)),
     ...(options.serviceAccount === undefined
       ? {}
       : { serviceAccounts: [{ email: options.serviceAccount, scopes: scopesOf(options) }] }),
@@ -71,16 +72,21 @@ export function buildLabels({ labels }: GceOptions, ownerTags: OwnerTags): Reado
 }
 
 /** Parses network tags that are given one by one, or separated by commas as for docker-machine. */
-export function parseNetworkTags(tags: readonly string[]): readonly string[] {
-  return tags.flatMap((tag) => tag.split(','));
+export const parseNetworkTags = splitAtCommas;
+
+function splitAtCommas(items: readonly string[]): readonly string[] {
+  return items.flatMap((item) => item.split(',').map((part) => part.trim())).filter(Boolean);
 }
 
+const SCOPE_PREFIX = 'https://www.googleapis.com/auth/';
+
 /**
- * Returns the scopes of the service account; by default the scope of all APIs, since roles decide what the account may
- * do.
+ * Returns the scopes of the service account, which are given one by one, or separated by commas as for docker-machine;
+ * by default the scope of all APIs, since roles decide what the account may do. `logging.write` is short for the URL.
  */
 function scopesOf({ scopes }: GceOptions): readonly string[] {
-  return scopes.length > 0 ? scopes : ['https://www.googleapis.com/auth/cloud-platform'];
+  const given = splitAtCommas(scopes).map((scope) => (scope.includes('/') ? scope : `${SCOPE_PREFIX}${scope}`));
+  return given.length > 0 ? [...new Set(given)] : [`${SCOPE_PREFIX}cloud-platform`];
 }
 
 export function networkLink({ network }: Pick<GceOptions, 'network'>): string {
@@ -111,7 +117,7 @@ export function isInternalOnly({ address, useInternalIpOnly }: GceOptions): bool
   return address === 'none' || useInternalIpOnly;
 }
 
-function scheduling({ spot, preemptible, maintenancePolicy }: GceOptions, accelerated: boolean): object {
+function scheduling({ spot, preemptible, maintenancePolicy }: GceOptions, movable: boolean): object {
   if (spot || preemptible) {
     return {
       ...(spot ? { provisioningModel: 'SPOT', instanceTerminationAction: 'STOP' } : { preemptible: true }),
@@ -119,11 +125,14 @@ function scheduling({ spot, preemptible, maintenancePolicy }: GceOptions, accele
       onHostMaintenance: 'TERMINATE',
     };
   }
-  // Compute Engine can't migrate an instance with an accelerator.
-  return { automaticRestart: true, onHostMaintenance: maintenancePolicy ?? (accelerated ? 'TERMINATE' : 'MIGRATE') };
+  // Compute Engine can't move an instance with an accelerator to another host.
+  return { automaticRestart: true, onHostMaintenance: maintenancePolicy ?? (movable ? 'MIGRATE' : 'TERMINATE') };
 }
 
-function acceleratorOf({ accelerator }: GceOptions): { readonly type: string; readonly count: number } | undefined {
+/** Parses `type=nvidia-tesla-t4,count=1`. */
+export function parseAccelerator({
+  accelerator,
+}: Pick<GceOptions, 'accelerator'>): { readonly type: string; readonly count: number } | undefined {
   if (accelerator === undefined) return undefined;
   const parts = Object.fromEntries(accelerator.split(',').map((part) => part.split('=') as [string, string]));
   return { type: parts.type ?? '', count: Number(parts.count ?? 1) };

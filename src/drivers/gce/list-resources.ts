@@ -8,7 +8,7 @@ import { resourceNameOf, withGce } from './client.ts';
 import { type FirewallRule, deleteFirewallRule } from './firewall-rules.ts';
 import type { GceInstance } from './instances.ts';
 import type { GceOptions } from './options.ts';
-import { diskMonthlyCost, instanceMonthlyCost } from './prices.ts';
+import { addressMonthlyCost, diskMonthlyCost, IDLE_ADDRESS_MONTHLY_COST, instanceMonthlyCost } from './prices.ts';
 import { deleteDisk, deleteInstance } from './remove-machine.ts';
 
 type GceDisk = {
@@ -22,9 +22,6 @@ type GceDisk = {
 };
 type DescribedResource = Pick<FirewallRule, 'name' | 'description' | 'creationTimestamp'>;
 type GceAddress = DescribedResource & { readonly region?: string; readonly status?: string };
-
-/** US dollars a month of an address that no instance uses. */
-const IDLE_ADDRESS_MONTHLY_COST = 7.3;
 
 /** Lists the resources of one store of machines, or of all stores, in the project. */
 export async function listResources(
@@ -54,6 +51,7 @@ export async function listResources(
 
 function toOwnedInstance(instance: GceInstance, allDisks: readonly GceDisk[]): CloudResource {
   const { name = '', status = '', machineType, zone, scheduling, labels = {}, creationTimestamp } = instance;
+  const hasAddress = instance.networkInterfaces?.some(({ accessConfigs = [] }) => accessConfigs.length > 0) === true;
   const stopped = ['STOPPING', 'STOPPED', 'TERMINATED', 'SUSPENDED'].includes(status);
   const spot = scheduling?.preemptible === true || scheduling?.provisioningModel === 'SPOT';
   const disks = allDisks.filter(
@@ -69,6 +67,8 @@ function toOwnedInstance(instance: GceInstance, allDisks: readonly GceDisk[]): C
     createdAt: parseTimestamp(creationTimestamp),
     monthly: addCosts(
       instanceMonthlyCost(resourceNameOf(machineType), { spot, stopped }),
+      // A stopped instance keeps only a reserved address, which is listed by itself.
+      hasAddress && !stopped ? addressMonthlyCost({ spot }) : 0,
       ...disks.map(monthlyCostOfDisk),
     ),
   });

@@ -1,7 +1,7 @@
-import { readTextFile } from '../../computer/files.ts';
-import { buildStartupScript } from '../cloud/user-data.ts';
+import { buildStartupScript, readUserScript } from '../cloud/user-data.ts';
 import type { DriverCall, FirstBootConfig } from '../contract.ts';
 import type { GceOptions } from './options.ts';
+import { STARTUP_SCRIPT_FLAG } from './validate-options.ts';
 
 /** Google's images run no cloud-init: their guest agent reads keys and a startup script from the metadata. */
 const STARTUP_TEMPLATE = 'gce-startup.sh';
@@ -19,7 +19,9 @@ export async function buildMetadata(
     options.metadata.map((item) => [item.slice(0, item.indexOf('=')), item.slice(item.indexOf('=') + 1)]),
   );
   const userScript =
-    options.startupScript === undefined ? userItems['startup-script'] : await readTextFile(options.startupScript);
+    options.startupScript === undefined
+      ? userItems['startup-script']
+      : await readUserScript(options.startupScript, STARTUP_SCRIPT_FLAG);
   const loginKey = options.osLogin ? undefined : `${options.sshUser}:${boot.authorizedKey.trim()}`;
   return {
     ...userItems,

@@ -37,7 +37,18 @@ export async function runOperation(
   const [first] = error?.errors ?? [];
   if (first === undefined) return 'done';
   if (/RESOURCE_NOT_FOUND/.test(first.code ?? '')) return 'missing';
-  throw operationError(first, doing, String(request.zone ?? ''));
+  throw operationError(first, { doing, creates: method === 'insert', ...placeOf(gce, request) });
+}
+
+/** Returns where a request goes: its own project, or that of the connection, and its zone. */
+function placeOf(
+  gce: GceConnection,
+  { project, zone }: RequestFields,
+): { readonly project: string; readonly zone: string | undefined } {
+  return {
+    project: typeof project === 'string' ? project : gce.project,
+    zone: typeof zone === 'string' && zone !== '' ? zone : undefined,
+  };
 }
 
 /** The SDK returns the operation of a long-running call within an envelope. */
@@ -51,7 +62,7 @@ async function waitForOperation(
   gce: GceConnection,
   doing: string,
   started: ComputeOperation,
-  { zone, region }: RequestFields,
+  { zone, region, project }: RequestFields,
 ): Promise<ComputeOperation> {
   const [client, place] =
     zone !== undefined
@@ -64,7 +75,7 @@ async function waitForOperation(
   for (let method = 'wait'; operation.status !== 'DONE';) {
     if (performance.now() > end) throw operationTimeoutError(doing, operation);
     const sent = performance.now();
-    const request = { operation: operation.name, ...place };
+    const request = { operation: operation.name, ...place, ...(project === undefined ? {} : { project }) };
     try {
       operation = unwrapOperation(await gce.send(doing, client, method, request));
     } catch (error) {
@@ -94,7 +105,6 @@ export type ResourceCreation = {
   readonly request: RequestFields;
   /** Returns whether the resource shows. Rejects if another tool has created a resource with that name. */
   readonly isVisible: () => Promise<boolean>;
-  readonly zone: string;
 };
 
 /**
@@ -103,24 +113,34 @@ export type ResourceCreation = {
  * the next attempt has another id.
  */
 export async function createOnce(gce: GceConnection, creation: ResourceCreation, call: CreateCall): Promise<void> {
-  const { what, zone } = creation;
+  const { what, request } = creation;
   const doing = `creating its ${what}`;
   const startedAt = Date.now();
   for (let attempt = 1; ; attempt += 1) {
-    const { operation, doneImmediately } = await sendCreation(gce, creation, attempt, call);
+    const { operation, refusal, doneImmediately } = await sendCreation(gce, creation, attempt, call);
     const [error] = operation?.error?.errors ?? [];
-    if (error === undefined) return;
-    if (/ALREADY_EXISTS/.test(error.code ?? '') && (await waitUntilResourceVisible(creation, call))) return;
+    if (error === undefined && refusal === undefined) {
+      // Google repeats an old success too, even after the resource was deleted again.
+      if (!doneImmediately || attempt >= MAX_CREATE_ATTEMPTS || (await creation.isVisible())) return;
+      continue;
+    }
+    if (/ALREADY_EXISTS/.test(error?.code ?? '') && (await waitUntilResourceVisible(creation, call))) return;
     const isOld = isEarlierFailure(operation, startedAt) || (doneImmediately && attempt === 1);
-    if (attempt >= MAX_CREATE_ATTEMPTS || !(isOld || isCapacityCode(error.code ?? '')))
-      throw operationError(error, doing, zone);
+    const isFull = refusal !== undefined || isCapacityCode(error?.code ?? '');
+    if (attempt >= MAX_CREATE_ATTEMPTS || !(isOld || isFull))
+      throw refusal ?? operationError(error ?? {}, { doing, creates: true, ...placeOf(gce, request) });
     if (isOld) continue;
-    call.note(`${doing}: Compute Engine has no capacity in ${zone} (${error.code}); trying again`);
+    call.note(`${doing}: Compute Engine has no capacity in ${String(request.zone)}; trying again`);
     await sleepUnlessCanceled(Math.min(1000 * 2 ** attempt, 15_000), call.signal);
   }
 }
 
-type CreateAttempt = { readonly operation?: ComputeOperation; readonly doneImmediately: boolean };
+type CreateAttempt = {
+  readonly operation?: ComputeOperation;
+  /** The error of a request that got no operation because the zone has no capacity. */
+  readonly refusal?: SlipwayError;
+  readonly doneImmediately: boolean;
+};
 
 /** Sends one request and waits for its operation. Returns no operation if the resource exists already. */
 async function sendCreation(
@@ -146,6 +166,7 @@ async function sendCreation(
   } catch (error) {
     if (httpStatusOf(error) === 409 && (await waitUntilResourceVisible(creation, gce.call)))
       return { doneImmediately: true };
+    if (error instanceof SlipwayError && error.code === 'CAPACITY') return { refusal: error, doneImmediately: false };
     throw error;
   }
 }

@@ -4,6 +4,9 @@ import { changeKindsOf } from '../cloud/option-changes.ts';
 
 const resourceNameOrPath = (what: string): z.ZodString => z.string().regex(/^[a-z0-9][\w.:/-]*$/, what);
 
+export const DEFAULT_ZONE = 'us-central1-a';
+export const DEFAULT_DISK_TYPE = 'pd-balanced';
+
 const dockerMachineAliases = dockerMachineAliasesOf('google');
 
 export const optionsSchema = z.object({
@@ -16,9 +19,10 @@ export const optionsSchema = z.object({
       ...dockerMachineAliases('project'),
     }),
   zone: resourceNameOrPath('a zone like europe-west3-a')
-    .default('us-central1-a')
+    .optional()
     .meta({
-      description: 'Zone',
+      description: 'Zone; if your gcloud settings name one, that one',
+      default: DEFAULT_ZONE,
       ask: 'Which zone?',
       env: 'GOOGLE_ZONE',
       value: 'zone',
@@ -62,9 +66,10 @@ export const optionsSchema = z.object({
       ...dockerMachineAliases('disk-size'),
     }),
   diskType: resourceNameOrPath('a disk type like pd-balanced')
-    .default('pd-balanced')
+    .optional()
     .meta({
-      description: 'Type of the boot disk',
+      description: 'Type of the boot disk; hyperdisk-balanced if the machine type requires it',
+      default: DEFAULT_DISK_TYPE,
       env: 'GOOGLE_DISK_TYPE',
       value: 'type',
       ...dockerMachineAliases('disk-type'),
@@ -105,9 +110,9 @@ export const optionsSchema = z.object({
     .array(nonEmptyString())
     .default([])
     .meta({
-      description: 'Scope of the service account, instead of cloud-platform',
+      description: 'Scope of the service account, such as logging.write, instead of cloud-platform',
       env: 'GOOGLE_SCOPES',
-      value: 'url',
+      value: 'scope',
       ...dockerMachineAliases('scopes'),
     }),
   preemptible: z
@@ -220,7 +225,14 @@ export const optionsSchema = z.object({
   imageLink: nonEmptyString().optional().meta({ description: 'Link of the image; recorded at creation', value: 'url' }),
 });
 
-export type GceOptions = z.output<typeof optionsSchema>;
+/** The options as the user gave them. */
+export type UnresolvedGceOptions = z.output<typeof optionsSchema>;
+
+/** The options of a machine that Slipway has requested, or is about to request. */
+export type GceOptions = UnresolvedGceOptions & { readonly zone: string; readonly diskType: string };
+
+/** The values that the schema once gave to options left open: machines of that time have them in their records. */
+export const FORMER_DEFAULTS = { zone: DEFAULT_ZONE, diskType: DEFAULT_DISK_TYPE };
 
 export const changeKindOf = changeKindsOf({
   typeOption: 'machineType',

@@ -21,3 +21,13 @@ const MONTHLY_PRICES_PER_GIB: Readonly<Record<string, number>> = {
 };
 
 export const { instanceMonthlyCost, diskMonthlyCost } = createPriceList(HOURLY_PRICES, MONTHLY_PRICES_PER_GIB);
+
+/** US dollars a month of an external IPv4 address that an instance uses. */
+const ADDRESS_MONTHLY_COST = 0.005 * 730;
+const SPOT_ADDRESS_MONTHLY_COST = 0.0025 * 730;
+/** US dollars a month of a reserved address that no running instance uses. */
+export const IDLE_ADDRESS_MONTHLY_COST = 0.01 * 730;
+
+/** Returns the cost of the external address of a running instance, in US dollars a month. */
+export const addressMonthlyCost = ({ spot }: { readonly spot: boolean }): number =>
+  spot ? SPOT_ADDRESS_MONTHLY_COST : ADDRESS_MONTHLY_COST;

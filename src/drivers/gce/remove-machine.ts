@@ -1,7 +1,7 @@
 import { ownerIdOf } from '../cloud/batch.ts';
 import { waitUntilVisible } from '../cloud/eventual-consistency.ts';
 import type { DriverCall, Target } from '../contract.ts';
-import { deleteAddress, findAddress } from './addresses.ts';
+import { deleteReservedAddress, findAddress } from './addresses.ts';
 import { type GceConnection, regionOfZone } from './client.ts';
 import { revokeAccess } from './existing-instance.ts';
 import { deleteFirewallRules, findRequestedRule } from './firewall-rules.ts';
@@ -18,7 +18,7 @@ export async function removeMachine(gce: GceConnection, target: Target<GceOption
   const isShared = target.batch ? await hasBatchSiblings(gce, target) : false;
   for (const ownerId of new Set([target.id, ...(isShared ? [] : [ownerIdOf(target)])])) {
     await deleteDisks(gce, ownerId, options.zone);
-    await deleteAddress(gce, addressName(ownerId), regionOfZone(options.zone));
+    await deleteReservedAddress(gce, ownerId, options);
     await deleteFirewallRules(gce, ownerId, options);
   }
 }
@@ -41,7 +41,7 @@ async function isLastRequestVisible(
   const ownerId = ownerIdOf(target);
   if (lastRequest?.what === 'address')
     return (await findAddress(gce, addressName(ownerId), regionOfZone(target.options.zone))) !== undefined;
-  return (await findRequestedRule(gce, lastRequest?.what ?? '', ownerId)) !== undefined;
+  return (await findRequestedRule(gce, lastRequest?.what ?? '', ownerId, target.options)) !== undefined;
 }
 
 export async function deleteInstance(gce: GceConnection, instance: string, zone: string): Promise<void> {

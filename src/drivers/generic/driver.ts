@@ -1,4 +1,5 @@
 import { access, constants } from 'node:fs/promises';
+import { fileReasonOf } from '../../computer/files.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { SshHop } from '../../machine/model.ts';
 import { listSshKeys, listSshConfigHosts } from '../../ssh/openssh-files.ts';
@@ -10,7 +11,7 @@ export const driver: ExistingDriverCode<GenericOptions> = {
     async validate({ options: { sshKey } }) {
       if (sshKey === undefined) return;
       await access(sshKey, constants.R_OK).catch((error: unknown) => {
-        throw new SlipwayError('USAGE', `The SSH key ${sshKey} can't be read`, {
+        throw new SlipwayError('USAGE', `The SSH key ${sshKey} can't be read: ${fileReasonOf(error)}`, {
           hint: 'Check --generic-ssh-key',
           cause: error,
         });

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { fileReasonOf } from '../../computer/files.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { ExistingDriverCode } from '../contract.ts';
 import type { NoneOptions } from './options.ts';
@@ -31,7 +32,10 @@ export const driver: ExistingDriverCode<NoneOptions> = {
       for (const [flag, file] of Object.entries(files)) {
         if (file === undefined) continue;
         await readFile(file).catch((error: unknown) => {
-          throw new SlipwayError('USAGE', `${file} can't be read`, { hint: `Check --${flag}`, cause: error });
+          throw new SlipwayError('USAGE', `${file} can't be read: ${fileReasonOf(error)}`, {
+            hint: `Check --${flag}`,
+            cause: error,
+          });
         });
       }
     },

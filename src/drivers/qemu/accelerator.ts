@@ -1,8 +1,7 @@
-import { existsSync } from 'node:fs';
-import { access, constants, stat } from 'node:fs/promises';
+import { access, constants, readFile, stat } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
-import { readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
+import { listFolderIfExists, readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
 import { startChildGroup } from '../../computer/child-process.ts';
 import type { Computer } from '../../computer/computer.ts';
 import { canceledError } from '../../errors.ts';
@@ -10,14 +9,31 @@ import { probeArguments, type Accelerator, type QemuConfig } from './command-lin
 
 /** Whether a guest actually ran with an accelerator on this computer, and if not, why. */
 export type AcceleratorProbe = { readonly works: true } | { readonly works: false; readonly reason: string };
+/** A probe with its time (ISO 8601), as it is cached. Older versions recorded no time. */
+type CachedProbe = AcceleratorProbe & { readonly at?: string; readonly hangs?: true };
+/**
+ * `hangs`: the guest used much processor time and made no progress. `noAnswer`: it made none because it got hardly any
+ * time, or that is not known.
+ */
+type ProbeOutcome = { readonly probe: AcceleratorProbe; readonly kind: 'works' | 'fails' | 'hangs' | 'noAnswer' };
 export type AcceleratorChoice = {
   readonly accelerator: Accelerator;
   readonly rejected: readonly { readonly accelerator: Accelerator; readonly reason: string }[];
 };
 
 const PROBE_TIMEOUT_SECONDS = 10;
-/** A program of coreutils or busybox. */
-const TIMEOUT_PROGRAM = '/usr/bin/timeout';
+/** A failure may pass: another program uses the accelerator, or a module is loaded later. To try again is quick. */
+const FAILURE_MINUTES = 10;
+/** To try again with a guest that hangs takes the whole timeout. */
+const HANG_MINUTES = 24 * 60;
+/** A guest that runs prints its line after less than a second of processor time. */
+const HANG_PROCESSOR_SECONDS = 2;
+/** The unit of times in /proc, on every Linux. */
+const TICKS_PER_SECOND = 100;
+/** One probe for each image, QEMU and kernel that are in use. */
+const MAX_CACHED_PROBES = 20;
+/** Results that are no answer: they are kept only until this command ends, which asks several times. */
+const timeouts = new Map<string, AcceleratorProbe>();
 
 /** Returns the accelerator of a system that is faster than software emulation. No system has more than one. */
 export function hardwareAccelerator(platform: NodeJS.Platform): Accelerator | undefined {
@@ -27,7 +43,8 @@ export function hardwareAccelerator(platform: NodeJS.Platform): Accelerator | un
 /**
  * Chooses the system's hardware acceleration if a guest actually runs with it, else software emulation. That an
  * accelerator exists proves nothing: some can be opened and then hang the guest. So this boots the guest's kernel for a
- * second or two, and keeps the result until QEMU, the kernel of this computer or the image changes.
+ * second or two, and keeps a success until QEMU, the kernel of this computer or the image changes. A failure is tried
+ * again after a while, and what was no answer, by the next command.
  */
 export async function chooseAccelerator(
   program: string,
@@ -37,7 +54,6 @@ export async function chooseAccelerator(
 ): Promise<AcceleratorChoice> {
   const accelerator = hardwareAccelerator(computer.platform);
   if (accelerator === undefined) return { accelerator: 'tcg', rejected: [] };
-  const file = probeCacheFile(computer);
   const key = [
     accelerator,
     program,
@@ -47,8 +63,8 @@ export async function chooseAccelerator(
     kernelDigest,
   ].join(' ');
   const cached = (await readProbeCache(computer))[key];
-  const probe = cached ?? (await runProbe(program, { ...guest, accelerator }, computer, signal));
-  if (!cached) await writeFileAtomic(file, `${JSON.stringify({ [key]: probe }, null, 2)}\n`, 0o600);
+  const known = cached && isValidProbe(cached, new Date()) ? cached : timeouts.get(key);
+  const probe = known ?? (await probeAndKeep(key, program, { ...guest, accelerator }, computer, signal));
   return probe.works
     ? { accelerator, rejected: [] }
     : { accelerator: 'tcg', rejected: [{ accelerator, reason: probe.reason }] };
@@ -56,18 +72,53 @@ export async function chooseAccelerator(
 
 /** Returns the result of the last probe on this computer, for `doctor`; undefined if there was none yet. */
 export async function readLastProbe(computer: Computer): Promise<AcceleratorProbe | undefined> {
-  return Object.values(await readProbeCache(computer))[0];
+  const [last] = sortNewestFirst(Object.entries(await readProbeCache(computer)));
+  if (!last) return undefined;
+  const { at: _at, hangs: _hangs, ...probe } = last[1];
+  return probe;
+}
+
+/** Pure. Returns whether a cached probe still counts. */
+function isValidProbe({ works, at = '', hangs }: CachedProbe, now: Date): boolean {
+  const minutes = hangs ? HANG_MINUTES : FAILURE_MINUTES;
+  return works || now.getTime() - Date.parse(at) < minutes * 60_000;
+}
+
+function sortNewestFirst(probes: readonly [string, CachedProbe][]): readonly [string, CachedProbe][] {
+  return probes.toSorted(([, left], [, right]) => (right.at ?? '').localeCompare(left.at ?? ''));
+}
+
+async function probeAndKeep(
+  key: string,
+  program: string,
+  guest: ProbeGuest,
+  computer: Computer,
+  signal: AbortSignal,
+): Promise<AcceleratorProbe> {
+  const { probe, kind } = await runProbe(program, guest, computer, signal);
+  if (kind === 'noAnswer') {
+    timeouts.set(key, probe);
+    return probe;
+  }
+  const others = Object.entries(await readProbeCache(computer)).filter(([other]) => other !== key);
+  const kept = sortNewestFirst([
+    [key, { ...probe, at: new Date().toISOString(), ...(kind === 'hangs' ? { hangs: true as const } : {}) }],
+    ...others,
+  ]);
+  const content = Object.fromEntries(kept.slice(0, MAX_CACHED_PROBES));
+  await writeFileAtomic(probeCacheFile(computer), `${JSON.stringify(content, null, 2)}\n`, 0o600);
+  return probe;
 }
 
 function probeCacheFile({ home }: Computer): string {
   return join(home, 'accelerator.json');
 }
 
-async function readProbeCache(computer: Computer): Promise<Readonly<Record<string, AcceleratorProbe>>> {
+async function readProbeCache(computer: Computer): Promise<Readonly<Record<string, CachedProbe>>> {
   const text = await readFileIfExists(probeCacheFile(computer));
   try {
     const probes = JSON.parse(text ?? '{}') as unknown;
-    return typeof probes === 'object' && probes !== null ? (probes as Record<string, AcceleratorProbe>) : {};
+    return typeof probes === 'object' && probes !== null ? (probes as Record<string, CachedProbe>) : {};
   } catch {
     // A cache that can't be read counts as empty.
     return {};
@@ -97,31 +148,35 @@ async function runProbe(
   guest: ProbeGuest,
   computer: Computer,
   signal: AbortSignal,
-): Promise<AcceleratorProbe> {
+): Promise<ProbeOutcome> {
   if (guest.accelerator === 'kvm' && (await checkDeviceAccess('kvm')) === 'closed')
-    return { works: false, reason: '/dev/kvm does not exist, or you have no access to it' };
+    return {
+      probe: { works: false, reason: '/dev/kvm does not exist, or you have no access to it' },
+      kind: 'fails',
+    };
   if (signal.aborted) throw canceledError();
   return new Promise((resolve, reject) => {
-    const [file, ...argv] = withHardTimeout([program, ...probeArguments(guest)], computer);
-    const group = startChildGroup(file, argv, { computer, purpose: { maker: true } });
+    const group = startChildGroup(program, probeArguments(guest), { computer, purpose: { maker: true } });
     let output = '';
     const stop = (): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', cancel);
       group.kill('SIGKILL');
     };
-    const finish = (probe: AcceleratorProbe): void => {
+    const finish = (probe: AcceleratorProbe, kind: ProbeOutcome['kind'] = probe.works ? 'works' : 'fails'): void => {
       stop();
-      resolve(probe);
+      resolve({ probe, kind });
+    };
+    const giveUp = async (): Promise<void> => {
+      const seconds = await readGroupProcessorSeconds(group.child.pid);
+      const kind = seconds >= HANG_PROCESSOR_SECONDS ? 'hangs' : 'noAnswer';
+      finish({ works: false, reason: `a guest made no progress in ${PROBE_TIMEOUT_SECONDS} seconds` }, kind);
     };
     const cancel = (): void => {
       stop();
       reject(canceledError());
     };
-    const timer = setTimeout(
-      () => finish({ works: false, reason: `a guest made no progress in ${PROBE_TIMEOUT_SECONDS} seconds` }),
-      PROBE_TIMEOUT_SECONDS * 1000,
-    );
+    const timer = setTimeout(() => void giveUp(), PROBE_TIMEOUT_SECONDS * 1000);
     signal.addEventListener('abort', cancel, { once: true });
     for (const stream of [group.stdout, group.stderr]) {
       stream.setEncoding('utf8').on('data', (text: string) => {
@@ -134,14 +189,19 @@ async function runProbe(
   });
 }
 
-/** Runs QEMU under `timeout` if that exists: a guest that hangs would run forever if this process were killed. */
-function withHardTimeout(
-  command: readonly [string, ...string[]],
-  { platform }: Computer,
-): readonly [string, ...string[]] {
-  return platform !== 'win32' && existsSync(TIMEOUT_PROGRAM)
-    ? [TIMEOUT_PROGRAM, '-s', 'KILL', String(PROBE_TIMEOUT_SECONDS + 5), ...command]
-    : command;
+/** Returns the processor time that a process group has used; 0 where the system has no /proc. */
+async function readGroupProcessorSeconds(group: number | undefined): Promise<number> {
+  const pids = (await listFolderIfExists('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
+  const ticks = await Promise.all(
+    pids.map(async (pid) => {
+      const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+      // The second field is the command in parentheses, and can contain spaces and parentheses.
+      const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+      const [processGroup, user, system] = [fields[2], fields[11], fields[12]];
+      return group !== undefined && Number(processGroup) === group ? Number(user) + Number(system) : 0;
+    }),
+  );
+  return ticks.reduce((sum, count) => sum + count, 0) / TICKS_PER_SECOND;
 }
 
 /** Returns QEMU's last line about itself, without the names of its program and source files. */

@@ -13,6 +13,7 @@ import { createVm } from './create-vm.ts';
 import { GIB, writeSeedDisk } from './disk.ts';
 import { ensureRunning } from './ensure-running.ts';
 import type { QemuOptions } from './options.ts';
+import { removeSurplusSpares } from './match-spares.ts';
 import { requireShortSocketPath } from './qemu-process.ts';
 import { requireProgramPath, qemuSystemProgram } from './required-programs.ts';
 import { fileDigestsOf, guestIdentityOf, seedOf, type Seed } from './seed.ts';
@@ -53,6 +54,7 @@ export async function buildSpare(
     const spare = { vm, imageName: image.name, diskGb: options.disk, seedFiles: fileDigestsOf(seed), createdAt };
     await writeSpare(folder, spare, secrets);
     await publishSpare(folder, spareFolder(computer, target.id));
+    await removeSurplusSpares(call);
   } catch (error) {
     const isCanceled = await isBuildCanceled(folder);
     await removeBuild(target.id, call);

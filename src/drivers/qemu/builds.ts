@@ -8,7 +8,7 @@ import { takeLock, waitForLock } from '../../computer/lock.ts';
 import { emptyTrash } from '../../computer/trash.ts';
 import { canceledError, SlipwayError, systemCode } from '../../errors.ts';
 import type { DriverCall } from '../contract.ts';
-import { removeUnusableSpares } from './match-spares.ts';
+import { removeSurplusSpares, removeUnusableSpares } from './match-spares.ts';
 import { giveUpVm } from './end-vm.ts';
 import { pathExists, removeSpareFolder, sparesFolder } from './spare-store.ts';
 import { readVm } from './vm-record.ts';
@@ -62,6 +62,7 @@ export async function acquireBuilderLock(call: DriverCall): Promise<AsyncDisposa
   const lock = await waitForLock(folder, 'The pool of spares', { signal: call.signal, waiting: call.note });
   await cleanUpBuilds(call);
   await removeUnusableSpares(call);
+  await removeSurplusSpares(call);
   return lock;
 }
 

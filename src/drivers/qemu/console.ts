@@ -7,6 +7,10 @@ export type BootResult = { readonly ready: true } | { readonly ready: false; rea
 
 const BOOT_RESULT_LINE = /^slipway: (?:(ready)|failed: (.+))$/m;
 
+/** A guest that can't boot most often ends at once. */
+const MIN_ALIVE_CHECK_MILLISECONDS = 250;
+const MAX_ALIVE_CHECK_MILLISECONDS = 3000;
+
 const TERMINAL_SEQUENCES =
   // oxlint-disable-next-line no-control-regex -- escape sequences begin with a control character
   /\u001b\[[0-9;?!]*[a-zA-Z]|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)|\u001b[()][A-Z0-9]|[\r\u0000]/g;
@@ -38,7 +42,8 @@ export async function readConsoleTail(file: string, count = 15): Promise<readonl
 
 /**
  * Follows a console until the guest reports its boot result, and passes each new line to `log`. The system reports when
- * the file grows. Calls `requireAlive` at least once a second, which ends the wait by throwing.
+ * the file grows. Calls `requireAlive` every few seconds, which ends the wait by throwing: it asks QEMU, whose monitor
+ * serves one client at a time.
  */
 export async function waitForBootResult(
   file: string,
@@ -49,13 +54,19 @@ export async function waitForBootResult(
   },
 ): Promise<BootResult> {
   const readResult = followConsole(file, how.log);
+  let interval = MIN_ALIVE_CHECK_MILLISECONDS;
+  let nextCheck = 0;
   for (;;) {
     // Watches before it reads, so that it misses no change in between.
     const change = watchForChange(file, how.signal);
     try {
       const result = await readResult();
       if (result) return result;
-      await how.requireAlive();
+      if (performance.now() >= nextCheck) {
+        await how.requireAlive();
+        nextCheck = performance.now() + interval;
+        interval = Math.min(interval * 2, MAX_ALIVE_CHECK_MILLISECONDS);
+      }
       await change.promise;
     } finally {
       change.stop();

@@ -88,6 +88,32 @@ export async function countReadySpares(target: Target<QemuOptions>, call: Driver
   return (await findSparesFor(target, call)).usable.length;
 }
 
+/** A spare that no create has taken for so long is of a kind that the user no longer needs. */
+const MAX_SPARE_AGE_DAYS = 30;
+const MAX_SPARE_KINDS = 3;
+const DAY_MILLISECONDS = 24 * 60 * 60 * 1000;
+
+/** Pure. Returns the spares that are too old, and those of kinds of which none was built for the longest time. */
+export function findSurplusSpares(spares: readonly Spare[], now: Date): readonly Spare[] {
+  const newestFirst = spares.toSorted((left, right) => right.createdAt.localeCompare(left.createdAt));
+  const kinds = [...new Set(newestFirst.map(kindOf))].slice(0, MAX_SPARE_KINDS);
+  return spares.filter(
+    (spare) =>
+      !kinds.includes(kindOf(spare)) ||
+      now.getTime() - Date.parse(spare.createdAt) > MAX_SPARE_AGE_DAYS * DAY_MILLISECONDS,
+  );
+}
+
+/** Spares of one kind fit the same machines. */
+function kindOf({ imageName, diskGb, vm: { cpus, memory, user, accelerator } }: Spare): string {
+  return [imageName, diskGb, cpus, memory, user, accelerator].join(' ');
+}
+
+export async function removeSurplusSpares({ computer }: DriverCall): Promise<void> {
+  const spares = (await readSpares(computer)).map(({ spare }) => spare);
+  for (const { vm } of findSurplusSpares(spares, new Date())) await removeSpareFolder(vm.id, computer);
+}
+
 /** Removes all spares, of any kind, that can never resume because their QEMU or their image has changed. */
 export async function removeUnusableSpares({ computer }: DriverCall): Promise<void> {
   const program = await requireProgramPath(qemuSystemProgram(archOf(computer)), computer);

@@ -6,6 +6,8 @@ import type { Vm } from './vm.ts';
 
 export const QEMU_EXITED_MESSAGE = 'its QEMU process has exited';
 
+const MAX_PAUSE_MILLISECONDS = 200;
+
 /**
  * Calls `ask` with a VM's monitor until it returns an answer, and opens a new connection if one fails: a QEMU that
  * writes or reads a memory file may be silent for longer than a monitor waits. Throws CANCELED, or an error that says
@@ -41,9 +43,9 @@ async function pollConnection<T>(
   ask: (monitor: Monitor) => Promise<T | undefined>,
   isOver: () => boolean,
 ): Promise<T | undefined> {
-  for (;;) {
+  for (let pause = 20; ; pause = Math.min(pause * 2, MAX_PAUSE_MILLISECONDS)) {
     const answer = await ask(monitor);
     if (answer !== undefined || isOver()) return answer;
-    await sleep(20);
+    await sleep(pause);
   }
 }

@@ -3,8 +3,13 @@ import { open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { deleteFile, readFileIfExists, renamePath } from '../../computer/files.ts';
-import { childEnvironment, sendSignal, startInBackground } from '../../computer/child-process.ts';
-import { isProcessRunningCommand } from '../../computer/process-identity.ts';
+import { childEnvironment, releaseChild, sendSignal, startInBackground } from '../../computer/child-process.ts';
+import {
+  identifyProcess,
+  isProcessAlive,
+  isProcessRunningCommand,
+  type ProcessIdentity,
+} from '../../computer/process-identity.ts';
 import { canceledError, SlipwayError, systemCode } from '../../errors.ts';
 import type { DriverCall } from '../contract.ts';
 import { monitorArguments, VM_FILES } from './command-line.ts';
@@ -110,7 +115,11 @@ export async function startProcess(
     }
     // A QEMU that is about to exit accepts a connection and closes it, and a busy one does not answer yet.
     await using monitor = await openMonitor(await resolveMonitorAddress(folder, vm)).catch(() => undefined);
-    if (monitor) return undefined;
+    if (monitor) {
+      // Until now, a kill of this process ends QEMU too: no other command could find it yet.
+      if (!call.endsWithMaker) await child.release();
+      return undefined;
+    }
     if (performance.now() > end) {
       child.kill();
       return readStartFailure(folder, `its monitor did not answer within ${START_TIMEOUT_SECONDS} seconds`);
@@ -125,8 +134,12 @@ async function spawnQemu(
   argv: readonly string[],
   { monitorPort }: Vm,
   folder: string,
-  { computer, endsWithMaker = false }: StartCall,
-): Promise<{ readonly exitReason: () => string | undefined; readonly kill: () => void }> {
+  { computer }: StartCall,
+): Promise<{
+  readonly exitReason: () => string | undefined;
+  readonly kill: () => void;
+  readonly release: () => Promise<void>;
+}> {
   if (monitorPort !== undefined) await writeMonitorKey(folder);
   const output = await open(join(folder, VM_FILES.output), 'w', 0o600);
   let exitReason: string | undefined;
@@ -137,7 +150,7 @@ async function spawnQemu(
       env: childEnvironment(computer),
       // Without its folder, nobody could find or use the VM any more.
       guard: {
-        purpose: { maker: endsWithMaker, files: [VM_FILES.disk, VM_RECORD_FILE] },
+        purpose: { maker: true, files: [VM_FILES.disk, VM_RECORD_FILE] },
         platform: computer.platform,
       },
     });
@@ -150,6 +163,7 @@ async function spawnQemu(
     const { pid } = child;
     return {
       exitReason: () => exitReason,
+      release: () => releaseChild(child),
       kill: () => {
         // The group contains QEMU and its guard.
         if (pid !== undefined) sendSignal(computer.platform === 'win32' ? pid : -pid, 'SIGKILL');
@@ -224,8 +238,29 @@ export async function createExitCheck(
   vm: VmIdentity,
   call: DriverCall,
 ): Promise<() => Promise<boolean>> {
-  const pid = await findVmPid(folder, vm, call);
-  return async () => pid === undefined || !(await isVmProcess(pid, vm, call));
+  const identity = await identifyVmProcess(folder, vm, call);
+  return async () => identity === undefined || !(await isProcessAlive(identity));
+}
+
+/**
+ * Identifies the process that runs a VM; undefined if none does. While the monitor answers with the VM's id, the number
+ * in the pid file is that QEMU's: each start deletes the file of the one before. Otherwise its command line is the
+ * proof. Throws if the system does not say what the process is.
+ */
+async function identifyVmProcess(
+  folder: string,
+  vm: VmIdentity,
+  call: DriverCall,
+): Promise<ProcessIdentity | undefined> {
+  const pid = await readPid(folder);
+  if (pid === undefined) return undefined;
+  const isProven = (await isAnswering(folder, vm)) || (await isVmProcess(pid, vm, call));
+  return isProven ? await identifyProcess(pid) : undefined;
+}
+
+async function isAnswering(folder: string, vm: VmIdentity): Promise<boolean> {
+  await using monitor = await openVmMonitor(folder, vm).catch(() => undefined);
+  return monitor !== undefined;
 }
 
 /**
@@ -241,12 +276,13 @@ export async function killProcess(folder: string, vm: VmIdentity, call: DriverCa
     return await monitor.waitForExit(QUIT_TIMEOUT_SECONDS);
   };
   // Looked up first: QEMU deletes its pid file some time before it exits.
-  const pid = await findVmPid(folder, vm, call);
+  const identity = await identifyVmProcess(folder, vm, call);
   const hasQuit = await quit().catch(() => false);
-  if (pid === undefined) return;
+  if (identity === undefined) return;
+  const { pid } = identity;
   if (!hasQuit && (await isVmProcess(pid, vm, call))) sendSignal(pid, 'SIGKILL');
   for (let checks = 0; checks < MAX_EXIT_CHECKS; checks += 1) {
-    if (!(await isVmProcess(pid, vm, call))) return;
+    if (!(await isProcessAlive(identity))) return;
     await sleep(50);
   }
   throw new SlipwayError('DRIVER_FAILED', `The QEMU process of "${vm.name}" (PID ${pid}) does not exit`, {
@@ -259,9 +295,13 @@ export async function killProcess(folder: string, vm: VmIdentity, call: DriverCa
  * system does not say what that process is.
  */
 export async function findVmPid(folder: string, vm: Pick<Vm, 'id'>, call: DriverCall): Promise<number | undefined> {
+  const pid = await readPid(folder);
+  return pid !== undefined && (await isVmProcess(pid, vm, call)) ? pid : undefined;
+}
+
+async function readPid(folder: string): Promise<number | undefined> {
   const pid = Number((await readFileIfExists(join(folder, VM_FILES.pid)))?.trim());
-  if (!Number.isInteger(pid) || pid <= 1) return undefined;
-  return (await isVmProcess(pid, vm, call)) ? pid : undefined;
+  return Number.isInteger(pid) && pid > 1 ? pid : undefined;
 }
 
 async function isVmProcess(pid: number, { id }: Pick<Vm, 'id'>, call: DriverCall): Promise<boolean> {

@@ -81,14 +81,9 @@ export async function refusalError(
   const { name } = vm;
   if (condition === 'unknown') return await unknownProcessError(vm, folder, call);
   if (condition === 'silent') {
-    const pid = await findVmPid(folder, vm, call).catch(() => undefined);
-    return new SlipwayError(
-      'DRIVER_FAILED',
-      `Machine "${name}": its QEMU process${pid === undefined ? '' : ` (PID ${pid})`} does not answer`,
-      {
-        hint: `It may only be busy: run the same command again later. To power it off without a shutdown: slipway kill ${name}`,
-      },
-    );
+    return new SlipwayError('DRIVER_FAILED', `Machine "${name}": its QEMU process does not answer`, {
+      hint: `It may only be busy: run the same command again later. To power it off without a shutdown: slipway kill ${name}`,
+    });
   }
   const [reason, hint] =
     condition === 'shutting-down'

@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { deleteFile, localFileError } from '../../computer/files.ts';
 import { SlipwayError } from '../../errors.ts';
@@ -64,7 +65,20 @@ async function resolveImageRequest(
   return { how: 'pull', name: imageNameFor(url, digest), arch, source: { url, digest } };
 }
 
+/** The digests of files, by everything that changes with a file. One command needs a digest several times. */
+const digests = new Map<string, string>();
+
 async function hashImageFile(path: string, signal: AbortSignal): Promise<string> {
+  const state = await stat(path).catch(() => undefined);
+  const key = state && [path, state.dev, state.ino, state.size, state.mtimeMs, state.ctimeMs].join(' ');
+  const known = key === undefined ? undefined : digests.get(key);
+  if (known !== undefined) return known;
+  const digest = await hashExistingFile(path, signal);
+  if (key !== undefined) digests.set(key, digest);
+  return digest;
+}
+
+async function hashExistingFile(path: string, signal: AbortSignal): Promise<string> {
   return await hashFile(path, 'sha512', { signal }).catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
       throw new SlipwayError('USAGE', `Image file ${path} does not exist`, {

@@ -6,7 +6,7 @@ import { acquireBuilderLock, cleanUpBuilds, isBuilding } from './builds.ts';
 import { VM_FILES } from './command-line.ts';
 import { stripTerminalSequences } from './console.ts';
 import { GUEST_AGENT_LINE } from './guest-channel.ts';
-import { countReadySpares } from './match-spares.ts';
+import { countReadySpares, removeSurplusSpares } from './match-spares.ts';
 import type { QemuOptions } from './options.ts';
 import { pruneSpares } from './prune-spares.ts';
 import { canSuspend } from './snapshot.ts';
@@ -29,6 +29,7 @@ async function isSpareWanted(target: Target<QemuOptions>, call: DriverCall): Pro
   const { computer } = call;
   if (!target.options.warm || !canSuspend(computer)) return false;
   await cleanUpBuilds(call);
+  await removeSurplusSpares(call);
   if (await isBuilding(computer)) return false;
   return (
     (await hasGuestAgent(target, call)) &&

@@ -12,6 +12,10 @@ main() {
         note "The packages are known when $listing is removed: $LISTING has Docker's repository, too"
         return
     fi
+    if is_preview && holder=$(holder_of_lock); then
+        note "apt is in use by $holder: the packages are known when that has ended"
+        return
+    fi
     complete_interrupted_installation
     case $MODE in
         preview) preview ;;
@@ -50,7 +54,10 @@ preview() {
 
 check() {
     case $SOURCE in
-        distro) is_available docker.io || update ;;
+        distro)
+            is_available docker.io || update
+            is_available docker.io || { explain 'docker.io does not exist in the package lists of the host'; exit 1; }
+            ;;
         docker) prepare_repository ;;
         url)
             if ! command -v curl >/dev/null; then require_program curl; fi
@@ -206,6 +213,14 @@ try_to_change() {
     change_packages "${verb%e}ing ${wanted%%[= ]*}" "$lowered" install $options $wanted
 }
 
+# Prints what a new engine $1 is installed with; an engine that is there keeps the packages that its host has.
+companions() {
+    if [ -z "$(missing "$1")" ]; then return; fi
+    shift
+    # shellcheck disable=SC2046 # a list of packages, of which some may be absent
+    missing "$@" ca-certificates iptables $(apparmor_package)
+}
+
 # Prints the packages of SOURCE as arguments of apt, on one line.
 wanted_packages() {
     case $SOURCE in
@@ -213,14 +228,13 @@ wanted_packages() {
             engine=$(with_version docker.io) || exit 1
             client=$(if is_available docker-cli; then echo docker-cli; fi)
             # shellcheck disable=SC2046,SC2086 # a list of packages, of which some may be absent
-            echo "$engine" $(missing $client ca-certificates iptables $(apparmor_package))
+            echo "$engine" $(companions docker.io $client)
             ;;
         docker)
             engine=$(with_version docker-ce) || exit 1
             client=$(with_version docker-ce-cli) || exit 1
             # shellcheck disable=SC2046 # a list of packages, of which some may be absent
-            echo "$engine" "$client" $(missing containerd.io docker-buildx-plugin docker-compose-plugin \
-                ca-certificates iptables $(apparmor_package))
+            echo "$engine" "$client" $(companions docker-ce containerd.io docker-buildx-plugin docker-compose-plugin)
             ;;
         present)
             # shellcheck disable=SC2086 # a list of packages
