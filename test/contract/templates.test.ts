@@ -71,11 +71,7 @@ describe('the facts script', () => {
 
 describe('vitals.sh', () => {
   test('measures this computer without root', async () => {
-    const { vitals, problems } = await gatherVitals(
-      localSession,
-      await readVitalsScript(readTemplate),
-      'localhost',
-    );
+    const { vitals, problems } = await gatherVitals(localSession, await readVitalsScript(readTemplate), 'localhost');
     const { disk, memory, load, cpus, uptime } = vitals;
     expect(problems).toEqual([]);
     expect(disk.mount).toMatch(/^\//);
