@@ -10,6 +10,8 @@ export type Purpose = {
 };
 
 const WATCH_SECONDS = 3;
+/** How long a program has to clean up. QEMU needs none of it, a build of an image removes its files. */
+const GRACE_SECONDS = 10;
 
 /**
  * Runs the program in the background, with the maker's pipe as descriptor 3 of the watchers only. `$$` is the number of
@@ -22,12 +24,18 @@ exec 3<&0 </dev/null
 "$@" 3<&- &
 program=$!
 watchers=
+end_group() {
+  trap '' TERM
+  kill -TERM -$$
+  sleep ${GRACE_SECONDS}
+  kill -9 -$$
+}
 if [ -n "$maker" ]; then
-  { read -r _ <&3 || kill -9 -$$; } >/dev/null 2>&1 &
+  { read -r _ <&3 || end_group; } >/dev/null 2>&1 &
   watchers=$!
 fi
 if [ -n "$file" ]; then
-  { while sleep ${WATCH_SECONDS}; do [ -e "$file" ] || [ -e "$other" ] || kill -9 -$$; done; } 3<&- >/dev/null 2>&1 &
+  { while sleep ${WATCH_SECONDS}; do [ -e "$file" ] || [ -e "$other" ] || end_group; done; } 3<&- >/dev/null 2>&1 &
   watchers="$watchers $!"
 fi
 exec 3<&-

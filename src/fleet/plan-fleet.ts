@@ -113,7 +113,9 @@ function fieldChangesOf(current: Machine, wanted: WantedSpec): readonly FieldCha
     field: fieldNameOf(change, driver.name),
     ...(change.section === 'engine' && change.key === 'env'
       ? maskEnvValues(current.spec.engine.env, wanted.engine.env)
-      : { from: change.from, to: change.to }),
+      : change.key === 'repositoryLogin'
+        ? { from: maskLogin(change.from), to: maskLogin(change.to) }
+        : { from: change.from, to: change.to }),
     how: change.effect,
   }));
 }
@@ -122,6 +124,10 @@ function fieldChangesOf(current: Machine, wanted: WantedSpec): readonly FieldCha
 function fieldNameOf({ section, key }: SpecChange, driver: string): string {
   if (section === 'options') return `${driver}.${key}`;
   return section === 'engine' ? `engine.${key}` : key;
+}
+
+function maskLogin(login: unknown): string | undefined {
+  return login === undefined ? undefined : '…';
 }
 
 /** Shows variables without their values: a proxy's URL may contain a password. */

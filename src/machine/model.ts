@@ -13,6 +13,8 @@ export type EngineSpec = {
   readonly version?: string | undefined;
   readonly installUrl?: string | undefined;
   readonly repositoryUrl?: string | undefined;
+  /** `user:password` for `repositoryUrl`, as in a URL. A secret: it is in no record, and in no option. */
+  readonly repositoryLogin?: string;
   readonly repositoryKey?: string | undefined;
   readonly port: number;
   readonly opt: readonly string[];

@@ -14,7 +14,10 @@ export const engineOptions = z.object({
   version: nonEmptyText()
     .regex(/^[\w.:~+-]+$/, 'a version like 28.2 or 5:28.2.2-1~debian.12~bookworm')
     .optional()
-    .meta({ description: 'Engine version, complete or a prefix such as 28.2', value: 'version' }),
+    .meta({
+      description: 'Engine version: 28.2.2 is exactly that one, 28.2 the newest that begins with it',
+      value: 'version',
+    }),
   installUrl: z
     .string()
     .regex(/^(https?|file):\/\/\S+$/, 'a URL')

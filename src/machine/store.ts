@@ -4,6 +4,7 @@
  *   ~/.slipway/machines/NAME/machine.json     the record: one machine, one phase, no secret
  *                            engine-env.X.json  values of --engine-env: a proxy's URL may contain a password. The
  *                                             record names the file: values and record change together
+ *                            repository-login  the login of --engine-repository-url, if it has one
  *                            lock.N           the command that holds its lock (lock.ts)
  *                            known_hosts      its pinned SSH host key
  *                            ca/              ca-key.pem, which never leaves this folder
@@ -101,7 +102,8 @@ export type Store = {
 export function openStore(home: string, layout: StoreLayout = DEFAULT_LAYOUT): Store {
   const root = join(home, 'machines');
   const paths = (name: string): MachinePaths => pathsOf(root, name, layout);
-  const find = async (name: string): Promise<Machine | undefined> => readMachine(name, paths(name), layout);
+  const find = async (name: string): Promise<Machine | undefined> =>
+    readRepositoryLogin(await readMachine(name, paths(name), layout), paths(name));
   const listNames = (): Promise<readonly string[]> => listMachineNames(root);
   const listRecordedNames = async (): Promise<readonly string[]> => keepRecordedNames(root, await listNames(), find);
   const heldLocks = new Map<string, HeldLock>();
@@ -122,6 +124,7 @@ export function openStore(home: string, layout: StoreLayout = DEFAULT_LAYOUT): S
     async write(machine) {
       const { name } = machine.spec;
       await heldLocks.get(name)?.requireHeld();
+      await writeRepositoryLogin(machine, paths(name));
       await writeMachine(machine, paths(name), layout);
     },
     async remove(name) {
@@ -284,13 +287,46 @@ async function lockFolder(folder: string, name: string): Promise<HeldLock> {
   }
 }
 
-/** Returns the record for files and output. It contains the names of the engine's variables, but not their values. */
+const REPOSITORY_LOGIN = 'repository-login';
+
+async function readRepositoryLogin(
+  machine: Machine | undefined,
+  { folder }: MachinePaths,
+): Promise<Machine | undefined> {
+  if (machine?.spec.engine.repositoryUrl === undefined) return machine;
+  const file = join(folder, REPOSITORY_LOGIN);
+  const repositoryLogin = await readFileIfExists(file).catch((error: unknown) => {
+    throw unreadableRecordError(machine.spec.name, file, error);
+  });
+  if (repositoryLogin === undefined) return machine;
+  return { ...machine, spec: { ...machine.spec, engine: { ...machine.spec.engine, repositoryLogin } } };
+}
+
+/** Written before the record, which names the repository. */
+async function writeRepositoryLogin({ spec }: Machine, { folder }: MachinePaths): Promise<void> {
+  const file = join(folder, REPOSITORY_LOGIN);
+  const { repositoryLogin } = spec.engine;
+  const present = await readFileIfExists(file);
+  if (repositoryLogin === present) return;
+  if (repositoryLogin === undefined) await deleteFile(file);
+  else await writeFileAtomic(file, repositoryLogin, 0o600);
+}
+
+/**
+ * Returns the record for files and output. It contains the names of the engine's variables, but not their values, and
+ * no login.
+ */
 export function toPublicRecord(machine: Machine): MachineRecord {
-  return encodeMachine(withEngineEnv(machine, machine.spec.engine.env.map(variableName)));
+  return encodeMachine(withoutRepositoryLogin(withEngineEnv(machine, machine.spec.engine.env.map(variableName))));
 }
 
 function withEngineEnv(machine: Machine, env: readonly string[]): Machine {
   return { ...machine, spec: { ...machine.spec, engine: { ...machine.spec.engine, env } } };
+}
+
+function withoutRepositoryLogin(machine: Machine): Machine {
+  const { repositoryLogin: _secret, ...engine } = machine.spec.engine;
+  return { ...machine, spec: { ...machine.spec, engine } };
 }
 
 function variableName(pair: string): string {

@@ -91,11 +91,19 @@ function diffOptions(before: OptionValues, wanted: OptionValues, driver: DriverM
 }
 
 /** Options that matter only until the engine is installed: the addresses of an install script or a package mirror. */
-const INSTALL_ONLY_OPTIONS: ReadonlySet<string> = new Set(['installUrl', 'repositoryUrl', 'repositoryKey']);
+const INSTALL_ONLY_OPTIONS: ReadonlySet<string> = new Set([
+  'installUrl',
+  'repositoryUrl',
+  'repositoryLogin',
+  'repositoryKey',
+]);
 
 function diffEngine({ spec, host }: Pick<Machine, 'spec' | 'host'>, wanted: ComparableSpec): SpecDiff {
   const before = withDefaults(engineOptions, spec.engine);
-  return diffValues('engine', before, withDefaults(engineOptions, wanted.engine)).map((change) => {
+  const after = withDefaults(engineOptions, wanted.engine);
+  // The login is no option, so the defaults do not contain it.
+  const logins = [spec.engine, wanted.engine].map(({ repositoryLogin }) => ({ repositoryLogin }));
+  return diffValues('engine', { ...before, ...logins[0] }, { ...after, ...logins[1] }).map((change) => {
     // A port that is forwarded to the machine still leads to the engine's old port.
     const forwarded = change.key === 'port' && host?.ssh !== undefined && host.enginePort !== undefined;
     return { ...change, effect: forwarded ? 'replace' : INSTALL_ONLY_OPTIONS.has(change.key) ? 'live' : 'engine' };

@@ -1,5 +1,6 @@
 import { SlipwayError } from '../errors.ts';
 import type { EngineSpec } from '../machine/model.ts';
+import { RESTART_SCRIPTS } from './configure-engine.ts';
 import type { Distro, DistroScript, EngineInstall, PackageSource } from './distros/distro.ts';
 import type { Facts } from './facts.ts';
 import type { HostFamily } from './supported-host.ts';
@@ -49,6 +50,7 @@ export function planEngineInstall(
   // A package on the host keeps its source, even if it is incomplete: two engines would compete for one socket.
   const source = present?.source ?? engine.source;
   if (engine.source === 'none' || source === 'none') throw engineMissingError(where);
+  if (!present && source !== 'url') requireNoForeignProgram(facts, where, distro);
   requireInstallUrl(source, engine);
   requireInstallSpace(facts, where, distro);
   const wanted = { engine, source, facts };
@@ -58,7 +60,7 @@ export function planEngineInstall(
     id,
     title,
     ...script,
-    scripts: [serviceManager.scripts.services, ...scripts],
+    scripts: [serviceManager.scripts.services, ...RESTART_SCRIPTS, ...scripts],
     files: [],
   });
   const check = distro.checkScript?.(wanted);
@@ -80,6 +82,19 @@ function engineMissingError(where: string): SlipwayError {
     `${where} has no engine, and with --engine-source none Slipway does not install one`,
     {
       hint: 'Install an engine there, or choose --engine-source docker or distro',
+    },
+  );
+}
+
+/** Refuses to install a package beside an engine that was copied to the host and has no service. */
+function requireNoForeignProgram({ dockerd, engineService }: Facts, where: string, distro: Distro): void {
+  if (dockerd === undefined || engineService.definition !== '') return;
+  const names = Object.keys(distro.enginePackages).join(' or ');
+  throw new SlipwayError(
+    'ENGINE_CONFLICT',
+    `${dockerd} on ${where} belongs to no package of ${names}, and has no service`,
+    {
+      hint: 'To use it, give it a service named docker, as https://docs.docker.com/engine/install/binaries/ says. To replace it, remove it first. Then run the same command again',
     },
   );
 }

@@ -171,6 +171,7 @@ const instanceDocument = (world: Ec2World, one: Ec2Instance): object => ({
       ? one.address
       : undefined,
   privateIpAddress: one.guest?.host ? one.address : '10.0.0.9',
+  clientToken: textOf(one.params.ClientToken),
   instanceLifecycle: one.params.InstanceMarketOptions ? 'spot' : undefined,
   stateReason: one.reason,
   tagSet: tagSet(one.tags),

@@ -9,7 +9,14 @@ import { ec2 as ec2Manifest } from '../../src/drivers/ec2/manifest.ts';
 import { optionsSchema, type Ec2Options } from '../../src/drivers/ec2/options.ts';
 import type { LifetimeSpec } from '../../src/machine/model.ts';
 import type { CloudCall } from '../clouds/cloud.ts';
-import { stubUserEnvironment, recordingCall, newTarget, createTarget, parseEc2Options } from '../clouds/ec2-fixture.ts';
+import {
+  BOOT,
+  stubUserEnvironment,
+  recordingCall,
+  newTarget,
+  createTarget,
+  parseEc2Options,
+} from '../clouds/ec2-fixture.ts';
 import { ACCOUNT, OWN_SUBNET, OWN_VPC } from '../clouds/ec2-catalog.ts';
 import { startEc2, type Ec2, type Ec2Instance } from '../clouds/ec2-double.ts';
 import { noGuests } from '../clouds/guests.ts';
@@ -414,6 +421,30 @@ describe('an instance with a lifetime', () => {
 
   test('that was created to stop is not terminated by its current options', async () => {
     expect(await getShutdownBehavior({ ...targetWithLifetime({ ttl: '4h' }), onShutdown: 'stopped' })).toBeUndefined();
+  });
+
+  test('is continued with its instance, or with a new one at once, after a create whose deadline was another', async () => {
+    const call = recordingCall(folder.path);
+    const wanted = targetWithLifetime({ ttl: '4h' });
+    const options = (await ec2.cloud.resolveOptions(wanted, call)) ?? wanted.options;
+    const target = { ...wanted, options };
+    const createUntil = async (deadline: string): Promise<void> => {
+      const files = [{ path: '/etc/deadline', mode: '644', content: deadline }];
+      await ec2.machines.create(target, { ...BOOT, files, commands: ['true'] }, call);
+    };
+    const base = cloud.instances.length;
+    await createUntil('14:00');
+    cloud.lateness = Date.now() - (cloud.instances.at(-1)?.made ?? 0) + 1500;
+    await createUntil('15:00');
+    expect(cloud.instances).toHaveLength(base + 1);
+    cloud.lateness = 0;
+    const [created] = cloud.instances.slice(base);
+    if (!created) throw new Error('no instance was created');
+    created.state = 'terminated';
+    const start = performance.now();
+    await createUntil('16:00');
+    expect(cloud.instances).toHaveLength(base + 2);
+    expect(performance.now() - start).toBeLessThan(10_000);
   });
 
   test("reports what a stopped instance costs, and that a spot instance can't stop", () => {

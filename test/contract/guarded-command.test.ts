@@ -63,6 +63,16 @@ describe.skipIf(process.platform === 'win32')('guardedCommand', () => {
     await waitForEnd(pids, 2);
   });
 
+  test('lets the program clean up', async () => {
+    await using folder = await createTemporaryFolder();
+    const script = `trap 'echo cleaned >result; exit' TERM; sleep 60 & echo $! >child; echo $$ >pid; wait`;
+    using run = await startGuarded(folder.path, { maker: true }, script);
+    const pids = await run.pids();
+    run.guard.stdin?.destroy();
+    await waitForEnd(pids, 3);
+    expect(await readFile(join(folder.path, 'result'), 'utf8')).toBe('cleaned\n');
+  });
+
   test('does not kill a program that its maker has released', async () => {
     await using folder = await createTemporaryFolder();
     using run = await startGuarded(folder.path, { maker: true });

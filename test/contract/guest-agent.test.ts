@@ -63,6 +63,13 @@ async function startGuest() {
   };
 }
 
+test('a guest that is asked to shut down does so', async () => {
+  await using guest = await startGuest();
+  await expect.poll(guest.readCalls).toContain('stty raw -echo');
+  await guest.send('', 'poweroff 0123', 'answer 4567');
+  await expect.poll(guest.readCalls).toContain('systemctl --no-block poweroff');
+});
+
 test('a guest that gets the time after a resume counts as active', async () => {
   await using guest = await startGuest();
   expect(await guest.powersOffAt(1000)).toBe(false);

@@ -439,6 +439,25 @@ describe.runIf(hasQemu)('a VM', () => {
     expect(await readdir(vms)).not.toContain('shutdown.asked');
   });
 
+  test('on ARM, where no power button works, is shut down through an agent of an older image', async () => {
+    await using vm = await createEmptyVm();
+    const { call, target, vms } = vm;
+    await qemu.create(target(), bootConfig(), call);
+    await qemu.waitUntilBooted(target(), call);
+    await writeVm(vms, { ...((await readVm(vms)) as Vm), arch: 'arm64' });
+    const stopped = qemu.stop(target(), { seconds: 60 }, call);
+    // The agent skips the command that it does not know. udev carries out the other two.
+    const readCommands = (): Promise<string> => readFile(join(vms, 'commands'), 'utf8').catch(() => '');
+    await expect
+      .poll(readCommands)
+      .toMatch(
+        /\npoweroff \w+\nanswer \w+\n[^]*\nfile \/etc\/udev\/rules\.d\/99-slipway-shutdown\.rules 1\n.*poweroff"\nfile \/sys\/class\/mem\/null\/uevent 1\nchange /,
+      );
+    process.kill(await vm.pid(), 'SIGTERM');
+    await stopped;
+    expect(vm.notes).toEqual([]);
+  });
+
   test('that is silent is not powered off by stop, restart, start and suspend, which wait for it', async () => {
     await using vm = await createEmptyVm();
     const { call, target, vms } = vm;

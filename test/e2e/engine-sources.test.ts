@@ -1,5 +1,6 @@
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { bedCache, startHost, type BedHost } from '../bed/bed-host.ts';
 import { NEW_VERSION, OLD_VERSION, CREATE_REPOSITORY_SCRIPT } from './apt-repositories.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
 import { countEngineStarts, expectEngineAnswer, readRecord, expectFailure } from './assertions.ts';
@@ -24,10 +25,15 @@ describeOnBed("the engine's source", () => {
     const fingerprint = await host.runOrThrow(CREATE_REPOSITORY_SCRIPT);
     expect(fingerprint).toMatch(/^[0-9A-F]{40}$/);
 
-    const flags = ['--engine-source', 'docker', '--engine-repository-url', 'file:///srv/repo'];
+    // A mirror that wants a login, which only root may read on the host.
+    await host.copyIn(bedCache.busybox, '/usr/local/bin/busybox');
+    await host.runOrThrow(`
+      echo '/:me:t@ken' >/root/httpd.conf
+      systemd-run --quiet --unit=mirror /usr/local/bin/busybox httpd -f -p 127.0.0.1:8080 -h /srv/repo -c /root/httpd.conf`);
+    const flags = ['--engine-source', 'docker', '--engine-repository-url', 'http://me:t%40ken@127.0.0.1:8080'];
     const untrusted = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), ...flags));
     expect(untrusted.status).toBe(7);
-    expect(untrusted.sentence).toContain(`the key of file:///srv/repo is ${fingerprint}`);
+    expect(untrusted.sentence).toContain(`the key of http://127.0.0.1:8080 is ${fingerprint}`);
     expect(untrusted.sentence).toContain('nothing was installed');
     expect(await readPackageVersion(host, 'docker-ce')).toBe('');
     expect((await host.exec('ls /etc/apt/sources.list.d /etc/apt/keyrings | grep slipway')).stdout).toBe('');
@@ -46,11 +52,19 @@ describeOnBed("the engine's source", () => {
     expect(await readPackageVersion(host, 'docker-ce-cli')).toBe(`installed ${OLD_VERSION}`);
     expect(await countEngineStarts(host)).toBe(1);
     await expectNoChanges(user, host);
+    expect(await host.runOrThrow(`grep -rlE 't(@|%40)ken' /etc /run /var/lib/apt /var/log 2>/dev/null || true`)).toBe(
+      '/etc/apt/auth.conf.d/slipway.conf',
+    );
+    expect(await host.runOrThrow('stat -c %a%U /etc/apt/auth.conf.d/slipway.conf')).toBe('600root');
+    const { stdout: found } = await user.run('grep', ['-rlE', 't(@|%40)ken', user.home]);
+    expect(found.trim()).toBe(join(user.home, '.slipway/machines/web/repository-login'));
 
     await expectSuccess(user.slipway('provision', 'web', '--engine-version', '5:27'));
     await expectEngineAnswer(user, 'web');
     expect(await readPackageVersion(host, 'docker-ce')).toBe(`installed ${NEW_VERSION}`);
     await expectNoChanges(user, host);
+    await expectSuccess(user.slipway('rm', '--deprovision', 'web'));
+    expect((await host.exec('ls /etc/apt/*.d /etc/apt/keyrings | grep slipway')).stdout).toBe('');
   });
 
   test("suggests the distribution's package when the repository cannot be reached", async () => {

@@ -15,8 +15,8 @@ export type FakeLocalMachine = {
   pausedReason: string | undefined;
   /** What happens when the machine shuts itself down. */
   onShutdown: 'removed' | 'stopped';
-  /** Removes the machine, as a provider does after its own shutdown. */
-  vanish(): void;
+  /** Removes the machine, as a provider does after its own shutdown, or for a reason that it gives. */
+  vanish(reason?: string): void;
   /** The error of the machine's boot, if it fails. */
   bootError: Error | undefined;
 };
@@ -26,6 +26,7 @@ export function fakeLocalMachine(host: FakeHost, name = 'local'): FakeLocalMachi
   const calls: string[] = [];
   let state: 'missing' | 'stopped' | 'running' = 'missing';
   let address = host.address;
+  let goneReason: string | undefined;
   const run = async (): Promise<void> => {
     if (state === 'running') return;
     state = 'running';
@@ -38,6 +39,7 @@ export function fakeLocalMachine(host: FakeHost, name = 'local'): FakeLocalMachi
   };
   const inspect = async (): Promise<InstanceStatus> => {
     if (local.pausedReason !== undefined) return { state: 'paused', reason: local.pausedReason };
+    if (state === 'missing') return { state, ...(goneReason === undefined ? {} : { reason: goneReason }) };
     if (state !== 'running') return { state };
     const ssh = { address, port: 20_022, user: 'slipway' };
     return { state, host: { address, ssh, enginePort: host.port } };
@@ -96,7 +98,8 @@ export function fakeLocalMachine(host: FakeHost, name = 'local'): FakeLocalMachi
     address: host.address,
     pausedReason: undefined,
     onShutdown: 'stopped',
-    vanish() {
+    vanish(reason) {
+      goneReason = reason;
       state = 'missing';
     },
     bootError: undefined,

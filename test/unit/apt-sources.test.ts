@@ -227,6 +227,12 @@ describe('another engine', () => {
     return `${error?.code}: ${error?.message} → ${error?.hint?.replace(/\. To use it as it is.*/, '')}`;
   };
 
+  test('that was copied to the host is not doubled by a package', () => {
+    expect(sentenceOf(factsWith(bareHost, { dockerd: '/usr/local/bin/dockerd' }))).toMatch(
+      /^ENGINE_CONFLICT: \/usr\/local\/bin\/dockerd on 192\.0\.2\.10 belongs to no package of docker\.io or docker-ce, and has no service → To use it, give it a service named docker/,
+    );
+  });
+
   test.each([
     [
       { unit: 'snap.docker.dockerd.service', program: '/snap/docker/current/usr/sbin/dockerd' },

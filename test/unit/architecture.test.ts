@@ -71,7 +71,7 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
   provision: {
     description:
       'provision/ decides and describes what happens on a host: it knows no cloud, no store and no command line',
-    may: /^ssh\/|^machine\/(model|options)\.ts$/,
+    may: /^ssh\/|^machine\/(model|options|repository-login)\.ts$/,
   },
   operations: {
     description: 'operations/ is the story of a machine, and the only folder in which drivers and provisioner meet',

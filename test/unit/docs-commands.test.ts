@@ -205,9 +205,9 @@ const sourceText = readdirSync(join(repository, 'src'), { recursive: true, encod
   .map((file) => readFileSync(join(repository, 'src', file), 'utf8'))
   .join('\n')
   .replaceAll(String.raw`\'`, "'");
-const templateText = readdirSync(join(repository, 'templates'), { withFileTypes: true })
-  .filter((entry) => entry.isFile())
-  .map(({ name }) => readFileSync(join(repository, 'templates', name), 'utf8'))
+const templateText = readdirSync(join(repository, 'templates'), { recursive: true, encoding: 'utf8' })
+  .filter((file) => /\.\w+$/.test(file))
+  .map((file) => readFileSync(join(repository, 'templates', file), 'utf8'))
   .join('\n');
 
 /** The messages that readers search for; … is the part that varies. */

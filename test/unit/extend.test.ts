@@ -208,13 +208,26 @@ describe('a machine that was removed at its deadline', () => {
     expect(progress.notes).toEqual(['Machine "web" ends at 2026-11-24 14:00 UTC: local then removes it with its disk']);
     await killMachine('web', fixture.world());
     fixture.local.vanish();
-    expect(await getStatus(await fixture.readRecord(), fixture.world(), 1)).toMatchObject({ state: 'missing' });
+    expect(await getStatus(await fixture.readRecord(), fixture.world(), 1)).toMatchObject({
+      state: 'missing',
+      trouble: 'it no longer exists at its driver; to remove its record: slipway rm web',
+    });
+    fixture.local.vanish('it was reclaimed');
+    expect(await getStatus(await fixture.readRecord(), fixture.world(), 1)).toMatchObject({
+      state: 'missing',
+      trouble: 'it was reclaimed; to remove its record: slipway rm web',
+    });
     fixture.setTime('14:01');
     expect(await getStatus(await fixture.readRecord(), fixture.world(), 1)).toMatchObject({
       state: 'ended',
       trouble: 'ended at its deadline 2026-11-24 14:00 UTC',
     });
     expect(await catchRejection(fixture.extend('2h'))).toMatchObject({ code: 'MACHINE_ENDED' });
+    expect(await catchRejection(provisionMachine('web', (spec) => spec, fixture.world()))).toMatchObject({
+      code: 'MACHINE_NOT_FOUND',
+      message: 'Machine "web" no longer exists at local: it was reclaimed',
+      hint: 'Remove its record: slipway rm web. Then create it again: slipway create web',
+    });
     const quiet = recordingProgress();
     await removeMachine('web', { deprovision: false, force: false }, fixture.world({ progress: quiet }));
     expect([quiet.notes, await fixture.world().store.listNames()]).toEqual([[], []]);

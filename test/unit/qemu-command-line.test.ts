@@ -5,9 +5,14 @@ import {
   VM_FILES,
   finishArguments,
   monitorArguments,
+  machineTypeOf,
   probeArguments,
   qemuSystemCommand,
+  replayArguments,
+  versionedMachineType,
   vmArguments,
+  withMachineType,
+  withNetworkRom,
   type Accelerator,
   type QemuConfig,
 } from '../../src/drivers/qemu/command-line.ts';
@@ -224,6 +229,47 @@ describe('vmArguments', () => {
     );
     expect(valueOfFlag(argv, '-mon')).toBe('chardev=monitor,mode=control');
   });
+});
+
+describe('replayArguments', () => {
+  const MONITOR = ['-qmp', 'unix:monitor.sock,server=on,wait=off'];
+  const started = vmArguments(configWith({ hasGuestChannel: true }), []);
+  const now = { id: 'other', name: 'db', forwards: [{ hostPort: 5, guestPort: 22 }], incomingCommand: 'cat memory' };
+
+  test('keeps the virtual hardware, and replaces names, host ports and the monitor', () => {
+    const replayed = replayArguments(withMachineType(started, 'pc-q35-7.2'), now, MONITOR);
+    expect(valueOfFlag(replayed, '-machine')).toBe('pc-q35-7.2,usb=off,vmport=off');
+    expect(valueOfFlag(replayed, '-name')).toBe('slipway-db');
+    expect(valueOfFlag(replayed, '-uuid')).toBe('other');
+    expect(valueOfFlag(replayed, '-netdev')).toBe('user,id=net,hostfwd=tcp:127.0.0.1:5-:22');
+    expect(replayed.slice(-5)).toEqual(['-S', '-incoming', 'exec:cat memory', ...MONITOR]);
+    const kept = ['-cpu', '-smp', '-m', '-kernel', '-initrd', '-append', '-drive', '-device', '-serial', '-pidfile'];
+    for (const flag of kept) expect(valuesOfFlag(replayed, flag), flag).toEqual(valuesOfFlag(started, flag));
+    // The console of the boot is not overwritten.
+    expect(valuesOfFlag(replayed, '-chardev')).toContain('file,id=console,path=console.log,append=on');
+  });
+
+  test('gives the same for the arguments of a VM that was resumed before', () => {
+    const once = replayArguments(started, now, []);
+    expect(replayArguments(once, now, [])).toEqual(once);
+  });
+
+  test('names the version of a machine type that a snapshot without arguments was written with', () => {
+    expect(versionedMachineType('amd64', '7.2.22')).toBe('pc-q35-7.2');
+    expect(versionedMachineType('arm64', '10.0.2')).toBe('virt-10.0');
+    expect(machineTypeOf(started)).toBe('q35');
+  });
+});
+
+test('the network card of ARM needs no ROM, which Debian has in another package; older VMs keep theirs', () => {
+  const arm = vmArguments(configWith({ arch: 'arm64' }), MONITOR_ARGUMENT);
+  expect(valuesOfFlag(arm, '-device')).toContain('virtio-net-pci,netdev=net,romfile=');
+  expect(valuesOfFlag(withNetworkRom(arm), '-device')).toContain('virtio-net-pci,netdev=net');
+  const firmware = '/usr/share/qemu-efi-aarch64/QEMU_EFI.fd';
+  expect(valuesOfFlag(bakeArguments({ arch: 'arm64', accelerator: 'tcg', firmware }), '-device')).toContain(
+    'virtio-net-pci,netdev=net,romfile=',
+  );
+  expect(valuesOfFlag(vmArguments(configWith(), MONITOR_ARGUMENT), '-device')).toContain('virtio-net-pci,netdev=net');
 });
 
 describe('probeArguments', () => {

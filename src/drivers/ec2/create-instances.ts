@@ -66,7 +66,7 @@ export async function createInstances(
   const launch = async (): Promise<readonly AwsInstance[]> => {
     const input = await buildRequest(aws, targets, boot, call, (id) => groups.push(id));
     const token = ownerIdOf(ownerTargetOf(targets));
-    return await launchInstances(aws, { token, input, call, doAllExist });
+    return await launchInstances(aws, { token, input, call, targets, doAllExist });
   };
   const launched = await launch().catch(async (error: unknown) => {
     if (isDefiniteRefusal(error) && !targets.some(hasRecentRequest)) await undoRefusedRequest(aws, groups, call);
@@ -120,6 +120,7 @@ type Launch = {
   readonly token: string;
   readonly input: RunInstancesCommandInput;
   readonly call: CreateCall;
+  readonly targets: readonly Target<unknown>[];
   /** Returns whether the instances of an earlier request show. */
   readonly doAllExist: () => Promise<boolean>;
 };
@@ -130,8 +131,8 @@ async function launchInstances(aws: Ec2Connection, launch: Launch): Promise<read
   const waitUntilAllExist = (): Promise<boolean> =>
     pollUntil(launch.doAllExist, { seconds: CONSISTENCY_RETRY_SECONDS }, call.signal);
   for (let attempt = 1; attempt <= MAX_LAUNCH_ATTEMPTS; attempt += 1) {
+    const ClientToken = attempt === 1 ? token : `${token}-${attempt}`;
     try {
-      const ClientToken = attempt === 1 ? token : `${token}-${attempt}`;
       const { Instances = [] }: RunInstancesCommandOutput = await runInstances(aws, { ...input, ClientToken }, call);
       if (Instances.some(({ State }) => LIVE_STATES.includes(State?.Name ?? 'pending'))) {
         // Until EC2 shows the new instance, it shows only the terminated one.
@@ -141,8 +142,15 @@ async function launchInstances(aws: Ec2Connection, launch: Launch): Promise<read
       call.log(`EC2 has terminated the instances of the token ${ClientToken}`);
     } catch (error) {
       if (!isTokenMismatch(error)) throw error;
-      // An earlier request used the token with other values: its instances are the machine's, and may show late.
-      if (await waitUntilAllExist()) return [];
+      // An earlier request used the token with other values, such as a deadline that has been counted again. Its
+      // instances are the machine's: they may show late, or have ended since.
+      let hasEnded = false;
+      const isDecided = async (): Promise<boolean> => {
+        hasEnded = await hasEndedInstance(aws, launch.targets, ClientToken);
+        return hasEnded || (await launch.doAllExist());
+      };
+      const isShown = await pollUntil(isDecided, { seconds: CONSISTENCY_RETRY_SECONDS }, call.signal);
+      if (isShown && !hasEnded) return [];
     }
   }
   throw new SlipwayError(
@@ -150,6 +158,16 @@ async function launchInstances(aws: Ec2Connection, launch: Launch): Promise<read
     `EC2 terminated ${MAX_LAUNCH_ATTEMPTS} instances that it created for this machine`,
     { hint: 'Read the state transition reason of the instances in the EC2 console, then try again' },
   );
+}
+
+/** Returns whether the request with this token created an instance that has ended since. */
+async function hasEndedInstance(
+  aws: Ec2Connection,
+  targets: readonly Target<unknown>[],
+  token: string,
+): Promise<boolean> {
+  const ended = await Promise.all(targets.map(async (target) => findInstances(aws, target, TERMINATED_STATES)));
+  return ended.flat().some(({ ClientToken }) => ClientToken === token);
 }
 
 /**

@@ -14,7 +14,8 @@ export function qemuSystemProgram(arch: 'amd64' | 'arm64'): Program {
     command: arm ? 'qemu-system-aarch64' : 'qemu-system-x86_64',
     purpose: 'runs local VMs',
     packages: {
-      apt: [arm ? 'qemu-system-arm' : 'qemu-system-x86'],
+      // The firmware starts cloud images; Debian's QEMU only recommends it.
+      apt: arm ? ['qemu-system-arm', 'qemu-efi-aarch64'] : ['qemu-system-x86'],
       dnf: [arm ? 'qemu-system-aarch64-core' : 'qemu-system-x86-core'],
       pacman: [arm ? 'qemu-system-aarch64' : 'qemu-base'],
       zypper: [arm ? 'qemu-arm' : 'qemu-x86'],

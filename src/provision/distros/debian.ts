@@ -1,4 +1,7 @@
+import type { EngineSpec } from '../../machine/model.ts';
+import { parseLogin } from '../../machine/repository-login.ts';
 import type { Facts } from '../facts.ts';
+import type { RemoteFileChange } from '../step.ts';
 import { findDockerSources, fingerprintsOf, parseAptSources, type AptSource } from './apt-sources.ts';
 import type { Conflict, Distro, EngineInstall } from './distro.ts';
 import { isVersionNamed, versionPattern } from './version-pattern.ts';
@@ -35,11 +38,7 @@ export const debian: Distro = {
   installKib: 600 * 1024,
   limitationOf: () => undefined,
   conflictOf: (install) => (install.source === 'docker' ? findSourceConflict(install) : undefined),
-  // Two entries for one repository with different keys, and apt reads no list any more.
-  sourceFilesFor: (engine, facts) =>
-    usableSourceOf(facts, engine.repositoryUrl)
-      ? [OWN_LISTING, OWN_KEY].map((path) => ({ path, content: undefined }))
-      : [],
+  sourceFilesFor: (engine, facts) => [loginFile(engine), ...superfluousFiles(engine, facts)],
   checkScript: (install) => ({
     ...INSTALL_SCRIPT,
     template: 'check-packages.debian.sh',
@@ -52,6 +51,22 @@ export const debian: Distro = {
   }),
   previewVariables: { MODE: 'preview' },
 };
+
+/** Returns the file with which apt logs in to the repository; other users of the host can't read it. */
+function loginFile({ repositoryUrl = '', repositoryLogin, source }: EngineSpec): RemoteFileChange {
+  const path = '/etc/apt/auth.conf.d/slipway.conf';
+  if (repositoryLogin === undefined || source !== 'docker') return { path, content: undefined };
+  const { user, password } = parseLogin(repositoryLogin);
+  // apt sends a login over http only if the file says so.
+  const machine = repositoryUrl.replace(/^https:\/\//, '');
+  return { path, mode: '600', content: `machine ${machine} login ${user} password ${password}\n` };
+}
+
+/** Two entries for one repository with different keys, and apt reads no list any more. */
+function superfluousFiles({ repositoryUrl }: EngineSpec, facts: Facts): readonly RemoteFileChange[] {
+  if (!usableSourceOf(facts, repositoryUrl)) return [];
+  return [OWN_LISTING, OWN_KEY].map((path) => ({ path, content: undefined }));
+}
 
 function installVariables({ engine, source, facts }: EngineInstall): Readonly<Record<string, string>> {
   const { os } = facts;

@@ -12,6 +12,10 @@ main() {
         note "The packages are known when $listing is removed: $LISTING has Docker's repository, too"
         return
     fi
+    if is_preview && holder=$(holder_of_lock); then
+        note "apt is in use by $holder: the packages are known when that has ended"
+        return
+    fi
     complete_interrupted_installation
     case $MODE in
         preview) preview ;;
@@ -22,7 +26,6 @@ main() {
 
 key=/etc/apt/keyrings/slipway-docker.asc
 listing=/etc/apt/sources.list.d/slipway-docker.sources
-pending=/run/slipway/restart-pending
 # What logs in to a repository stands in this file, which only root can read.
 login=/etc/apt/auth.conf.d/slipway.conf
 
@@ -51,7 +54,10 @@ preview() {
 
 check() {
     case $SOURCE in
-        distro) is_available docker.io || update ;;
+        distro)
+            is_available docker.io || update
+            is_available docker.io || { explain 'docker.io does not exist in the package lists of the host'; exit 1; }
+            ;;
         docker) prepare_repository ;;
         url)
             if ! command -v curl >/dev/null; then require_program curl; fi
@@ -67,6 +73,7 @@ check() {
 install_and_start() {
     running=$(engine_pid)
     before=$(engine_version)
+    trap take_back_configuration EXIT
     case $SOURCE in
         url) run_install_script ;;
         # The other sources were prepared by a step of their own.
@@ -83,8 +90,8 @@ install_and_start() {
     fi
     forget_failed_starts
     # Debian's package does not restart the engine, nor does a host whose policy forbids packages to restart services.
-    if [ -e "$pending" ] || [ "$(engine_version)" != "$before" ]; then
-        if [ "$running" != 0 ] && [ "$(engine_pid)" = "$running" ]; then restart_engine_service || true; fi
+    if is_restart_pending || [ "$(engine_version)" != "$before" ]; then
+        if [ "$running" != 0 ] && [ "$(engine_pid)" = "$running" ]; then restart_or_restore; fi
     fi
     # On a host whose policy forbids packages to start services, the engine starts here.
     enable_and_start_engine || {
@@ -92,7 +99,26 @@ install_and_start() {
         explain 'the engine is installed, but it did not start'
         exit 1
     }
-    rm -f "$pending"
+    return_live_restore
+    answers_after_restart || restore_and_restart
+    end_restart
+    trap - EXIT
+}
+
+# Runs if this script ends early. An engine that has not read its new configuration must not read it at its next start,
+# without anybody who could take it back then.
+take_back_configuration() {
+    status=$?
+    if has_previous && is_engine_active && [ "$(engine_pid)" = "$running" ]; then
+        restore_previous && reload_definitions && end_restart
+    fi
+    return_live_restore
+    if has_previous && ! is_engine_active; then
+        (restore_and_restart) || true
+        # The engine may have failed to start in the middle of the installation.
+        dpkg --configure -a >&2 || true
+    fi
+    exit "$status"
 }
 
 engine_version() {
@@ -103,7 +129,11 @@ engine_version() {
 # If this run is interrupted, the next one has to know that the engine that runs is not the one that is installed.
 before_change() {
     if [ "${running:-0}" = 0 ]; then return; fi
-    if awk '{ print $2 }' changes | grep -qx -e docker.io -e docker-ce; then mkdir -p "${pending%/*}" && : >"$pending"; fi
+    if ! awk '{ print $2 }' changes | grep -qx -e docker.io -e docker-ce; then return; fi
+    mark_restart_pending
+    # The installation restarts the engine.
+    protect_containers
+    lend_live_restore
 }
 
 # --- packages ---
@@ -183,6 +213,14 @@ try_to_change() {
     change_packages "${verb%e}ing ${wanted%%[= ]*}" "$lowered" install $options $wanted
 }
 
+# Prints what a new engine $1 is installed with; an engine that is there keeps the packages that its host has.
+companions() {
+    if [ -z "$(missing "$1")" ]; then return; fi
+    shift
+    # shellcheck disable=SC2046 # a list of packages, of which some may be absent
+    missing "$@" ca-certificates iptables $(apparmor_package)
+}
+
 # Prints the packages of SOURCE as arguments of apt, on one line.
 wanted_packages() {
     case $SOURCE in
@@ -190,14 +228,13 @@ wanted_packages() {
             engine=$(with_version docker.io) || exit 1
             client=$(if is_available docker-cli; then echo docker-cli; fi)
             # shellcheck disable=SC2046,SC2086 # a list of packages, of which some may be absent
-            echo "$engine" $(missing $client ca-certificates iptables $(apparmor_package))
+            echo "$engine" $(companions docker.io $client)
             ;;
         docker)
             engine=$(with_version docker-ce) || exit 1
             client=$(with_version docker-ce-cli) || exit 1
             # shellcheck disable=SC2046 # a list of packages, of which some may be absent
-            echo "$engine" "$client" $(missing containerd.io docker-buildx-plugin docker-compose-plugin \
-                ca-certificates iptables $(apparmor_package))
+            echo "$engine" "$client" $(companions docker-ce containerd.io docker-buildx-plugin docker-compose-plugin)
             ;;
         present)
             # shellcheck disable=SC2086 # a list of packages
