@@ -12,8 +12,11 @@ main() {
     # Only these two can run out of space, and when they do nothing has changed yet.
     each keep_previous || { explain 'the present files could not be backed up'; exit 1; }
     each stage_file || { explain 'the files could not be written'; each unstage_file; exit 1; }
-    if [ "$ENGINE" = restart ] || [ "$ENGINE" = later ]; then mark_restart_pending; fi
-    if [ "$ENGINE" = restart ]; then protect_containers; fi
+    # The running engine must do its part before the files are there, since it may not be able to read them.
+    if [ "$ENGINE" = restart ] || [ "$ENGINE" = later ]; then
+        mark_restart_pending
+        protect_containers
+    fi
     each move_file || { explain 'the files could not be moved into place'; restore_previous; exit 1; }
     reload_definitions
     case $ENGINE in
@@ -22,7 +25,7 @@ main() {
             start_engine || { explain 'the engine could not be started'; exit 1; }
             require_local_answer
             ;;
-        none) forget_previous ;;
+        none) is_restart_pending || forget_previous ;;
     esac
     # Only if needed, since it can take as long as the rest of this script.
     if [ "$ENABLE" = yes ]; then

@@ -14,3 +14,17 @@ engine_info() {
         ' 2>/dev/null || true
     fi
 }
+
+# Prints where another program than process $1 answers Docker clients without TLS, such as a proxy for the engine's
+# socket.
+open_addresses() {
+    if ! { command -v ss && command -v curl; } >/dev/null; then return; fi
+    ss -Hltnp '( sport = :2375 or sport = :4243 )' 2>/dev/null | while read -r _ _ _ address _ program; do
+        case $program in *"pid=$1,"*) continue ;; esac
+        asked=$address
+        case $address in '0.0.0.0:'* | '*:'* | '[::]:'*) asked=127.0.0.1:${address##*:} ;; esac
+        [ "$(curl -s --noproxy '*' --max-time 2 "http://$asked/_ping")" = OK ] || continue
+        program=${program#*\"}
+        echo "open_address $address ${program%%\"*}"
+    done
+}

@@ -23,6 +23,11 @@ mark_restart_pending() {
     mkdir -p "${pending%/*}" && : >"$pending"
 }
 
+end_restart() {
+    rm -f "$pending"
+    forget_previous
+}
+
 # --- the previous files ---
 
 # Copies the file at path $3 unless an earlier run has.
@@ -62,12 +67,7 @@ remove_empty_folder() {
 # --- restart or restore ---
 
 restart_or_restore() {
-    if restart_engine && answers_locally; then
-        rm -f "$pending"
-        forget_previous
-        return
-    fi
-    restore_and_restart
+    if restart_engine && answers_after_restart; then end_restart; else restore_and_restart; fi
 }
 
 # The engine does not work with the new files, for the reason in `failure`.
@@ -86,7 +86,7 @@ restore_and_restart() {
     }
     reload_definitions
     if restart_engine; then
-        rm -f "$pending"
+        end_restart
         explain "the engine $failure with the new configuration, so the old one was restored"
     else
         explain "the engine $failure with the new configuration, nor with the old one"
@@ -101,6 +101,11 @@ answers_locally() {
     if [ "${LOCAL_SOCKET:-}" = none ] || [ -n "$(engine_info 10)" ]; then return; fi
     failure='did not answer on /var/run/docker.sock'
     return 1
+}
+
+# An engine that was restarted without its socket may have deleted the file of that socket when it ended.
+answers_after_restart() {
+    answers_locally || { restart_engine && answers_locally; }
 }
 
 require_local_answer() {
@@ -127,6 +132,7 @@ protect_containers() {
 keep_containers_alive() {
     [ "${CONTAINERS:-keep}" = keep ] || return 1
     info=$(engine_info 10)
+    if [ -z "$info" ] && can_keep_unasked; then return 0; fi
     case $info in
         '' | *'"ContainersRunning":0,"ContainersPaused":0,'*) return 1 ;;
         *'"LocalNodeState":"inactive"'*) ;;
@@ -142,6 +148,17 @@ keep_containers_alive() {
     unset_live_restore
 }
 
+# Without its local socket, an engine can't say whether it has read the setting; a second is long enough. In a swarm, it
+# would not start with it.
+can_keep_unasked() {
+    [ "$(engine_pid)" != 0 ] && [ ! -e /var/lib/docker/swarm/docker-state.json ] || return
+    if is_on_command_line || mentions_live_restore "$json" || is_utf16 "$json" || grep -q '"data-root"' "$json"; then
+        return 1
+    fi
+    set_live_restore true && kill -HUP "$(engine_pid)" && sleep 1
+    unset_live_restore
+}
+
 restart_engine() {
     forget_failed_starts
     lend_live_restore
@@ -153,7 +170,10 @@ restart_engine() {
 
 # Adds the setting that keeps containers alive to what the engine reads when it starts.
 lend_live_restore() {
-    if [ "$keep" = no ] || mentions_live_restore "$json" || ! set_live_restore true; then unset_live_restore || true; fi
+    # Of an earlier call, or else it would look like the user's.
+    unset_live_restore || true
+    if [ "$keep" = no ] || mentions_live_restore "$json"; then return; fi
+    set_live_restore true || unset_live_restore || true
 }
 
 # An engine keeps a setting that is only left out when it reads daemon.json again.

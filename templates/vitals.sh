@@ -1,4 +1,6 @@
-# Prints this host's disk, memory, load and uptime, one `key value` per line. Changes nothing and needs no root.
+# Prints this host's disk, memory, load and uptime, and what its engine's command line follows from, one `key value` per
+# line. Changes nothing and needs no root.
+# FAMILIES: names of service managers. The scripts that define their functions `command_of_NAME` come before this one.
 LC_ALL=C
 export LC_ALL
 # The host's login may have printed something without a newline.
@@ -21,3 +23,4 @@ echo "load $one $five $fifteen"
 echo "cpus $(grep -c '^processor' /proc/cpuinfo)"
 read -r up _ </proc/uptime
 echo "uptime ${up%%.*}"
+for family in $FAMILIES; do "command_of_$family"; done

@@ -1,6 +1,7 @@
 import type { Stats } from 'node:fs';
 import { access, constants, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { askProgram, proxyVariablesIn, type ProgramAnswer } from '../computer/child-process.ts';
 import type { Computer } from '../computer/computer.ts';
 import { ignoreMissing, localFileError } from '../computer/files.ts';
 import { loadCode, type Diagnostic } from '../drivers/contract.ts';
@@ -19,7 +20,6 @@ import {
 } from '../computer/programs.ts';
 import type { Cli } from './command.ts';
 import { findPlugin, type DockerMachinePlugin } from './docker-plugin.ts';
-import { runProgram } from '../terminal/run-program.ts';
 import { sortByPriority, findDefaultDriver, getDriverStatuses, type DriverStatus } from '../drivers/availability.ts';
 
 /** One line of `doctor`. `optional` means missing, but not required for the usual work. */
@@ -41,7 +41,7 @@ export type Diagnostics = {
 };
 
 const MINIMUM_NODE = [20, 19] as const;
-/** A plugin that hangs counts as missing. */
+/** How long the docker client may take to say a version. */
 const PROGRAM_TIMEOUT_SECONDS = 10;
 
 /** Checks this computer: programs, folders and drivers. */
@@ -134,23 +134,30 @@ async function checkDockerClient(client: Program, cli: Cli): Promise<readonly Do
   const what = 'docker client';
   if (docker === undefined) return [{ what, state: 'missing', detail: `not found: docker, which ${client.purpose}` }];
   const [version, compose, buildx] = await Promise.all([
-    readFirstLine(docker, ['--version'], cli),
-    readFirstLine(docker, ['compose', 'version'], cli),
-    readFirstLine(docker, ['buildx', 'version'], cli),
+    askVersion(docker, ['--version'], cli),
+    askVersion(docker, ['compose', 'version'], cli),
+    askVersion(docker, ['buildx', 'version'], cli),
   ]);
   return [
-    version === undefined
-      ? { what, state: 'missing', detail: `${docker} does not start` }
-      : { what, state: 'ok', detail: `${version} (${docker})` },
+    version.outcome === 'answered'
+      ? { what, state: 'ok', detail: `${version.lines[0] ?? ''} (${docker})` }
+      : { what, state: 'missing', detail: `${docker} does not work: ${failureOf(version)}` },
     cliPluginRow('docker compose', compose, 'https://docs.docker.com/compose/install/linux/'),
     cliPluginRow('docker buildx', buildx, 'https://github.com/docker/buildx#installing'),
   ];
 }
 
-function cliPluginRow(what: string, version: string | undefined, link: string): DoctorRow {
-  return version === undefined
-    ? { what, state: 'optional', detail: `a plugin of the docker client: ${link}` }
-    : { what, state: 'ok', detail: version };
+/** A client without the plugin refuses the command. One that can't be asked says nothing about its plugins. */
+function cliPluginRow(what: string, version: ProgramAnswer, link: string): DoctorRow {
+  if (version.outcome === 'answered') return { what, state: 'ok', detail: version.lines[0] ?? '' };
+  if (version.outcome === 'refused')
+    return { what, state: 'optional', detail: `a plugin of the docker client: ${link}` };
+  return { what, state: 'note', detail: `not known: ${failureOf(version)}` };
+}
+
+function failureOf(answer: ProgramAnswer): string {
+  if (answer.outcome === 'not-asked') return answer.reason;
+  return answer.lines.at(-1) ?? 'it said nothing';
 }
 
 function dockerMachineRows(plugin: DockerMachinePlugin | undefined): readonly DoctorRow[] {
@@ -204,16 +211,13 @@ async function checkDriver(
   ];
 }
 
-/** Returns the first line that a program prints; undefined if the program fails. */
-async function readFirstLine(
-  program: string,
-  argv: readonly string[],
-  { env, world }: Cli,
-): Promise<string | undefined> {
-  const lines: string[] = [];
-  const signal = AbortSignal.any([world.signal, AbortSignal.timeout(PROGRAM_TIMEOUT_SECONDS * 1000)]);
-  const status = await runProgram({ program, argv, env, signal, log: (line) => lines.push(line) }).catch(() => 1);
-  return status === 0 ? (lines[0] ?? '') : undefined;
+function askVersion(program: string, argv: readonly string[], { world }: Cli): Promise<ProgramAnswer> {
+  return askProgram(program, argv, {
+    computer: world.computer,
+    signal: world.signal,
+    seconds: PROGRAM_TIMEOUT_SECONDS,
+    env: proxyVariablesIn(world.computer.env),
+  });
 }
 
 /** Returns the folder, or the nearest folder above it that exists. */

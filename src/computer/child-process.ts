@@ -6,10 +6,21 @@ import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { Computer } from './computer.ts';
 import { guardedCommand, type Purpose } from './guarded-command.ts';
-import { canceledError, systemCode } from '../errors.ts';
+import { canceledError, reasonOf, systemCode } from '../errors.ts';
 
-/** The result of a program on this computer, with the last lines of its output. */
-export type ChildResult = { readonly code: number; readonly lines: readonly string[] };
+/** The result of a program on this computer, with the last lines of its output. `signal` is what ended it, if any. */
+export type ChildResult = { readonly code: number; readonly lines: readonly string[]; readonly signal?: string };
+
+/**
+ * What a program said to a question: it answered, it refused with an exit status, or it could not be asked: it could
+ * not be started, did not end in time, or was killed. Nothing follows from the third, so callers refuse what depends on
+ * the answer, and keep no record of it.
+ */
+export type ProgramAnswer = { readonly lines: readonly string[] } & (
+  | { readonly outcome: 'answered' }
+  | { readonly outcome: 'refused'; readonly code: number }
+  | { readonly outcome: 'not-asked'; readonly reason: string }
+);
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -133,12 +144,47 @@ export function runChild(
       cleanUp();
       reject(error);
     });
-    group.child.once('close', (code) => {
+    group.child.once('close', (code, signal) => {
       cleanUp();
       if (how.signal.aborted) reject(canceledError());
-      else resolve({ code: code ?? 1, lines });
+      else resolve({ code: code ?? 1, lines, ...(signal === null ? {} : { signal }) });
     });
   });
+}
+
+/** From this exit status on, a shell reports that it could not start a program, or which signal ended it. */
+const SHELL_STATUS = 126;
+const NOT_FOUND_STATUS = 127;
+
+/**
+ * Asks a program a question that it answers within `seconds`, and ends it after that time, or when this process ends,
+ * even if it is killed. Rejects only with CANCELED.
+ */
+export async function askProgram(
+  file: string,
+  argv: readonly string[],
+  how: ChildOptions & { readonly signal: AbortSignal; readonly seconds: number },
+): Promise<ProgramAnswer> {
+  const timeout = AbortSignal.timeout(how.seconds * 1000);
+  const lines: string[] = [];
+  const notAsked = (reason: string): ProgramAnswer => ({ outcome: 'not-asked', reason, lines });
+  try {
+    const { code, signal } = await runChild(file, argv, {
+      ...how,
+      purpose: { maker: true, ...how.purpose },
+      signal: AbortSignal.any([how.signal, timeout]),
+      log: (line) => lines.push(line),
+    });
+    if (signal !== undefined) return notAsked(`${signal} ended it`);
+    if (code === NOT_FOUND_STATUS) return notAsked('it is not installed');
+    if (code >= SHELL_STATUS) return notAsked(lines.at(-1) ?? `it ended with status ${code}`);
+    return code === 0 ? { outcome: 'answered', lines } : { outcome: 'refused', code, lines };
+  } catch (error) {
+    if (how.signal.aborted) throw canceledError();
+    if (timeout.aborted) return notAsked(`it did not answer within ${how.seconds} s`);
+    if (systemCode(error) === undefined) throw error;
+    return notAsked(systemCode(error) === 'ENOENT' ? 'it is not installed' : reasonOf(error));
+  }
 }
 
 /**

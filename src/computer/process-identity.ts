@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Computer } from './computer.ts';
-import { reasonOf, SlipwayError, systemCode } from '../errors.ts';
-import { readFileIfExists } from './files.ts';
+import { SlipwayError, systemCode } from '../errors.ts';
+import type { ProgramAnswer } from './child-process.ts';
 
 /**
  * Identifies a process on this computer until the next boot. The system reuses the numbers of processes that have
@@ -84,14 +84,33 @@ async function readCommandLine(
   call: { readonly computer: Computer; readonly signal: AbortSignal },
 ): Promise<string> {
   const { platform } = call.computer;
-  // The file is empty for a zombie process.
-  if (platform === 'linux') return (await readFileIfExists(`/proc/${pid}/cmdline`).catch(() => '')) ?? '';
+  if (platform === 'linux') return await readProcCommandLine(pid);
   if (platform === 'win32') return readWindowsCommandLine(pid, call);
+  const answer = await askSystem('ps', ['-ww', '-o', 'command=', '-p', String(pid)], call);
+  // With status 1, it says that there is no such process.
+  if (answer.outcome === 'not-asked') throw unknownProgramError('This computer', pid, `ps -p ${pid}`, answer);
+  return answer.lines.join(' ');
+}
+
+/** Returns '' for a process that has ended. The file is empty for a zombie process. */
+async function readProcCommandLine(pid: number): Promise<string> {
+  return readFile(`/proc/${pid}/cmdline`, 'utf8').catch((error: unknown) => {
+    if (['ENOENT', 'ESRCH'].includes(systemCode(error) ?? '')) return '';
+    throw error;
+  });
+}
+
+/** How long a system may take to say what a process runs. PowerShell alone starts in a second or more. */
+const ANSWER_SECONDS = 30;
+
+async function askSystem(
+  program: string,
+  argv: readonly string[],
+  call: { readonly computer: Computer; readonly signal: AbortSignal },
+): Promise<ProgramAnswer> {
   // Imported only when needed: every lock imports this file, and most commands start no programs.
-  const { runChild } = await import('./child-process.ts');
-  const argv = ['-ww', '-o', 'command=', '-p', String(pid)];
-  const { lines } = await runChild('ps', argv, { ...call, log: () => {} });
-  return lines.join(' ');
+  const { askProgram } = await import('./child-process.ts');
+  return await askProgram(program, argv, { ...call, seconds: ANSWER_SECONDS });
 }
 
 /**
@@ -102,21 +121,19 @@ async function readWindowsCommandLine(
   pid: number,
   call: { readonly computer: Computer; readonly signal: AbortSignal },
 ): Promise<string> {
-  const { runChild } = await import('./child-process.ts');
   const argv = ['-NoProfile', '-NonInteractive', '-Command', windowsProcessQuery(pid)];
-  const { lines } = await runChild(powershellPath(call.computer), argv, { ...call, log: () => {} }).catch(
-    (error: unknown) => {
-      // Such as ENOENT, or CANCELED, which is no error of the system.
-      if (error instanceof SlipwayError || systemCode(error) === undefined) throw error;
-      return { lines: [reasonOf(error)] };
-    },
-  );
-  const commandLine = lines.find((line) => line.startsWith('command='))?.slice('command='.length);
+  const answer = await askSystem(powershellPath(call.computer), argv, call);
+  const commandLine = answer.lines.find((line) => line.startsWith('command='))?.slice('command='.length);
   if (commandLine) return commandLine;
-  if (lines.includes('none')) return '';
-  throw new SlipwayError('DRIVER_FAILED', `Windows does not say which program process ${pid} is`, {
-    hint: `To see it: tasklist /v /fi "PID eq ${pid}". Then run the same command again, as administrator if it runs as one`,
-    detail: lines,
+  if (answer.lines.includes('none')) return '';
+  throw unknownProgramError('Windows', pid, `tasklist /v /fi "PID eq ${pid}"`, answer);
+}
+
+function unknownProgramError(system: string, pid: number, command: string, answer: ProgramAnswer): SlipwayError {
+  const reason = answer.outcome === 'not-asked' ? [answer.reason] : [];
+  return new SlipwayError('DRIVER_FAILED', `${system} does not say which program process ${pid} is`, {
+    hint: `To see it: ${command}. Then run the same command again, as administrator if it runs as one`,
+    detail: [...answer.lines, ...reason],
   });
 }
 

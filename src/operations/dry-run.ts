@@ -3,6 +3,7 @@ import { loadDriver, targetOf } from '../drivers/registry.ts';
 import type { Machine } from '../machine/model.ts';
 import { LOOPBACK } from '../provision/certificates.ts';
 import type { DaemonSettings } from '../provision/daemon-json.ts';
+import { describeOpenAddresses } from '../provision/impact-notes.ts';
 import { planProvision } from '../provision/plan.ts';
 import type { Plan, Step } from '../provision/step.ts';
 import { loadOrRenewCertificates } from './credentials.ts';
@@ -38,6 +39,7 @@ export async function planDryRun(
   await using _session = session;
   const facts = await gatherHostFacts(session, host.ssh, spec, world);
   const { address } = host;
+  for (const note of describeOpenAddresses(facts, address)) world.progress.note(note);
   const config = await loadHostConfig({ machine: planned, engineSettings, address, certificates, facts }, world);
   return await previewPlan(planProvision({ ...config, facts }), { session, facts, address }, world);
 }

@@ -194,6 +194,7 @@ export async function gatherFactsInStep(
 /** Runs one planned step on a host and shows its progress. */
 export async function runStep(step: Step, { session, facts, address }: HostVisit, world: World): Promise<void> {
   const { readTemplate: template, sudoPassword, progress } = world;
+  for (const note of step.notes ?? []) progress.note(note);
   await progress.step(step.id, step.title, (log) =>
     applyStep(step, {
       become: facts.become,

@@ -92,7 +92,7 @@ export async function importMachine(
   const old = requireImportable(await from.store.read(name), from);
   requireNameFree(await store.find(name), old);
   const [oldPaths, newPaths] = [from.store.paths(name), store.paths(name)];
-  const imported = withLocalPaths(old, oldPaths, newPaths, await checkImportFiles(oldPaths));
+  const imported = withLocalPaths(old, oldPaths, newPaths, await checkImportFiles(old, oldPaths));
   await requireNoConflicts(imported.spec, profilesNamed(imported.spec.profiles), world.clientPaths);
   const pinned = await connectAndPin(old, imported, world);
   const tls = await readTlsFiles(oldPaths);
@@ -120,9 +120,23 @@ function requireImportable(machine: Machine, from: ImportSource): ReadyMachine {
 
 type ImportFiles = { readonly hasTls: boolean };
 
-async function checkImportFiles({ tls }: MachinePaths): Promise<ImportFiles> {
-  const files = await Promise.all(['ca', 'cert', 'key'].map((file) => readFileIfExists(join(tls, `${file}.pem`))));
-  return { hasTls: files.every((text) => text !== undefined) };
+/**
+ * Returns whether the machine has a client's certificates. Throws LOCAL_FILES for an engine that Slipway does not run,
+ * if some of them are missing: they can't be created again, and without them the engine would count as open.
+ */
+async function checkImportFiles({ spec, host }: ReadyMachine, { tls }: MachinePaths): Promise<ImportFiles> {
+  const files = ['ca', 'cert', 'key'].map((file) => join(tls, `${file}.pem`));
+  const texts = await Promise.all(files.map((file) => readFileIfExists(file)));
+  const missing = files.filter((_file, index) => texts[index] === undefined);
+  if (!host.ssh && missing.length > 0 && missing.length < files.length)
+    throw new SlipwayError(
+      'LOCAL_FILES',
+      `Machine "${spec.name}" can't be imported: ${missing.join(', ')} is missing`,
+      {
+        hint: `Restore the file, or remove the other certificates there if the engine needs none: ls ${tls}`,
+      },
+    );
+  return { hasTls: missing.length === 0 };
 }
 
 async function readTlsFiles({ tls }: MachinePaths): Promise<ClientCertificates | undefined> {

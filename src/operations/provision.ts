@@ -2,6 +2,7 @@ import type { Driver } from '../drivers/contract.ts';
 import type { CreatedMachine, ReadyMachine } from '../machine/model.ts';
 import { clientCertificatesOf } from '../provision/certificates.ts';
 import { ownerOf } from '../provision/engine-owner.ts';
+import { describeOpenAddresses } from '../provision/impact-notes.ts';
 import { planProvision } from '../provision/plan.ts';
 import type { Plan } from '../provision/step.ts';
 import { finishProvision, type VerifiedMachine } from './client-profiles.ts';
@@ -63,6 +64,7 @@ export async function provisionHost(created: SshMachine, run: SshProvisionRun, w
     world.progress.note(
       `Host ${address} was machine "${owner.name}" before; clients of that machine lose their access`,
     );
+  for (const note of describeOpenAddresses(facts, address)) world.progress.note(note);
   const { engineSettings } = run;
   const config = await loadHostConfig({ machine: created, engineSettings, address, certificates, facts }, world);
   await applyPlan(planProvision({ ...config, facts }), visit, created, run, world);

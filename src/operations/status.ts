@@ -10,7 +10,7 @@ import { SlipwayError, systemCode } from '../errors.ts';
 import type { ClientCertificates, Machine, ReadyMachine } from '../machine/model.ts';
 import { daysUntilFirstExpiry, RENEW_DAYS } from '../provision/certificates.ts';
 import { fetchEngineInfo, fetchEngineVersion, unreachableReason, type EngineInfo } from '../provision/engine-api.ts';
-import type { Vitals } from '../provision/host-metrics.ts';
+import type { HostStatus, Vitals } from '../provision/host-metrics.ts';
 import type { Store } from '../machine/store.ts';
 
 export type MachineStatus = {
@@ -213,6 +213,8 @@ function isSshAnswering(host: string, port: number, timeout: number): Promise<bo
 export type StatusDetails = {
   readonly engine: EngineInfo | undefined;
   readonly host: Vitals | undefined;
+  /** What is wrong on the host, although its engine may answer. */
+  readonly problems: readonly string[];
   readonly errors: readonly string[];
 };
 
@@ -224,7 +226,11 @@ export async function getStatusDetails(machine: Machine, world: World, seconds: 
   ]);
   return {
     engine: typeof engine === 'string' ? undefined : engine,
-    host: typeof host === 'string' ? undefined : host,
+    host: typeof host === 'string' ? undefined : host.vitals,
+    problems:
+      typeof host === 'string' || host.problems.length === 0
+        ? []
+        : [...host.problems, `to fix it: slipway provision ${machine.spec.name}`],
     errors: [engine, host].filter((answer) => typeof answer === 'string'),
   };
 }
@@ -240,19 +246,20 @@ async function getEngineInfo(machine: Machine, world: World, seconds: number): P
   }
 }
 
-async function getHostVitals({ host, spec }: Machine, world: World, seconds: number): Promise<Vitals | string> {
+async function getHostVitals({ host, spec }: Machine, world: World, seconds: number): Promise<HostStatus | string> {
   if (!host) return 'host: not created yet';
   if (!host.ssh) return `host: the driver ${spec.driver} has no SSH access`;
-  const [{ openSession }, { gatherVitals }] = await Promise.all([
+  const [{ openSession }, { gatherVitals }, { readVitalsScript }] = await Promise.all([
     import('./host-session.ts'),
     import('../provision/host-metrics.ts'),
+    import('../provision/facts-script.ts'),
   ]);
   const timeout = AbortSignal.timeout(seconds * 1000);
   const signal = AbortSignal.any([world.signal, timeout]);
   try {
     const { session } = await openSession(host.ssh, { ...world, signal });
     await using _session = session;
-    return await gatherVitals(session, await world.readTemplate('vitals.sh'), host.address);
+    return await gatherVitals(session, await readVitalsScript(world.readTemplate), host.address);
   } catch (error) {
     if (world.signal.aborted || !(error instanceof SlipwayError)) throw error;
     return `host: ${timeout.aborted ? `no answer within ${seconds} s` : error.message}`;

@@ -50,6 +50,12 @@ export function formatPlace({ path, line }: FilePlace): string {
   return `${path}, line ${line}`;
 }
 
+/** Says that dockerd would refuse to start with this flag, which was added since Slipway configured the engine. */
+export function describeConflictingFlag({ name, value, place }: CommandFlag, where: string): string {
+  const flag = name === 'host' ? `-H ${value}` : `--${formatFlag({ name, value })}`;
+  return `The engine on ${where} will not start again: ${flag} in ${formatPlace(place)} conflicts with daemon.json`;
+}
+
 const AGAIN = 'Then run the same command again. Slipway changed nothing';
 
 /** Refuses a setting with two values: neither of them is known to be the right one. */

@@ -49,7 +49,7 @@ export function configureStep(
     scripts: [scripts.services, ...RESTART_SCRIPTS, 'configure.sh'],
     variables: {
       ENGINE: engine,
-      ...(engine === 'restart' && containers === 'stop' ? { CONTAINERS: 'stop' } : {}),
+      ...((engine === 'restart' || engine === 'later') && containers === 'stop' ? { CONTAINERS: 'stop' } : {}),
       ...(engine === 'restart' || engine === 'start' ? localSocketVariable(socket) : {}),
       ENABLE: enable ? 'yes' : 'no',
       MANIFEST: formatManifest(files),

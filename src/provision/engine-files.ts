@@ -63,6 +63,7 @@ export function engineConfigurationFor(
   const scope = { wanted: { ...listening, ...engineSettings }, foreign: others };
   const moved = moveFlags(command, scope, facts, address);
   const sockets = socketsOf(moved.sockets, others);
+  requireFreePort(engine.port, facts, service, address);
   const wanted = mergeForeignSettings(
     daemonSettingsFor(engineSettings, engine.port, ipv6Address ?? address, sockets),
     withoutLabelsOf(engineSettings, moved.settings),
@@ -114,6 +115,17 @@ function requireLastDropIn(
     'DAEMON_JSON',
     `The engine's command line on ${where} can't be set: its name puts ${formatPlace(command.place)} after all other files`,
     { hint: 'Give that file another name on the host, such as override.conf. Then run the same command again' },
+  );
+}
+
+/** Refuses a port on which the service manager listens for the engine: the engine could not listen there, too. */
+function requireFreePort(port: number, { engineService }: EngineFacts, service: EngineService, where: string): void {
+  const place = service.findSocketPlace(engineService, port);
+  if (!place) return;
+  throw new SlipwayError(
+    'ENGINE_CONFLICT',
+    `The engine on ${where} can't listen on port ${port} with TLS: ${formatPlace(place)} opens that port for it already`,
+    { hint: 'Remove that line on the host and restart docker.socket, or choose another port: --engine-port' },
   );
 }
 
@@ -183,19 +195,19 @@ const CONTAINER_STOPPING_KEYS = `
   .trim()
   .split(/\s+/);
 
-/** Returns whether containers can keep running while the engine restarts to load these files. */
-export function containerImpactOf(
+/** Returns the settings whose change stops containers when the engine restarts to load these files. */
+export function findStoppingKeys(
   files: readonly RemoteFileChange[],
   facts: Facts,
   where: string,
   service: EngineService,
-): 'keep' | 'stop' {
+): readonly string[] {
   const file = files.find(({ path }) => path === DAEMON_JSON);
-  if (!file) return 'keep';
+  if (!file) return [];
   const command = service.commandOf(facts.engineService);
   const before = withDockerMachineFlags(readDaemonJson(facts, where), command, facts, service);
   const after = parseDaemonJson(file.content, where);
-  return CONTAINER_STOPPING_KEYS.every((key) => isDeepStrictEqual(before[key], after[key])) ? 'keep' : 'stop';
+  return CONTAINER_STOPPING_KEYS.filter((key) => !isDeepStrictEqual(before[key], after[key]));
 }
 
 /** Returns the present text if no setting changed, so that the user's formatting stays. */

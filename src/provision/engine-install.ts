@@ -1,5 +1,6 @@
 import { SlipwayError } from '../errors.ts';
 import type { EngineSpec } from '../machine/model.ts';
+import { RESTART_SCRIPTS } from './configure-engine.ts';
 import type { Distro, DistroScript, EngineInstall, PackageSource } from './distros/distro.ts';
 import type { Facts } from './facts.ts';
 import type { HostFamily } from './supported-host.ts';
@@ -59,7 +60,7 @@ export function planEngineInstall(
     id,
     title,
     ...script,
-    scripts: [serviceManager.scripts.services, ...scripts],
+    scripts: [serviceManager.scripts.services, ...RESTART_SCRIPTS, ...scripts],
     files: [],
   });
   const check = distro.checkScript?.(wanted);

@@ -21,3 +21,12 @@ export async function readFactsScript(readTemplate: ReadTemplate): Promise<strin
   const script = formatAssignments({ FAMILIES: families.join(' ') }) + asRoot;
   return `${becomeRoot}\nmain <<'AS_ROOT'\n${script}\nAS_ROOT\n`;
 }
+
+/** Returns the script of a status query: the host's metrics, and what its engine's command line follows from. */
+export async function readVitalsScript(readTemplate: ReadTemplate): Promise<string> {
+  const script = await joinTemplates(
+    [...serviceManagers.map(({ scripts }) => scripts.facts), 'vitals.sh'],
+    readTemplate,
+  );
+  return formatAssignments({ FAMILIES: serviceManagers.map(({ name }) => name).join(' ') }) + script;
+}

@@ -50,6 +50,8 @@ export type Facts = {
   };
   /** What the running engine says on its local socket; 'silent' if it does not answer there. */
   readonly localEngine?: LocalEngine | 'silent';
+  /** Where another program than the engine answers Docker clients without TLS. */
+  readonly openAddresses?: readonly { readonly address: string; readonly program: string }[];
   /** The text of daemon.json, without the setting that is in it only while the engine restarts. */
   readonly daemonJson: string | undefined;
   /** The encoding of daemon.json; absent for UTF-8. A byte order mark is the first character of the text. */
@@ -203,6 +205,7 @@ function parseFacts(become: Become, answers: ScriptAnswers, receivedAt: Date): F
     otherEngines: all('other_engine').map(parseOtherEngine),
     engineService: parseEngineService(answers),
     ...parseLocalEngine(answers),
+    ...(all('open_address').length > 0 ? { openAddresses: all('open_address').map(parseOpenAddress) } : {}),
     ...parseDaemonJsonFacts(answers, files),
     slipwayState: decodeBase64(answers, 'slipway_state')?.toString('utf8'),
     restartPending: first('restart_pending') === 'yes',
@@ -218,7 +221,8 @@ function decodeBase64({ first, all }: ScriptAnswers, key: string): Buffer | unde
   return all(key).length > 0 ? Buffer.from(first(key), 'base64') : undefined;
 }
 
-function parseEngineService(answers: ScriptAnswers): Facts['engineService'] {
+/** Returns the facts about the engine's service among a script's answers. */
+export function parseEngineService(answers: ScriptAnswers): Facts['engineService'] {
   const { first, all } = answers;
   const argv = decodeBase64(answers, 'engine_argv')?.toString('utf8').split('\0').slice(0, -1);
   const environmentFiles = all('environment_file').map((line): [string, string] => {
@@ -257,6 +261,11 @@ function parseLocalEngine({ first, all }: ScriptAnswers): Pick<Facts, 'localEngi
     ...(swarm === undefined ? {} : { isSwarmNode: swarm !== 'inactive' }),
   };
   return { localEngine };
+}
+
+function parseOpenAddress(line: string): { readonly address: string; readonly program: string } {
+  const [address = '', ...program] = line.split(' ');
+  return { address, program: program.join(' ') };
 }
 
 function parseDaemonJsonFacts(

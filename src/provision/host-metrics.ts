@@ -1,7 +1,9 @@
 import { SlipwayError } from '../errors.ts';
 import { sh } from '../ssh/shell.ts';
 import type { SshSession } from '../ssh/connection.ts';
-import { lastLines, parseAnswers } from './facts.ts';
+import { describeConflictingFlag } from './command-line.ts';
+import { lastLines, parseAnswers, parseEngineService, type ScriptAnswers } from './facts.ts';
+import { serviceManagers } from './init/registry.ts';
 
 /** A host's disk, memory, load and uptime. Sizes are in bytes. */
 export type Vitals = {
@@ -13,10 +15,14 @@ export type Vitals = {
   readonly uptime: number;
 };
 
-/** Runs `templates/vitals.sh` on the host. `template` is the script's text. */
-export async function gatherVitals(session: SshSession, template: string, address: string): Promise<Vitals> {
+/** A host's metrics, and sentences about what will stop its engine or keep users of the host from it. */
+export type HostStatus = { readonly vitals: Vitals; readonly problems: readonly string[] };
+
+/** Runs the script of `readVitalsScript` on the host. */
+export async function gatherVitals(session: SshSession, template: string, address: string): Promise<HostStatus> {
   const { code, stdout, stderr } = await session.exec(sh`sh -s`, { label: 'vitals.sh', stdin: template });
-  const { first } = parseAnswers(stdout);
+  const answers = parseAnswers(stdout);
+  const { first } = answers;
   const numbers = (key: string): readonly number[] => first(key).split(' ').map(Number);
   const [total = NaN, free = NaN] = numbers('disk');
   const vitals = {
@@ -26,9 +32,19 @@ export async function gatherVitals(session: SshSession, template: string, addres
     cpus: Number(first('cpus')),
     uptime: Number(first('uptime')),
   };
-  if (code === 0 && !Number.isNaN(total + free) && vitals.uptime > 0) return vitals;
+  if (code === 0 && !Number.isNaN(total + free) && vitals.uptime > 0)
+    return { vitals, problems: findEngineProblems(answers, address) };
   throw new SlipwayError('REMOTE_COMMAND', `The metrics of ${address} could not be read (exit status ${code})`, {
     hint: 'Check that its shell works and that /proc is mounted there',
     detail: lastLines(stderr),
   });
+}
+
+function findEngineProblems(answers: ScriptAnswers, address: string): readonly string[] {
+  const service = parseEngineService(answers);
+  const conflicts = serviceManagers.flatMap(({ engine }) => engine.findConflictingFlag(service) ?? []);
+  return [
+    ...conflicts.map((flag) => describeConflictingFlag(flag, address)),
+    ...(answers.first('local_socket') === 'missing' ? [`/run/docker.sock on ${address} does not exist`] : []),
+  ];
 }

@@ -6,7 +6,7 @@ import { DAEMON_JSON, type DaemonSettings, withoutOwnSettings } from './daemon-j
 import { isListeningFlag } from './dockerd-flags.ts';
 import {
   changedFiles,
-  containerImpactOf,
+  findStoppingKeys,
   encodingOf,
   engineConfigurationFor,
   type EngineConfig,
@@ -16,6 +16,7 @@ import {
 } from './engine-files.ts';
 import { planEngineInstall } from './engine-install.ts';
 import { parseOwnership } from './engine-owner.ts';
+import { describeClientImpact, describeContainerStop, describeReopened } from './impact-notes.ts';
 import { requireNoOtherEngine } from './other-engines.ts';
 import type { Facts } from './facts.ts';
 import { defaultServiceManager } from './init/registry.ts';
@@ -51,7 +52,8 @@ export function planProvision(input: PlanInput): Plan {
   const configure = planEngineConfiguration(input, configuration, family.serviceManager, installation !== undefined);
   const install = installation && {
     ...installation.install,
-    variables: { ...installation.install.variables, ...socket },
+    // The installation restarts the engine in place of the configuration's step.
+    variables: { ...installation.install.variables, ...socket, ...pickContainers(configure) },
   };
   return [timers, sources, installation?.check, configure, install].filter((step) => step !== undefined);
 }
@@ -68,8 +70,13 @@ function planPackageSources(
   return { ...step, id: 'package-sources', title: "Update the host's package sources" };
 }
 
+function pickContainers(configure: Step | undefined): Readonly<Record<string, string>> {
+  const containers = configure?.variables.CONTAINERS;
+  return containers === undefined ? {} : { CONTAINERS: containers };
+}
+
 function planEngineConfiguration(
-  { facts, address }: PlanInput,
+  { facts, address, name }: PlanInput,
   { files: wanted, settings }: EngineConfiguration,
   serviceManager: ServiceManager,
   isInstallPlanned: boolean,
@@ -82,12 +89,26 @@ function planEngineConfiguration(
   const effect = engineEffectFor(facts, needsRestart, isInstallPlanned);
   const isNeeded = files.length > 0 || effect.engine === 'restart' || effect.engine === 'start' || effect.enable;
   if (!isNeeded) return undefined;
-  return configureStep(
-    files,
-    effect,
-    { containers: containerImpactOf(files, facts, address, service), socket },
-    serviceManager,
-  );
+  const stoppingKeys = findStoppingKeys(files, facts, address, service);
+  const settingsNow = readDaemonJson(facts, address);
+  const present = { command: service.commandOf(facts.engineService), settings: settingsNow, service };
+  // Docker Machine's own clients are those of the machine that takes its place.
+  const isDockerMachines = service.parseDockerMachineSettings(facts.engineService.definition).flags.length > 0;
+  const clients = { where: address, name, hosts: settings.hosts };
+  const notes = [
+    ...(isDockerMachines ? [] : describeClientImpact(present, facts, clients)),
+    ...describeContainerStop(facts, { where: address, stoppingKeys, settings: [present.settings, settings] }),
+  ];
+  const impact = { containers: containersVariable(stoppingKeys, facts), socket };
+  return withNotes(configureStep(files, effect, impact, serviceManager), effect.engine === 'none' ? [] : notes);
+}
+
+function containersVariable(stoppingKeys: readonly string[], { daemonJsonEncoding }: Facts): 'keep' | 'stop' {
+  return stoppingKeys.length > 0 || daemonJsonEncoding !== undefined ? 'stop' : 'keep';
+}
+
+function withNotes(step: Step, notes: readonly string[]): Step {
+  return notes.length > 0 ? { ...step, notes } : step;
 }
 
 /** Returns whether the running engine got its sockets on its command line: then it has not read Slipway's files. */
@@ -145,8 +166,14 @@ function planEngineDeprovision(facts: Facts, where: string): Step | undefined {
       : undefined;
   }
   const files = [...restored.files, ...own.map((path) => ({ path, content: undefined }))];
-  const containers = containerImpactOf(files, facts, where, service);
-  return { ...configureStep(files, effect, { containers, socket }, serviceManager), ...names };
+  const stoppingKeys = findStoppingKeys(files, facts, where, service);
+  const present = { command: service.commandOf(facts.engineService), settings: restored.settings, service };
+  const settings = [readDaemonJson(facts, where), restored.settings];
+  const notes = needsRestart
+    ? [...describeReopened(present, where), ...describeContainerStop(facts, { where, stoppingKeys, settings })]
+    : [];
+  const impact = { containers: containersVariable(stoppingKeys, facts), socket };
+  return withNotes({ ...configureStep(files, effect, impact, serviceManager), ...names }, notes);
 }
 
 /**

@@ -29,6 +29,8 @@ export type Step = {
   readonly variables: Readonly<Record<string, string>>;
   /** The files that the script writes and removes; its variable MANIFEST lists them. */
   readonly files: readonly RemoteFileChange[];
+  /** Sentences about what the step takes from others on the host, for the user before it runs. */
+  readonly notes?: readonly string[];
   /**
    * Replace variables, so that the script changes nothing and prints what it would do (`preview-step.ts`). Absent if
    * everything that the step does is in `files`.
@@ -63,13 +65,14 @@ export type PlannedStep = {
 };
 
 export function toPlannedSteps(plan: Plan): readonly PlannedStep[] {
-  return plan.map(({ id, title, template, variables, files, preview }) => ({
+  return plan.map(({ id, title, template, variables, files, notes = [], preview }) => ({
     id,
     title,
     template,
     variables,
     files: files.map(({ path, content }) => ({ path, change: content === undefined ? 'remove' : 'write' })),
     ...preview,
+    ...(notes.length > 0 ? { notes: [...notes, ...(preview?.notes ?? [])] } : {}),
   }));
 }
 

@@ -1,7 +1,12 @@
 import { SlipwayError } from '../errors.ts';
 import type { EngineSpec } from '../machine/model.ts';
+import { RESTART_SCRIPTS } from './configure-engine.ts';
+import { describeConflictingFlag } from './command-line.ts';
+import { readDaemonJson } from './engine-files.ts';
+import { describeContainerStop } from './impact-notes.ts';
 import { engineSourceLabels, findEnginePackage } from './engine-install.ts';
 import type { Facts } from './facts.ts';
+import type { ServiceManager } from './init/service-manager.ts';
 import type { Plan } from './step.ts';
 import { findDistro, requireSupportedHost } from './supported-host.ts';
 
@@ -11,6 +16,7 @@ import { findDistro, requireSupportedHost } from './supported-host.ts';
  */
 export function planUpgrade({ version = '' }: EngineSpec, facts: Facts, where: string): Plan {
   const { distro, serviceManager } = requireSupportedHost(facts, where);
+  requireStartableEngine(facts, serviceManager, where);
   const engine = findEnginePackage(facts, distro);
   if (!engine && facts.dockerd === undefined) {
     throw new SlipwayError('ENGINE_MISSING', `${where} has no engine to upgrade`, {
@@ -23,6 +29,8 @@ export function planUpgrade({ version = '' }: EngineSpec, facts: Facts, where: s
       hint: 'Upgrade it the way it was installed: slipway ssh NAME',
     });
   }
+  const settings = [readDaemonJson(facts, where)];
+  const notes = describeContainerStop(facts, { where, stoppingKeys: [], settings });
   const packages = Object.entries(facts.packages).filter(([, { state }]) => distro.packageStateOf(state) !== 'absent');
   const { scripts, ...upgrade } = distro.upgradeScript(
     packages.map(([name]) => name),
@@ -33,11 +41,21 @@ export function planUpgrade({ version = '' }: EngineSpec, facts: Facts, where: s
       id: 'upgrade-engine',
       title: `Upgrade the engine (${engineSourceLabels[engine.source]}${version === '' ? '' : `, version ${version}`})`,
       ...upgrade,
-      scripts: [serviceManager.scripts.services, ...scripts],
+      scripts: [serviceManager.scripts.services, ...RESTART_SCRIPTS, ...scripts],
       files: [],
+      ...(notes.length > 0 ? { notes } : {}),
       previewVariables: distro.previewVariables,
     },
   ];
+}
+
+/** Refuses to restart an engine that would not start, before its packages change. */
+function requireStartableEngine({ engineService }: Facts, { engine }: ServiceManager, where: string): void {
+  const flag = engine.findConflictingFlag(engineService);
+  if (!flag) return;
+  throw new SlipwayError('DAEMON_JSON', describeConflictingFlag(flag, where), {
+    hint: 'To fix it, and then upgrade: slipway provision NAME',
+  });
 }
 
 /** A package whose version the upgrade changed. */

@@ -32,6 +32,9 @@ type OpenSshLogin = {
 /** Written by the remote command that holds the connection open, once the login is complete. */
 const READY = 'slipway-login-complete';
 
+/** How long a broken connection takes to end the `ssh` that holds it, also on a busy computer. */
+const LOST_CONNECTION_MS = 3000;
+
 const QUIET_FLAGS: readonly string[] = sshFlagsFor([
   ['BatchMode', 'yes'],
   ['ConnectTimeout', String(CONNECT_SECONDS)],
@@ -128,7 +131,7 @@ async function endLogin({ master, folder, hasEnded }: OpenSshLogin): Promise<voi
 }
 
 function runCommand(
-  { argv, hasEnded }: OpenSshLogin,
+  { argv, master, hasEnded }: OpenSshLogin,
   command: Shell,
   { label, stdin, onLine }: ExecOptions,
   target: SshTarget,
@@ -149,11 +152,21 @@ function runCommand(
     child.once('close', (code) => {
       signal.removeEventListener('abort', stop);
       if (signal.aborted) return reject(canceledError());
-      // ssh ends with 255 when the connection breaks, and so may the command itself.
-      if (code === null || (code === 255 && hasEnded())) return reject(connectionLostError(target, label));
-      const seconds = ((performance.now() - startedAt) / 1000).toFixed(2);
-      debug(`ssh ${target.address} [${label}] ${command} -> exit ${code} in ${seconds} s`);
-      resolve({ code, stdout: stdout(), stderr: stderr() });
+      if (code === null) return reject(connectionLostError(target, label));
+      const settle = (): void => {
+        if (code === 255 && hasEnded()) return reject(connectionLostError(target, label));
+        const seconds = ((performance.now() - startedAt) / 1000).toFixed(2);
+        debug(`ssh ${target.address} [${label}] ${command} -> exit ${code} in ${seconds} s`);
+        resolve({ code, stdout: stdout(), stderr: stderr() });
+      };
+      if (code !== 255 || hasEnded()) return settle();
+      // ssh ends with 255 when the connection breaks, and so may the command itself. If it broke, the shared connection
+      // ends at about the same time.
+      const timer = setTimeout(settle, LOST_CONNECTION_MS);
+      master.once('exit', () => {
+        clearTimeout(timer);
+        settle();
+      });
     });
   });
 }

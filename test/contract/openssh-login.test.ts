@@ -2,9 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { SlipwayError } from '../../src/errors.ts';
 import type { SshTarget } from '../../src/machine/model.ts';
 import { connectSsh, type SshClientOptions, type SshSession } from '../../src/ssh/connection.ts';
@@ -26,8 +25,10 @@ beforeEach(async () => {
   home = await createTemporaryFolder();
   agents = [];
   await mkdir(path('.ssh'), { mode: 0o700 });
+  vi.stubEnv('TMPDIR', home.path);
 });
 afterEach(async () => {
+  vi.unstubAllEnvs();
   for (const agent of agents) {
     agent.kill();
     await once(agent, 'exit');
@@ -101,7 +102,7 @@ describe.skipIf(!hasOpenSsh)("the user's own ssh logs in", () => {
       expect((await session.exec(sh`wc -c`, { label: 'x', stdin })).stdout.trim()).toBe(String(stdin.length));
     }
     expect([...(await server.log()).matchAll(/Accepted publickey/g)]).toHaveLength(1);
-    expect(await readdir(tmpdir())).not.toContainEqual(expect.stringMatching(/^slipway-ssh-/));
+    expect(await readdir(home.path)).not.toContainEqual(expect.stringMatching(/^slipway-ssh-/));
   });
 
   test('with a certificate beside ~/.ssh/id_ed25519', async () => {

@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { applyStep } from '../../src/provision/apply-step.ts';
-import { readFactsScript } from '../../src/provision/facts-script.ts';
+import { readFactsScript, readVitalsScript } from '../../src/provision/facts-script.ts';
 import { gatherFacts } from '../../src/provision/facts.ts';
 import type { Step } from '../../src/provision/step.ts';
 import { gatherVitals } from '../../src/provision/host-metrics.ts';
@@ -71,11 +71,9 @@ describe('the facts script', () => {
 
 describe('vitals.sh', () => {
   test('measures this computer without root', async () => {
-    const { disk, memory, load, cpus, uptime } = await gatherVitals(
-      localSession,
-      await readTemplate('vitals.sh'),
-      'localhost',
-    );
+    const { vitals, problems } = await gatherVitals(localSession, await readVitalsScript(readTemplate), 'localhost');
+    const { disk, memory, load, cpus, uptime } = vitals;
+    expect(problems).toEqual([]);
     expect(disk.mount).toMatch(/^\//);
     for (const { free, total } of [disk, memory]) {
       expect(free).toBeGreaterThan(0);

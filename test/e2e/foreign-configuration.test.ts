@@ -51,7 +51,15 @@ describeOnBed('a host on which somebody else configured the engine', () => {
     await host.runOrThrow('chmod 600 /etc/docker/daemon.json; systemctl daemon-reload; systemctl restart docker');
     const before = await host.runOrThrow(LIST_FILES);
 
-    await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), '--engine-label', 'from=slipway'));
+    const note = `The engine on ${host.address} accepts clients without TLS at tcp://127.0.0.1:2375 (${DROP_INS}/override.conf, line 3)`;
+    const plan = await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), '--dry-run', '--json'));
+    expect(JSON.parse(plan.stdout.trim().split('\n').at(-1) ?? '')).toMatchObject({
+      result: { steps: [{ id: 'configure-engine', notes: [expect.stringContaining(note), expect.anything()] }] },
+    });
+    const created = await expectSuccess(
+      user.slipway('create', 'web', ...hostFlags(host), '--engine-label', 'from=slipway'),
+    );
+    expect(created.stderr).toContain(note);
     await expectBothAnswer();
     expect(await readHosts()).toEqual(['fd://', 'tcp://127.0.0.1:2375', 'tcp://127.0.0.1:2377', 'tcp://0.0.0.0:2376']);
     const { stdout: info } = await expectSuccess(
@@ -62,7 +70,8 @@ describeOnBed('a host on which somebody else configured the engine', () => {
       'web: nothing to do',
     );
 
-    await expectSuccess(user.slipway('rm', 'web', '--deprovision'));
+    const removed = await expectSuccess(user.slipway('rm', 'web', '--deprovision'));
+    expect(removed.stderr).toContain('listens without TLS at tcp://127.0.0.1:2375 again');
     expect(await host.runOrThrow(LIST_FILES)).toBe(before);
     expect(await host.runOrThrow('curl -s http://127.0.0.1:2375/_ping; docker info -f "{{.Labels}}"')).toBe(
       'OK[from=override]',
@@ -80,12 +89,28 @@ describeOnBed('a host on which somebody else configured the engine', () => {
       'rm /run/docker.sock',
     ]) {
       await host.runOrThrow(`systemctl reset-failed docker.service; ${spoil}`);
+      if (spoil.startsWith('rm /run/'))
+        expect((await expectSuccess(user.slipway('status', 'web'))).stdout).toContain('/run/docker.sock on');
       await expectSuccess(user.slipway('provision', 'web'));
       await expectBothAnswer();
     }
     const starts = await countEngineStarts(host);
     await expectSuccess(user.slipway('provision', 'web'));
     expect(await countEngineStarts(host)).toBe(starts);
+  });
+
+  test('keeps the encoding of daemon.json, which the engine reads, too', async () => {
+    await write('/etc/docker/daemon.json', Buffer.from('\u{feff}{ "log-driver": "local" }\r\n', 'utf16le'));
+    await expectSuccess(user.slipway('provision', 'web'));
+    await expectBothAnswer();
+    const decoded = 'iconv -f UTF-16 -t UTF-8 /etc/docker/daemon.json';
+    expect(JSON.parse(await host.runOrThrow(decoded))).toMatchObject({ 'log-driver': 'local', tlsverify: true });
+    await write('/etc/docker/daemon.json', '\u{feff}{}');
+    await expectSuccess(user.slipway('provision', 'web'));
+    await expectBothAnswer();
+    expect(await host.runOrThrow('head -c 3 /etc/docker/daemon.json | od -An -tx1')).toBe('ef bb bf');
+    await host.runOrThrow('rm /etc/docker/daemon.json');
+    await expectSuccess(user.slipway('provision', 'web'));
   });
 
   test('keeps the machine when an override is added, whatever its name is', async () => {

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdir, rm, statfs, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
@@ -40,7 +40,8 @@ describeOnBed('a full disk on this computer', () => {
     const slipway = (...argv: readonly string[]) => user.slipwayWith({ env }, ...argv);
     const docker = (...argv: readonly string[]) => user.run('docker', argv, { env });
 
-    await expectSuccess(slipway('create', 'first', ...hostFlags(host), '--engine-label', 'round=0'));
+    const proxy = ['--engine-env', 'NO_PROXY=localhost'];
+    await expectSuccess(slipway('create', 'first', ...hostFlags(host), '--engine-label', 'round=0', ...proxy));
     const { stdout: record } = await expectSuccess(slipway('inspect', 'first'));
 
     await disk.fillUpTo(0);
@@ -55,12 +56,29 @@ describeOnBed('a full disk on this computer', () => {
     expect((await expectFailure(slipway('rm', 'first'))).status).toBe(10);
     await expectSuccess(docker('--context', 'first', 'version'));
 
+    // The record and the values of the engine's variables are two files. There is room for one of them, or for none.
+    const readValues = async (): Promise<string> => {
+      const files = await readdir(join(env.SLIPWAY_HOME, 'machines', 'first'));
+      return (
+        await Promise.all(files.filter((file) => file.startsWith('engine-env.')).map(readFirstMachineFile))
+      ).join();
+    };
+    const readFirstMachineFile = (file: string): Promise<string> =>
+      readFile(join(env.SLIPWAY_HOME, 'machines', 'first', file), 'utf8');
+    const values = await readValues();
+    for (const pagesLeft of [0, 1]) {
+      await disk.fillUpTo(pagesLeft);
+      const refused = await expectFailure(slipway('provision', 'first', '--engine-env', 'NO_PROXY=other'));
+      expect(refused.status).toBe(10);
+      expect([(await expectSuccess(slipway('inspect', 'first'))).stdout, await readValues()]).toEqual([record, values]);
+    }
+
     // One more page each time, until all of a machine's files fit.
     const unwrittenFiles = new Set<string>();
     for (let pagesLeft = 0; ; pagesLeft += 1) {
       expect(pagesLeft).toBeLessThan(40);
       await disk.fillUpTo(pagesLeft);
-      const outcome = await slipway('create', 'second', ...hostFlags(host));
+      const outcome = await slipway('create', 'second', ...hostFlags(host), ...proxy);
       if (outcome.code === 0) break;
       const full = await expectFailure(outcome);
       expect(full.status).toBe(10);
@@ -72,16 +90,19 @@ describeOnBed('a full disk on this computer', () => {
       expect((await expectSuccess(slipway('inspect', 'first'))).stdout).toBe(record);
       await disk.free();
       const recorded = rows.some(({ name }) => name === 'second');
-      const file = full.sentence.replace(/ could not be written.*/, '').replace(/.*\//, '');
+      const file = full.sentence
+        .replace(/ could not be written.*/, '')
+        .replace(/.*\//, '')
+        .replace(/\.[0-9a-f]{12}\./, '.');
       if (!unwrittenFiles.has(file)) {
         unwrittenFiles.add(file);
-        await expectSuccess(slipway('create', 'second', ...(recorded ? [] : hostFlags(host))));
+        await expectSuccess(slipway('create', 'second', ...(recorded ? [] : [...hostFlags(host), ...proxy])));
         await expectSuccess(docker('--context', 'second', 'version'));
         await expectSuccess(slipway('rm', 'second'));
       } else if (recorded) await expectSuccess(slipway('rm', 'second'));
     }
     // The disk was full at each kind of file: the record, the keys and the docker context.
-    expect([...unwrittenFiles]).toEqual(expect.arrayContaining(['machine.json', 'meta.json']));
+    expect([...unwrittenFiles]).toEqual(expect.arrayContaining(['engine-env.json', 'machine.json', 'meta.json']));
     expect([...unwrittenFiles].some((name) => name.endsWith('key.pem'))).toBe(true);
   });
 });

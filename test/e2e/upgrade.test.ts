@@ -62,6 +62,7 @@ describeOnBed('upgrade', () => {
         [
           'web: steps on the host',
           "1. Upgrade the engine (the distribution's package)",
+          '     The packages below follow from the package lists that the host has now',
           '     source: present',
           '     packages: containerd docker-cli docker.io runc',
           '',
@@ -137,6 +138,54 @@ describeOnBed('upgrade', () => {
       expect((await expectFailure(user.slipway('upgrade', 'web'))).sentence).toBe(
         `${host.address} has no engine to upgrade`,
       );
+    },
+  );
+
+  test(
+    'takes a configuration back that another version does not start with, and keeps containers',
+    SLOW_TEST,
+    async () => {
+      await using host = await startHost({ suite: 'trixie', engine: true });
+      await using user = await createUser();
+      const offerVersion = (version: string): Promise<string> =>
+        host.runOrThrow(`${newerDistroEngineScript(version)}\napt-get update -qq >/dev/null`);
+      await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
+      await loadToolsImage(user, 'web');
+      const run = ['run', '-d', '--name', 'app', '--network', 'none', '--stop-timeout', '1', 'tools', 'sleep', '9999'];
+      await expectSuccess(user.docker('--context', 'web', ...run));
+      const readContainer = () => host.runOrThrow(`docker inspect -f '{{.State.Pid}} {{.State.StartedAt}}' app`);
+      const files = 'cd /etc && sha256sum docker/daemon.json docker/slipway/* systemd/system/docker.service.d/*';
+      const [configuration, container] = [await host.runOrThrow(files), await readContainer()];
+
+      await offerVersion('99.0.1-1');
+      const undone = await expectFailure(
+        user.slipway('provision', 'web', '--engine-version', '99.0.1-1', '--engine-opt', 'bogus-key=1'),
+      );
+      expect(undone.status).toBe(7);
+      expect(undone.sentence).toContain(
+        `failed on ${host.address}: the engine did not start with the new configuration, so the old one was restored`,
+      );
+      expect(undone.detail.join('\n')).toContain('bogus-key');
+      expect(await host.runOrThrow(files)).toBe(configuration);
+      expect([await readPackageVersion(host, 'docker.io'), await readContainer()]).toEqual(['99.0.1-1', container]);
+      await expectEngineAnswer(user, 'web');
+      expect(await host.runOrThrow('ls -A /run/slipway')).toBe('');
+
+      await expectSuccess(user.slipway('provision', 'web', '--engine-version=', '--engine-opt='));
+      await offerVersion('99.0.1-2');
+      await expectSuccess(user.slipway('upgrade', 'web'));
+      expect([await readPackageVersion(host, 'docker.io'), await readContainer()]).toEqual(['99.0.1-2', container]);
+      expect(await host.runOrThrow("docker info -f '{{.LiveRestoreEnabled}}'; cat /etc/docker/daemon.json")).toMatch(
+        /^false\n(?!.*live-restore)/s,
+      );
+
+      // An upgrade would end an engine that does not start again.
+      await host.runOrThrow(`echo 'DOCKER_OPTS="-H tcp://127.0.0.1:2375"' >/etc/default/docker`);
+      const problem = `The engine on ${host.address} will not start again: -H tcp://127.0.0.1:2375 in /etc/default/docker, line 1 conflicts with daemon.json`;
+      expect(await expectFailure(user.slipway('upgrade', 'web'))).toMatchObject({ status: 7, sentence: problem });
+      expect((await expectSuccess(user.slipway('status', 'web'))).stdout).toContain(problem);
+      await expectSuccess(user.slipway('provision', 'web'));
+      expect((await expectSuccess(user.slipway('status', 'web'))).stdout).not.toContain('Problem');
     },
   );
 

@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { readFileIfExists } from '../../src/computer/files.ts';
-import { childEnvironment, lowerPriority, runChild } from '../../src/computer/child-process.ts';
+import { askProgram, childEnvironment, lowerPriority, runChild } from '../../src/computer/child-process.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { bundleModule, startScript } from '../fakes/script-process.ts';
 import { computerWithPrograms, isProcessAlive, writeScript } from '../fakes/executable-scripts.ts';
 
 const computer = computerWithPrograms('/nowhere');
@@ -119,6 +120,57 @@ describe('a program of this computer', () => {
     const stop = new AbortController();
     expect((await runChild('true', [], { ...quietCall, signal: stop.signal })).code).toBe(0);
     stop.abort();
+  });
+});
+
+describe('a question to a program', () => {
+  const ask = (file: string, argv: readonly string[], more: { readonly signal?: AbortSignal; seconds?: number } = {}) =>
+    askProgram(file, argv, { computer, signal: neverAborted, seconds: 30, ...more });
+
+  test('is answered, or refused with a status', async () => {
+    expect(await ask('sh', ['-c', 'echo yes'])).toEqual({ outcome: 'answered', lines: ['yes'] });
+    expect(await ask('sh', ['-c', 'echo no >&2; exit 3'])).toEqual({ outcome: 'refused', code: 3, lines: ['no'] });
+  });
+
+  test.each([
+    ['is missing', 'no-such-program', [], 'it is not installed'],
+    ['is not executable', '/etc/passwd', [], expect.stringMatching(/permission denied/i)],
+    ['is killed', 'sh', ['-c', 'kill -9 $$'], expect.any(String)],
+  ])('to one that %s is not asked', async (_what, file, argv, reason) => {
+    expect(await ask(file, argv)).toMatchObject({ outcome: 'not-asked', reason });
+  });
+
+  test('to one that does not end in time is not asked, and the program is ended', async () => {
+    const answer = await ask('sh', ['-c', 'echo $$; exec sleep 300'], { seconds: 1 });
+    expect(answer).toMatchObject({ outcome: 'not-asked', reason: 'it did not answer within 1 s' });
+    await expect.poll(() => isProcessAlive(Number(answer.lines[0]))).toBe(false);
+  });
+
+  test('is canceled by an abort', async () => {
+    const stop = new AbortController();
+    const work = ask('sleep', ['300'], { signal: stop.signal });
+    stop.abort();
+    expect((await catchRejection(work))?.code).toBe('CANCELED');
+  });
+
+  test('ends its program even if the process that asked is killed', async () => {
+    await using folder = await createTemporaryFolder();
+    const module = await bundleModule('computer/child-process.ts', folder.path);
+    const asker = await startScript(
+      `import { askProgram } from ${JSON.stringify(module)};
+       const computer = { platform: process.platform, env: process.env };
+       await askProgram('sh', ['-c', 'echo $$ > ${folder.path}/pid; exec sleep 300'], {
+         computer, signal: new AbortController().signal, seconds: 300,
+       });`,
+      folder.path,
+    );
+    const readPid = async (): Promise<number> => Number(await readFileIfExists(join(folder.path, 'pid')));
+    await expect.poll(readPid, { timeout: 20_000 }).toBeGreaterThan(0);
+    const pid = await readPid();
+    expect(await isProcessAlive(pid)).toBe(true);
+    asker.process.kill('SIGKILL');
+    await asker.ended;
+    await expect.poll(() => isProcessAlive(pid), { timeout: 10_000 }).toBe(false);
   });
 });
 

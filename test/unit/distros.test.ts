@@ -39,7 +39,7 @@ describe('a distribution that is added to the registry', () => {
       id: 'install-engine',
       title: "Install the engine (the distribution's package)",
       template: 'install-engine.toy.sh',
-      scripts: ['init/systemd/services.sh', 'distros/toy/install-engine.sh'],
+      scripts: ['init/systemd/services.sh', 'engine-info.sh', 'restart-engine.sh', 'distros/toy/install-engine.sh'],
       variables: { SOURCE: 'distro', VERSION: '28' },
       files: [],
     });

@@ -129,6 +129,14 @@ test('import reports an engine that does not answer; without an SSH connection i
   });
   expect(await fixture.world.store.find('bare')).toBeUndefined();
   expect(await fixture.source.store.find('bare')).toBeDefined();
+  // Some of its certificates are missing: it is no engine without TLS.
+  const { tls } = fixture.source.store.paths('bare');
+  await mkdir(tls, { recursive: true });
+  for (const file of ['ca.pem', 'cert.pem']) await writeFile(join(tls, file), '');
+  expect(await catchRejection(importMachine('bare', fixture.source, { keep: false }, worldWithTimeout))).toMatchObject({
+    code: 'LOCAL_FILES',
+    message: `Machine "bare" can't be imported: ${join(tls, 'key.pem')} is missing`,
+  });
 });
 
 test('import assigns a VM of this computer to the store that its machine moved to', async () => {

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { applyFileChanges } from '../../src/computer/files.ts';
@@ -298,6 +298,35 @@ describe('provision', () => {
     expect(next.spec.engine.tlsSan).toEqual(['web.example']);
     expect(host.engineStarts()).toBe(2);
     expect(await loadClientCertificates(next, world.store)).toEqual(before);
+  });
+
+  test.each([
+    ['tls/key.pem', 'missing', true],
+    ['tls/key.pem', 'damaged', true],
+    ['tls/cert.pem', 'missing', true],
+    ['tls/cert.pem', 'damaged', true],
+    ['tls/ca.pem', 'missing', true],
+    ['tls/ca.pem', 'damaged', true],
+    ['ca/ca-key.pem', 'missing', false],
+    ['ca/ca-key.pem', 'damaged', false],
+    ['server/cert.pem', 'missing', false],
+    ['server/key.pem', 'damaged', false],
+  ])('creates %s again if it is %s, as the error of other commands says', async (file, state, isOfClient) => {
+    await using home = await createTemporaryFolder();
+    await using host = await startFakeHost({ engine: true });
+    const world = worldIn(home.path, { connect: host.connect });
+    const ready = await createMachine(specOn(host), world);
+    const path = join(world.store.paths('web').folder, file);
+    await (state === 'missing' ? rm(path) : writeFile(path, 'not a PEM'));
+    if (isOfClient) {
+      const error = await catchRejection(loadClientCertificates(ready, world.store));
+      expect(error).toMatchObject({ code: 'LOCAL_FILES', hint: 'To create it again: slipway provision web' });
+      expect(error?.message).toMatch(/^The client certificate of machine "web" can't be used: /);
+      expect(error?.message).toContain(path);
+    }
+    await provisionMachine('web', keepSpec, world);
+    expect(await loadClientCertificates(ready, world.store)).toBeDefined();
+    expect(await readFile(path, 'utf8')).toContain('-----BEGIN ');
   });
 
   test('renews certificates that expire soon', async () => {

@@ -182,6 +182,22 @@ describe('isProcessRunningCommand', () => {
     },
   );
 
+  test.skipIf(process.platform === 'win32')('asks ps on macOS, and throws where ps does not answer', async () => {
+    await using folder = await createTemporaryFolder();
+    const isRunning = async (ps: string): Promise<boolean> => {
+      await writeScript(join(folder.path, 'bin', 'ps'), ps);
+      const computer = computerWithPrograms(folder.path, { platform: 'darwin' });
+      return isProcessRunningCommand(process.pid, ['-uuid', 'id-1'], { ...call, computer });
+    };
+    expect(await isRunning('echo qemu -uuid id-1 -m 2')).toBe(true);
+    expect(await isRunning('echo qemu -uuid id-2 -m 2')).toBe(false);
+    expect(await isRunning('exit 1')).toBe(false);
+    await expect(isRunning('kill -9 $$')).rejects.toMatchObject({
+      code: 'DRIVER_FAILED',
+      message: `This computer does not say which program process ${process.pid} is`,
+    });
+  });
+
   test.runIf(isLinux)('is false for a zombie', async () => {
     using zombie = await startFutureZombie();
     expect(await isProcessRunningCommand(zombie.pid, ['0.5'], call)).toBe(true);

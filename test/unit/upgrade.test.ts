@@ -33,7 +33,13 @@ describe('planUpgrade', () => {
         id: 'upgrade-engine',
         title: "Upgrade the engine (the distribution's package)",
         template: 'install-engine.debian.sh',
-        scripts: ['init/systemd/services.sh', 'distros/debian/apt.sh', 'distros/debian/install-engine.sh'],
+        scripts: [
+          'init/systemd/services.sh',
+          'engine-info.sh',
+          'restart-engine.sh',
+          'distros/debian/apt.sh',
+          'distros/debian/install-engine.sh',
+        ],
         variables: {
           SOURCE: 'present',
           VERSION: '',

@@ -31,10 +31,11 @@ export const status: Command<typeof args> = defineCommand({
   async run({ positionals: [name = ''], args: { format: template, timeout } }, { world, screen }) {
     const format = compileDocumentFormat(template, { json: screen.json, strict: true });
     const machine = await world.store.read(name);
-    const [state, details] = await Promise.all([
+    const [answer, details] = await Promise.all([
       getStatus(machine, world, timeout),
       getStatusDetails(machine, world, timeout),
     ]);
+    const state = { ...answer, trouble: [answer.trouble, ...details.problems].filter(Boolean).join('; ') };
     const json = toStatusDocument(machine, state, details);
     return {
       json,

@@ -156,7 +156,8 @@ async function unpackBakeOutput(output: string, folder: string): Promise<BakedIm
 }
 
 async function readVirtualSizeGib(qemuImg: string, disk: string, call: DriverCall): Promise<number> {
-  const { lines } = await runChild(qemuImg, ['info', '--output=json', disk], { ...call, log: () => {} });
+  const { code, lines } = await runChild(qemuImg, ['info', '--output=json', disk], { ...call, log: () => {} });
+  if (code !== 0) throw bakeError('qemu-img info failed', lines);
   const { 'virtual-size': bytes } = JSON.parse(lines.join('\n')) as { readonly 'virtual-size': number };
   return Math.ceil(bytes / 1024 ** 3);
 }

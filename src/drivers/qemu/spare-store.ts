@@ -9,10 +9,16 @@
  *
  * A create takes a spare by renaming its folder to that of its own VM, which succeeds once and for one create only.
  */
-import { access, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Computer } from '../../computer/computer.ts';
-import { deleteFile, listFolderIfExists, readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
+import {
+  deleteFile,
+  ignoreMissing,
+  listFolderIfExists,
+  readFileIfExists,
+  writeFileAtomic,
+} from '../../computer/files.ts';
 import { emptyTrash, moveToTrash } from '../../computer/trash.ts';
 import type { SpareSummary } from '../contract.ts';
 import { readSnapshotFiles, type SnapshotFiles } from './snapshot.ts';
@@ -143,8 +149,5 @@ export async function removeSpareFolder(entry: string, computer: Computer): Prom
 }
 
 export async function pathExists(path: string): Promise<boolean> {
-  return await access(path).then(
-    () => true,
-    () => false,
-  );
+  return (await ignoreMissing(stat(path))) !== undefined;
 }

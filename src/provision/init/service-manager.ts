@@ -102,6 +102,8 @@ export type EngineService = {
    * that was added since. Undefined if there is none, or if Slipway has no file there.
    */
   findConflictingFlag(service: EngineServiceFacts): CommandFlag | undefined;
+  /** Returns where the service manager is told to listen on a TCP port for the engine; undefined if it is not. */
+  findSocketPlace(service: EngineServiceFacts, port: number): FilePlace | undefined;
   parseDockerMachineSettings(definition: string): DockerMachineSettings;
   /** Returns Slipway's file: the command line without the flags that move to daemon.json. */
   formatDropIn(

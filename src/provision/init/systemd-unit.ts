@@ -53,6 +53,10 @@ export const dockerUnit: EngineService = {
   },
   commandOf,
   findConflictingFlag,
+  findSocketPlace: ({ definition }, port) =>
+    listDirectives(parseUnitFiles(definition), { section: 'Socket', key: 'ListenStream' }).find(
+      ({ value }) => /^(?:.*:)?(\d+)$/.exec(value)?.[1] === String(port),
+    )?.place,
   parseDockerMachineSettings,
   formatDropIn: (command, isMoved, environmentFile) =>
     `${DROP_IN_HEAD}ExecStart=${formatCommand(command, isMoved)}\n${environmentFile === undefined ? '' : `EnvironmentFile=${environmentFile}\n`}`,

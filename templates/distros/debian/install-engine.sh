@@ -26,7 +26,6 @@ main() {
 
 key=/etc/apt/keyrings/slipway-docker.asc
 listing=/etc/apt/sources.list.d/slipway-docker.sources
-pending=/run/slipway/restart-pending
 # What logs in to a repository stands in this file, which only root can read.
 login=/etc/apt/auth.conf.d/slipway.conf
 
@@ -74,6 +73,7 @@ check() {
 install_and_start() {
     running=$(engine_pid)
     before=$(engine_version)
+    trap take_back_configuration EXIT
     case $SOURCE in
         url) run_install_script ;;
         # The other sources were prepared by a step of their own.
@@ -90,8 +90,8 @@ install_and_start() {
     fi
     forget_failed_starts
     # Debian's package does not restart the engine, nor does a host whose policy forbids packages to restart services.
-    if [ -e "$pending" ] || [ "$(engine_version)" != "$before" ]; then
-        if [ "$running" != 0 ] && [ "$(engine_pid)" = "$running" ]; then restart_engine_service || true; fi
+    if is_restart_pending || [ "$(engine_version)" != "$before" ]; then
+        if [ "$running" != 0 ] && [ "$(engine_pid)" = "$running" ]; then restart_or_restore; fi
     fi
     # On a host whose policy forbids packages to start services, the engine starts here.
     enable_and_start_engine || {
@@ -99,7 +99,26 @@ install_and_start() {
         explain 'the engine is installed, but it did not start'
         exit 1
     }
-    rm -f "$pending"
+    return_live_restore
+    answers_after_restart || restore_and_restart
+    end_restart
+    trap - EXIT
+}
+
+# Runs if this script ends early. An engine that has not read its new configuration must not read it at its next start,
+# without anybody who could take it back then.
+take_back_configuration() {
+    status=$?
+    if has_previous && is_engine_active && [ "$(engine_pid)" = "$running" ]; then
+        restore_previous && reload_definitions && end_restart
+    fi
+    return_live_restore
+    if has_previous && ! is_engine_active; then
+        (restore_and_restart) || true
+        # The engine may have failed to start in the middle of the installation.
+        dpkg --configure -a >&2 || true
+    fi
+    exit "$status"
 }
 
 engine_version() {
@@ -110,7 +129,11 @@ engine_version() {
 # If this run is interrupted, the next one has to know that the engine that runs is not the one that is installed.
 before_change() {
     if [ "${running:-0}" = 0 ]; then return; fi
-    if awk '{ print $2 }' changes | grep -qx -e docker.io -e docker-ce; then mkdir -p "${pending%/*}" && : >"$pending"; fi
+    if ! awk '{ print $2 }' changes | grep -qx -e docker.io -e docker-ce; then return; fi
+    mark_restart_pending
+    # The installation restarts the engine.
+    protect_containers
+    lend_live_restore
 }
 
 # --- packages ---

@@ -24,14 +24,26 @@ facts_of_systemd() {
             pid=$(echo "$service" | sed -n 's/^MainPID=//p')
             ;;
     esac
+    open_addresses "${pid:-0}" &
     case $service in *UnitFileState=enabled*) echo 'engine_enabled yes' ;; esac
-    definition=$(engine_definition)
-    echo "engine_definition $(printf '%s\n' "$definition" | base64 -w 0)"
     echo "$state" | sed -n 's/^Listen=\(.*\) (Stream)$/engine_socket \1/p'
-    environment_files
+    command_of_systemd
     if [ -n "$pid" ]; then
         engine_argv "$pid"
         engine_variables "$pid"
+    fi
+}
+
+# Prints what the engine's command line follows from at its next start. Needs no root.
+command_of_systemd() {
+    if [ ! -d /run/systemd/system ]; then return; fi
+    definition=$(engine_definition)
+    echo "engine_definition $(printf '%s\n' "$definition" | base64 -w 0)"
+    environment_files
+    # The service manager created the socket, and its file was removed or replaced since.
+    if [ ! -S /run/docker.sock ] && systemctl is-active --quiet docker.socket &&
+        systemctl show docker.socket --property Listen | grep -q '/run/docker\.sock'; then
+        echo 'local_socket missing'
     fi
 }
 
@@ -71,7 +83,7 @@ environment_files() {
     printf '%s\n' "$definition" | sed -n 's/^[[:space:]]*EnvironmentFile[[:space:]]*=[[:space:]]*-\{0,1\}//p' |
         while read -r file; do
             case $file in /etc/docker/slipway/*) continue ;; esac
-            if [ -f "$file" ]; then echo "environment_file $file $(base64 -w 0 <"$file")"; fi
+            if [ -r "$file" ]; then echo "environment_file $file $(base64 -w 0 <"$file")"; fi
         done
 }
 

@@ -24,14 +24,13 @@ count_local_listeners() {
     awk '$4 == "00010000" && $8 ~ "^/(var/)?run/docker[.]sock$"' /proc/net/unix | wc -l
 }
 
-# Restarts the engine alone, without its socket.
-restart_engine_service() {
-    systemctl restart docker.service
-}
-
 # systemd restarts a failed engine by itself, so one that must not come back has to be stopped.
 stop_engine() {
     systemctl stop docker.service docker.socket 2>/dev/null || true
+}
+
+is_engine_active() {
+    systemctl is-active --quiet docker.service
 }
 
 enable_engine() {
