@@ -107,7 +107,7 @@ describe('a cloud machine', () => {
     setup.cloud.connectErrors.push(new SlipwayError('USAGE', 'a wrong key file'));
     expect(
       (await catchRejection(createMachine(await buildCloudSpec('web', setup.cloud), setup.createWorld())))?.code,
-    ).toBe('USAGE');
+    ).toBe('LOCAL_FILES');
   });
 
   test('is waited for in a step of its own if it has no address yet', async () => {
