@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { fingerprint, knownHostsLine } from '../../src/ssh/host-key.ts';
@@ -8,6 +8,8 @@ import type { SshHop } from '../../src/machine/model.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { hasProgram, runProgram } from '../fakes/run-program.ts';
 
+/** A user without rights. */
+const NOBODY = 65_534;
 const KEY_TYPES = ['ed25519', 'ecdsa', 'rsa'] as const;
 const nothingBut = (keys: Partial<KnownKeys>): KnownKeys => ({ known: [], revoked: [], unverifiable: [], ...keys });
 const hop = (address: string, port = 22): SshHop => ({ address, port, user: 'root' });
@@ -275,13 +277,23 @@ describe('without ssh-keygen, as in slim containers,', () => {
     expect((await findKnownKeys(hop('web.test'), home.path)).unverifiable).toEqual([`${file} can't be read (EISDIR)`]);
   });
 
-  test.skipIf(process.getuid?.() === 0)('a file without access is no silence', async () => {
+  test('a file without access is no silence', async () => {
     await using home = await createTemporaryFolder();
     const file = join(home.path, '.ssh', 'known_hosts');
     await mkdir(join(home.path, '.ssh'));
     await writeFile(file, '');
     await chmod(file, 0);
-    expect((await findKnownKeys(hop('web.test'), home.path)).unverifiable).toEqual([`${file} can't be read (EACCES)`]);
+    // Root may read every file, so the test does without its rights.
+    const isRoot = process.geteuid?.() === 0;
+    if (isRoot) for (const path of [home.path, join(home.path, '.ssh'), file]) await chown(path, NOBODY, NOBODY);
+    if (isRoot) process.seteuid?.(NOBODY);
+    try {
+      expect((await findKnownKeys(hop('web.test'), home.path)).unverifiable).toEqual([
+        `${file} can't be read (EACCES)`,
+      ]);
+    } finally {
+      if (isRoot) process.seteuid?.(0);
+    }
   });
 });
 
