@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { applyStep } from '../../src/provision/apply-step.ts';
 import { readFactsScript, readVitalsScript } from '../../src/provision/facts-script.ts';
+import { distros } from '../../src/provision/distros/registry.ts';
+import { serviceManagers } from '../../src/provision/init/registry.ts';
 import { gatherFacts } from '../../src/provision/facts.ts';
 import type { Step } from '../../src/provision/step.ts';
 import { gatherVitals } from '../../src/provision/host-metrics.ts';
@@ -40,6 +42,33 @@ describe('the facts script', () => {
     expect(first).toBe('');
     expect(lines[0]).toMatch(/^become (root|sudo|none|missing)$/);
     expect(lines.filter((line) => !/^[a-z_]+ /.test(line))).toEqual([]);
+  });
+
+  test('keeps each line whole, whatever is gathered in the background', async () => {
+    const family = `
+      facts_of_test() {
+        (for i in $(seq 20000); do echo "short $i"; done) >&3 &
+        for i in $(seq 100); do echo "long $long"; done
+      }
+      other_engines() { :; }
+      FAMILIES=test long=$(head -c 100000 /dev/zero | tr '\\0' a)
+    `;
+    const stdin = family + (await readTemplate('facts-as-root.sh'));
+    const { stdout } = await runProgram('sh', ['-s'], { stdin });
+    const lines = stdout.split('\n');
+    expect(lines.filter((line) => /^short \d+$/.test(line))).toHaveLength(20_000);
+    expect(lines.filter((line) => /^long a{100000}$/.test(line))).toHaveLength(100);
+    const families = await Promise.all(
+      [...serviceManagers.map(({ scripts }) => scripts.facts), ...distros.map(({ factsScript }) => factsScript)].map(
+        readTemplate,
+      ),
+    );
+    const background = families
+      .join('\n')
+      .split('\n')
+      .filter((line) => /[^&]&$/.test(line));
+    expect(background.length).toBeGreaterThan(0);
+    expect(background.filter((line) => !line.endsWith(' >&3 &'))).toEqual([]);
   });
 
   test("gathers the facts of this computer, or says why it can't", async () => {

@@ -20,11 +20,11 @@ facts_of_systemd() {
         *ActiveState=active*)
             echo 'engine_active yes'
             # Meanwhile, the other facts are gathered. A stopped engine is not asked, since that would start it.
-            local_engine &
+            local_engine >&3 &
             pid=$(echo "$service" | sed -n 's/^MainPID=//p')
             ;;
     esac
-    open_addresses "${pid:-0}" &
+    open_addresses "${pid:-0}" >&3 &
     case $service in *UnitFileState=enabled*) echo 'engine_enabled yes' ;; esac
     echo "$state" | sed -n 's/^Listen=\(.*\) (Stream)$/engine_socket \1/p'
     command_of_systemd
