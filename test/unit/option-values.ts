@@ -14,6 +14,8 @@ export function anyValuesFor(schema: z.ZodObject, specs: readonly OptionSpec[]):
     if (info.key === 'tlsSan') return fc.constantFrom('web', '*.example.org', '10.0.0.1', '2001:db8::1', 'a.b-c');
     const pattern = patterns[info.key]?.pattern ?? patterns[info.key]?.items?.pattern;
     const any = anyWordMatching(new RegExp(pattern ?? String.raw`^[\s\S]+$`, 'u'));
+    // A login in the URL is kept apart from the other options.
+    if (info.key === 'repositoryUrl') return any.filter((url) => !url.includes('@'));
     return info.valueName === 'file' ? any.map((path) => resolve('/', path)) : any;
   };
   const anyValueOf = (info: OptionSpec): fc.Arbitrary<unknown> => {
