@@ -27,7 +27,7 @@ import {
   writeFileAtomic,
 } from '../computer/files.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
-import { takeLock, type HeldLock } from '../computer/lock.ts';
+import type { HeldLock } from '../computer/lock.ts';
 import { emptyTrash, moveToTrash } from '../computer/trash.ts';
 import { isMachineName, isWindowsDeviceName, sortNames, type Machine } from './model.ts';
 import { decodeMachine, encodeMachine, type MachineRecord } from './record-format.ts';
@@ -276,6 +276,8 @@ function toJsonText(value: unknown): string {
 }
 
 async function lockFolder(folder: string, name: string): Promise<HeldLock> {
+  // Imported only when needed: the quick commands read machines and lock none.
+  const { takeLock } = await import('../computer/lock.ts');
   for (;;) {
     try {
       await mkdir(folder, { recursive: true, mode: 0o700 });
