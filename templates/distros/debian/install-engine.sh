@@ -239,7 +239,7 @@ wanted_packages() {
         present)
             # shellcheck disable=SC2086 # a list of packages
             held=$(apt-mark showhold $PACKAGES)
-            for package in $PACKAGES; do
+            arguments=$(for package in $PACKAGES; do
                 case $package in
                     # Docker's client and extras have their engine's versions.
                     docker.io | docker-ce) with_version "$package" || exit 1 ;;
@@ -249,7 +249,8 @@ wanted_packages() {
                         case $package in docker-ce-*) with_version "$package" || exit 1 ;; *) echo "$package" ;; esac
                         ;;
                 esac
-            done | tr '\n' ' '
+            done) || exit 1
+            echo "$arguments" | tr '\n' ' '
             ;;
     esac
 }
