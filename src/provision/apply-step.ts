@@ -77,7 +77,7 @@ function stepFailedError(step: Step, address: string, code: number, stdout: stri
       .findLast((line) => line.startsWith(mark))
       ?.slice(mark.length);
   const reason = lastWith('!! ') ?? `exit status ${code}`;
-  const detail = lastLines(output.replaceAll(/^![!>] .*$/gm, ''));
+  const detail = lastLines(output.replaceAll(/^![!>~] .*$/gm, ''));
   const isDiskFull = /No space left on device|Disk quota exceeded|not enough free space/i.test(output);
   return new SlipwayError(
     isDiskFull ? 'HOST_FULL' : 'REMOTE_COMMAND',

@@ -97,7 +97,9 @@ describeOnBed('a host with problems', () => {
       const install =
         'DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends docker.io >/dev/null 2>&1';
       await host.runOrThrow(`setsid sh -c '${install}' >/dev/null 2>&1 &`);
-      await waitUntil('docker.io is unpacked', async () => /unpacked|half|installed/.test(await readPackageState()));
+      await waitUntil('docker.io is unpacked', async () =>
+        /^(unpacked|half-|installed)/.test(await readPackageState()),
+      );
       await host.exec('pkill -9 -x apt-get; pkill -9 -x dpkg');
       await host.runOrThrow(HOLD_LOCK);
       const waiting = user.start('create', 'web');

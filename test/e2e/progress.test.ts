@@ -15,7 +15,10 @@ const SPINNER = /[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]/;
 async function replaceAptGet(host: BedHost, lines: number, status: number): Promise<void> {
   const script = [
     '#!/bin/sh',
-    'case $* in *check | *update) exit 0 ;; esac',
+    'case $* in',
+    '  *check | *update) exit 0 ;;',
+    '  *--simulate*) echo "Inst docker.io (1 Debian:13 [amd64])" && exit 0 ;;',
+    'esac',
     `for at in $(seq ${lines}); do`,
     String.raw`  printf 'Get:%s \033[31mhttp://mirror.example\033[0m trixie/main docker.io\033[2J\033[H\033[5A\a a line that is longer than the terminal is wide %s\n' "$at" "$(seq -s, 60)"`,
     '  sleep 0.1',

@@ -58,9 +58,9 @@ export function pushRecentLine(lines: string[], line: string): void {
 }
 
 /**
- * Returns the last output lines that explain a failure, without those that the error's own message or detail repeats:
- * both are printed below all steps. If steps are nested, only the innermost one gets the lines; `explained` keeps track
- * of the errors that already have theirs.
+ * Returns the last output lines that explain a failure, without those that the error's own message, detail or hint
+ * repeats: these are printed below all steps. If steps are nested, only the innermost one gets the lines; `explained`
+ * keeps track of the errors that already have theirs.
  */
 export function takeUnexplainedLines(
   lines: readonly string[],
@@ -69,9 +69,10 @@ export function takeUnexplainedLines(
 ): readonly string[] {
   if (!(error instanceof SlipwayError) || error.code === 'CANCELED' || explained.has(error)) return [];
   explained.add(error);
-  const errorLines = [error.message, ...error.detail].map((line) => sanitizeLine(line));
+  const errorLines = [error.message, error.hint ?? '', ...error.detail].map((line) => sanitizeLine(line));
   return lines.map(sanitizeLine).filter((line) => {
-    const text = line.replace(/^!! /, '').trim();
+    // A script marks its reason and its advice, which are the error's message and hint.
+    const text = line.replace(/^![!>] /, '').trim();
     return text !== '' && !errorLines.some((errorLine) => errorLine.includes(text));
   });
 }

@@ -16,7 +16,10 @@ main() {
         note "apt is in use by $holder: the packages are known when that has ended"
         return
     fi
+    first_pid=$(engine_pid)
     complete_interrupted_installation
+    # The package starts its engine, which has not read the configuration that is written after the check.
+    if [ "$MODE" = check ] && [ "$(engine_pid)" != "$first_pid" ]; then mark_restart_pending; fi
     case $MODE in
         preview) preview ;;
         check) check ;;
