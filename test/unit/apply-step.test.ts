@@ -66,7 +66,7 @@ describe('applyStep', () => {
   });
 });
 
-// Scripts mark the reason of a failure with `!! `.
+// Scripts mark the reason of a failure with `!! `, what to do about it with `!> `, and what to show at once with `!~ `.
 describe('the error of a failed step', () => {
   const describeError = async (answer: Partial<ExecResult>): Promise<string> => {
     const error = await catchRejection(startApplyStep({ code: 1, ...answer }).work);
@@ -81,6 +81,18 @@ describe('the error of a failed step', () => {
       Reading…
       E: Unable to locate
       → Fix the cause. To continue, run the same command again"
+    `);
+  });
+
+  test("gives the script's last advice as its hint, and repeats no line that it shows elsewhere", async () => {
+    expect(
+      await describeError({
+        stderr: '!~ Waiting for apt\nE: broken\n!! apt is broken\n!> To repair it: apt-get check\n',
+      }),
+    ).toMatchInlineSnapshot(`
+      "REMOTE_COMMAND: "Configure the engine" failed on web: apt is broken
+      E: broken
+      → To repair it: apt-get check"
     `);
   });
 
