@@ -81,7 +81,9 @@ describe.skipIf(!canRunAtTerminal)('the wizard', () => {
     await terminal.pressKeys('Enter');
     const summary = await terminal.waitFor('Create it?');
     expect(summary).toMatch(/Creates +one instance \(t3\.medium\) with a disk of 16 GiB/);
-    expect(summary).toMatch(/Costs +about \$31\.65 a month/);
+    // Instance, disk and public address.
+    expect(summary).toMatch(/Costs +about \$35\.30 a month/);
+    expect(summary).toMatch(/Costs extra +CPU time above the baseline of t3\.medium/);
     expect(cloud.listAlive()).toEqual([]);
     await terminal.pressKeys('Enter');
     expect((await terminal.waitFor('machines.yaml:')).replaceAll('\n', '')).toContain(
