@@ -98,7 +98,7 @@ restore_and_restart() {
 failure='did not start'
 
 answers_locally() {
-    if [ "${LOCAL_SOCKET:-}" = none ] || [ -n "$(engine_info 10)" ]; then return; fi
+    if [ "${LOCAL_SOCKET:-}" = none ] || [ -n "$(engine_info 30)" ]; then return; fi
     failure='did not answer on /var/run/docker.sock'
     return 1
 }

@@ -49,7 +49,8 @@ command_of_systemd() {
 
 # Prints, as one short line, whether the engine answers on its local socket, and with what.
 local_engine() {
-    info=$(engine_info 5)
+    # An engine that takes long, because its host is busy, has not lost its socket.
+    info=$(engine_info 30)
     case $info in
         '') echo 'local_engine silent' ;;
         *)
