@@ -23,7 +23,6 @@ export default defineConfig({
           name: 'contract',
           include: ['test/contract/**/*.test.ts'],
           testTimeout: 30_000,
-          maxWorkers: availableParallelism(),
           sequence: { groupOrder: 1 },
         },
       },

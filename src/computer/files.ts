@@ -220,7 +220,7 @@ async function resolveLinks(path: string): Promise<string> {
 /** Gives the new version of a file the owner of the present one: with sudo, a user's file must stay the user's. */
 async function keepOwner(path: string, newVersion: string): Promise<void> {
   if (!isRoot()) return;
-  const present = await stat(path).catch(() => undefined);
+  const present = await ignoreMissing(stat(path));
   if (present !== undefined && present.uid !== 0) await chown(newVersion, present.uid, present.gid);
 }
 

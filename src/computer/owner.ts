@@ -115,7 +115,7 @@ async function hasHeartbeat(file: string): Promise<boolean> {
   }
 }
 
-/** Returns when a file was last touched; undefined if it is gone. Network file systems answer anew after an open. */
+/** Returns when a file was last touched; undefined if it is gone. Opening it makes network file systems ask again. */
 async function readModified(file: string): Promise<number | undefined> {
   const handle = await ignoreMissing(open(file, 'r'));
   try {

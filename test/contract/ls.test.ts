@@ -136,12 +136,11 @@ async function runSlipway(
 
 const linesOf = (text: string): readonly string[] => text.trim().split('\n');
 
-test('ls waits for ten unresponsive machines at the same time, and starts no process', async () => {
+test('ls with ten unresponsive machines takes at most two seconds more than the timeout, and starts no process', async () => {
   const timeout = 5;
   const { code, stdout, stderr, seconds, started } = await runSlipway('ls', '--timeout', String(timeout));
   expect({ code, stderr, started }).toEqual({ code: 0, stderr: '', started: '' });
-  // One after the other, they would take ten times as long as one.
-  expect(seconds).toBeLessThan(timeout * 4);
+  expect(seconds).toBeLessThan(timeout + 2);
   const [head, ...rows] = linesOf(stdout);
   expect(head).toMatch(/^NAME +CURRENT +DRIVER +STATE +URL +ENGINE +CERTS +TROUBLE$/);
   expect(rows.map((row) => row.split(' ', 1)[0])).toEqual(fleet.map(({ name }) => name));

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer as createTlsServer, type Server } from 'node:https';
-import { createServer, type AddressInfo } from 'node:net';
 import { parseTar } from 'nanotar';
 import type { ConnectSsh } from '../../src/ssh/connection.ts';
 import { DEBIAN_UNIT } from '../unit/host-facts.ts';
 import { fakeSession, type ExecCall } from './fake-ssh-session.ts';
+import { findFreePort } from './free-port.ts';
 
 const VITALS = 'disk 4 2 /\nmemory_total 8\nmemory_free 6\nload 0.10 0.20 0.30\ncpus 2\nuptime 7200\n';
 const DROP_IN = '/etc/systemd/system/docker.service.d/zz-slipway.conf';
@@ -175,13 +175,4 @@ export async function startFakeHost(has: { readonly engine: boolean }): Promise<
     [Symbol.asyncDispose]: stop,
   };
   return host;
-}
-
-async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
+import { findFreePort } from './free-port.ts';
 import { runProgram } from './run-program.ts';
 
 /** Where Debian's package puts it; users' PATHs often lack this folder. */
@@ -81,13 +81,4 @@ async function waitForLine(file: string, line: string, child: ChildProcess): Pro
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
   throw new Error(`sshd did not start: ${await readFile(file, 'utf8').catch(() => '')}`);
-}
-
-async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

@@ -374,7 +374,7 @@ describe('a cloud machine whose options change', () => {
     expect(elsewhere?.code).toBe('MACHINE_EXISTS');
   });
 
-  test('is created with other options, resolved anew, after its provider refused it and nothing exists', async () => {
+  test('is created with other options, which are resolved again, after its provider refused it and nothing exists', async () => {
     await using setup = await setUpCloud();
     const world = setup.createWorld();
     const { driver } = setup.cloud;
