@@ -1,7 +1,6 @@
-import { SlipwayError } from '../../errors.ts';
 import type { GceConnection } from './client.ts';
 import { isUnavailable, type Deprecation } from './deprecation.ts';
-import { isMethodMissing, isPermissionMissing, isResourceMissing } from './errors.ts';
+import { findResource, usageError } from './errors.ts';
 import { parseAccelerator } from './instance-request.ts';
 import type { GceImage } from './images.ts';
 import { canHaveAccelerators, defaultDiskType, canBootFrom, isMovable } from './machine-families.ts';
@@ -78,7 +77,9 @@ export async function requireDiskType(
   gce: GceConnection,
   { zone, diskType, diskSize }: Pick<GceOptions, 'zone' | 'diskType' | 'diskSize'>,
 ): Promise<void> {
-  const found = await findDiskType(gce, zone, diskType);
+  const found = await findResource(
+    gce.send<DiskTypeDocument>(`looking for the disk type ${diskType}`, 'DiskTypesClient', 'get', { zone, diskType }),
+  );
   if (found === 'unknown') return;
   if (!found || isUnavailable(found.deprecated))
     throw usageError(`The disk type ${diskType} does not exist in ${zone}`, 'For example: --gce-disk-type pd-balanced');
@@ -88,26 +89,4 @@ export async function requireDiskType(
     `A disk of the type ${diskType} has ${min} to ${max} GB, and --gce-disk-size is ${diskSize}`,
     `For example: --gce-disk-size ${diskSize < Number(min) ? min : max}`,
   );
-}
-
-/** `unknown`: the endpoint does not have the method, or the role does not allow to ask. */
-async function findDiskType(
-  gce: GceConnection,
-  zone: string,
-  diskType: string,
-): Promise<DiskTypeDocument | undefined | 'unknown'> {
-  try {
-    return await gce.send<DiskTypeDocument>(`looking for the disk type ${diskType}`, 'DiskTypesClient', 'get', {
-      zone,
-      diskType,
-    });
-  } catch (error) {
-    if (isResourceMissing(error)) return undefined;
-    if (isMethodMissing(error) || isPermissionMissing(error)) return 'unknown';
-    throw error;
-  }
-}
-
-function usageError(message: string, hint: string): SlipwayError {
-  return new SlipwayError('USAGE', message, { hint });
 }

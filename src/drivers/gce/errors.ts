@@ -399,3 +399,21 @@ export function operationError(
     return refuse('PROVIDER_REFUSED', policySentence(project), policyHint(message));
   return refuse('PROVIDER_REFUSED', 'Compute Engine refused', GENERIC_HINT);
 }
+
+/**
+ * Resolves to undefined if the requested resource does not exist, and to `unknown` if nobody can say: the endpoint does
+ * not have the method, or the role does not allow to ask.
+ */
+export async function findResource<T>(request: Promise<T>): Promise<T | undefined | 'unknown'> {
+  try {
+    return await request;
+  } catch (error) {
+    if (isResourceMissing(error)) return undefined;
+    if (isMethodMissing(error) || isPermissionMissing(error)) return 'unknown';
+    throw error;
+  }
+}
+
+export function usageError(message: string, hint: string): SlipwayError {
+  return new SlipwayError('USAGE', message, { hint });
+}

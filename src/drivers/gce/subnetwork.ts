@@ -1,6 +1,5 @@
-import { SlipwayError } from '../../errors.ts';
 import { type GceConnection, resourceNameOf, regionOfZone, toRelativeLink } from './client.ts';
-import { isMethodMissing, isPermissionMissing, isResourceMissing } from './errors.ts';
+import { findResource, usageError } from './errors.ts';
 import type { GceOptions } from './options.ts';
 
 type Subnetwork = {
@@ -91,7 +90,9 @@ async function resolveSubnetworkOf(
 ): Promise<Partial<Pick<GceOptions, 'subnetwork'>>> {
   const name = resourceNameOf(network);
   const project = projectOfLink(network) ?? gce.project;
-  const found = await findNetwork(gce, name, project);
+  const found = await findResource(
+    gce.send<Network>(`looking for the network ${name}`, 'NetworksClient', 'get', { network: name, project }),
+  );
   // A legacy network has no subnetworks, and an endpoint without this method decides by itself.
   if (found === 'unknown' || found?.autoCreateSubnetworks === true || found?.IPv4Range) return {};
   const region = regionOfZone(zone);
@@ -115,23 +116,4 @@ async function resolveSubnetworkOf(
         `The network ${name} has several subnetworks in ${region}: ${[only, ...others].map(resourceNameOf).join(', ')}`,
         `Choose one: --gce-subnetwork ${projectOfLink(only) === gce.project ? resourceNameOf(only) : only}`,
       );
-}
-
-/** `unknown`: the endpoint does not have the method, or the role does not allow to ask. */
-async function findNetwork(
-  gce: GceConnection,
-  network: string,
-  project: string,
-): Promise<Network | undefined | 'unknown'> {
-  try {
-    return await gce.send<Network>(`looking for the network ${network}`, 'NetworksClient', 'get', { network, project });
-  } catch (error) {
-    if (isResourceMissing(error)) return undefined;
-    if (isMethodMissing(error) || isPermissionMissing(error)) return 'unknown';
-    throw error;
-  }
-}
-
-function usageError(message: string, hint: string): SlipwayError {
-  return new SlipwayError('USAGE', message, { hint });
 }
