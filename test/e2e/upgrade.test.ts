@@ -63,7 +63,6 @@ describeOnBed('upgrade', () => {
           'web: steps on the host',
           "1. Upgrade the engine (the distribution's package)",
           '     The packages below follow from the package lists that the host has now',
-          '     The packages below follow from the package lists that the host has now',
           '     source: present',
           '     packages: containerd docker-cli docker.io runc',
           '',
