@@ -77,6 +77,11 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
     description: 'operations/ is the story of a machine, and the only folder in which drivers and provisioner meet',
     may: /^(computer|machine|ssh|profiles|provision|docker-machine\/config-json)\/|^drivers\/(contract|registry)\.ts$/,
   },
+  link: {
+    description:
+      'link/ is the process beside a running machine (ports, folders, the socket): it imports operations/, no command and no driver',
+    may: /^(computer|machine|ssh|operations)\/|^drivers\/(contract|registry)\.ts$|^provision\/engine-(api|events)\.ts$/,
+  },
   fleet: {
     description:
       'fleet/ turns machines.yaml into specs and changes: it imports operations/ and declarations of drivers, images, profiles',

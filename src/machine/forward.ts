@@ -1,0 +1,37 @@
+/*
+ * A forward makes one port of a machine reachable on this computer. There are two ways: QEMU forwards ports of a local
+ * VM itself, and SSH forwards those of any machine. Both are a `Forwarder`; the link decides which one to use.
+ */
+
+export type PortAddress = { readonly address: string; readonly port: number };
+
+export type Forward = {
+  readonly protocol: 'tcp' | 'udp';
+  /** Where this computer listens: an IPv4 or IPv6 address, without brackets. */
+  readonly listen: PortAddress;
+  /** What it connects to, as the machine sees it: `127.0.0.1` is the machine itself. */
+  readonly target: PortAddress;
+};
+
+/** Why a port of this computer could not be opened. */
+export type PortRefusal =
+  /** Another program uses it. `user` names the program where the system tells: `postgres (pid 812)`. */
+  | { readonly reason: 'taken'; readonly user?: string }
+  /** Only an administrator may open it. */
+  | { readonly reason: 'privileged' }
+  /** `detail`: the words of the system or of QEMU. */
+  | { readonly reason: 'refused'; readonly detail: string };
+
+export type Forwarder = {
+  /** Lists the forwards that exist now, whoever added them. */
+  readonly list: () => Promise<readonly Forward[]>;
+  /** Adds a forward, and returns why that is not possible, or undefined. */
+  readonly add: (forward: Forward) => Promise<PortRefusal | undefined>;
+  /** Removes a forward and ends its connections. Succeeds if there is none. */
+  readonly remove: (forward: Forward) => Promise<void>;
+};
+
+/** Returns a key that is equal for equal forwards. */
+export function forwardKey({ protocol, listen, target }: Forward): string {
+  return [protocol, listen.address, listen.port, target.address, target.port].join(' ');
+}
