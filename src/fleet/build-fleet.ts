@@ -2,7 +2,7 @@ import { getDriver } from '../drivers/registry.ts';
 import type { DriverManifest } from '../drivers/contract.ts';
 import type { EngineSpec, MachineSpec } from '../machine/model.ts';
 import { defaultProfiles } from '../profiles/registry.ts';
-import { withRepositoryLogin } from '../machine/repository-login.ts';
+import { withSeparateLogins } from '../machine/engine-logins.ts';
 import { engineOptions, lifetimeOptions, withoutUnusedInstallUrl, withInferredSource } from '../machine/spec.ts';
 import { formatPath } from './check-file.ts';
 import type { FleetSource } from './read-sources.ts';
@@ -216,7 +216,7 @@ function buildEngineSpec(
     ...(variables ? { env: expandVariables(variables, env, found) } : {}),
   };
   const engine = engineOptions.safeParse(withInferredSource(values));
-  if (engine.success) return withRepositoryLogin(withoutUnusedInstallUrl(engine.data));
+  if (engine.success) return withSeparateLogins(withoutUnusedInstallUrl(engine.data));
   found.push(...optionProblems(entry, 'engine', settings, engine.error.issues));
   return undefined;
 }

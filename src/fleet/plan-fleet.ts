@@ -1,5 +1,6 @@
 import { getDriver } from '../drivers/registry.ts';
 import type { SlipwayError } from '../errors.ts';
+import { isLoginKey } from '../machine/engine-logins.ts';
 import type { Machine } from '../machine/model.ts';
 import type { ListedMachine } from '../machine/store.ts';
 import { type ChangeEffect, diffSpecs, keepResolvedOptions, type SpecChange } from '../operations/diff-specs.ts';
@@ -113,7 +114,7 @@ function fieldChangesOf(current: Machine, wanted: WantedSpec): readonly FieldCha
     field: fieldNameOf(change, driver.name),
     ...(change.section === 'engine' && change.key === 'env'
       ? maskEnvValues(current.spec.engine.env, wanted.engine.env)
-      : change.key === 'repositoryLogin'
+      : change.section === 'engine' && isLoginKey(change.key)
         ? { from: maskLogin(change.from), to: maskLogin(change.to) }
         : { from: change.from, to: change.to }),
     how: change.effect,

@@ -4,6 +4,7 @@ import { deleteFile } from '../computer/files.ts';
 import { proxyVariablesIn, runChild } from '../computer/child-process.ts';
 import type { Computer } from '../computer/computer.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
+import { formatAptLogin, requireUsableLogin, separateLogin } from '../url-login.ts';
 
 export type BuiltImage = { readonly root: string; readonly engine: string };
 
@@ -22,6 +23,8 @@ export async function buildImage(
   call: { readonly computer: Computer; readonly log: (line: string) => void; readonly signal: AbortSignal },
 ): Promise<BuiltImage> {
   const { env, templates } = call.computer;
+  const { url, login } = separateLogin(mirror ?? '');
+  if (login !== undefined) requireUsableLogin(login, '--mirror');
   const script = join(templates, 'image', 'build.sh');
   const built = await runChild('bash', [script], {
     ...call,
@@ -31,7 +34,9 @@ export async function buildImage(
       SUITE: suite,
       ARCH: arch,
       OUT: folder,
-      MIRROR: mirror ?? '',
+      MIRROR: url,
+      // Only this user can read a process's environment; apt's sources are readable for all.
+      MIRROR_LOGIN: login === undefined ? '' : formatAptLogin(url, login),
       PATH: `${env.PATH ?? ''}:/usr/sbin:/sbin`,
       // The build needs several GB, more than a /tmp in memory has.
       TMPDIR: env.TMPDIR ?? '/var/tmp',

@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { SlipwayError } from '../errors.ts';
+import { hasLogin, hideLogins } from '../url-login.ts';
 import { parseDigest } from './digest.ts';
 import { invalidImageNameError, isImageName } from './image.ts';
 
@@ -30,8 +31,13 @@ export function isImagePath(image: string): boolean {
 
 function parseUrlReference(image: string, scheme: string, digest: string | undefined, flag: string): ImageReference {
   if (!['http', 'https'].includes(scheme) || !URL.canParse(image)) {
-    throw new SlipwayError('USAGE', `An image can't be downloaded from ${JSON.stringify(image)}`, {
+    throw new SlipwayError('USAGE', `An image can't be downloaded from ${JSON.stringify(hideLogins(image))}`, {
       hint: 'Use a URL with https://, http:// or file://, or a path',
+    });
+  }
+  if (hasLogin(image)) {
+    throw new SlipwayError('USAGE', `An image can't be downloaded with a login: ${hideLogins(image)}`, {
+      hint: 'Download it first with a program that can log in, such as curl, and use the file: ./disk.qcow2',
     });
   }
   if (digest !== undefined) return { kind: 'url', url: image, digest };

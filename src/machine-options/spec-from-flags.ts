@@ -5,7 +5,7 @@ import type { DriverManifest } from '../drivers/contract.ts';
 import { SlipwayError } from '../errors.ts';
 import { isImagePath } from '../images/image-reference.ts';
 import type { MachineSpec } from '../machine/model.ts';
-import { withRepositoryLogin } from '../machine/repository-login.ts';
+import { withSeparateLogins } from '../machine/engine-logins.ts';
 import {
   optionsFromEnv,
   formatList,
@@ -65,7 +65,7 @@ export function resolveSpec({ name, driver: driverName, flags, env, before, prof
     name,
     driver: driver.name,
     options: toAbsolutePaths(specs, options),
-    engine: withRepositoryLogin(withoutUnusedInstallUrl(engine), before?.engine),
+    engine: withSeparateLogins(withoutUnusedInstallUrl(engine), before?.engine),
     profiles,
     // The driver and the machines.yaml identify the machine by these, so no flag changes them.
     ...(before?.batch ? { batch: before.batch } : {}),

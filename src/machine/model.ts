@@ -12,6 +12,8 @@ export type EngineSpec = {
   readonly source: 'docker' | 'distro' | 'none' | 'url';
   readonly version?: string | undefined;
   readonly installUrl?: string | undefined;
+  /** `user:password` for `installUrl`, as in a URL. A secret: it is in no record, and in no option. */
+  readonly installLogin?: string;
   readonly repositoryUrl?: string | undefined;
   /** `user:password` for `repositoryUrl`, as in a URL. A secret: it is in no record, and in no option. */
   readonly repositoryLogin?: string;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { SlipwayError } from '../errors.ts';
+import { hideLogins } from '../url-login.ts';
 
 declare module 'zod' {
   // oxlint-disable-next-line typescript/consistent-type-definitions -- only an interface merges into a library's
@@ -188,7 +189,7 @@ function formatIssue(issue: z.core.$ZodIssue, specs: readonly OptionSpec[], valu
   if (!spec) return issue.message;
   const value = values[spec.key];
   const invalid = issue.path.length > 1 && Array.isArray(value) ? value[Number(issue.path[1])] : value;
-  return `--${spec.flag} must be ${expectedValue(issue, spec)}, got ${spec.secret ? 'something else' : JSON.stringify(invalid)}`;
+  return `--${spec.flag} must be ${expectedValue(issue, spec)}, got ${spec.secret ? 'something else' : hideLogins(JSON.stringify(invalid) ?? 'nothing')}`;
 }
 
 function expectedValue(issue: z.core.$ZodIssue, spec: OptionSpec): string {

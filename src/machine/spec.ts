@@ -1,7 +1,12 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { hasLogin } from '../url-login.ts';
 import type { EngineSpec } from './model.ts';
 import { describeOptions, type OptionSpec, type OptionValues } from './options.ts';
+
+const UNPARSABLE_URL = 'a URL, with special characters of a password as %XX';
+const LOGIN_IN_OPTION =
+  'an option without a login, because every user of the host can read daemon.json (for a proxy: --engine-env HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT)';
 
 const nonEmptyText = (): z.ZodString => z.string().min(1);
 
@@ -21,11 +26,13 @@ export const engineOptions = z.object({
   installUrl: z
     .string()
     .regex(/^(https?|file):\/\/\S+$/, 'a URL')
+    .refine((url) => URL.canParse(url), UNPARSABLE_URL)
     .optional()
     .meta({ description: 'Install script, for --engine-source url', env: 'MACHINE_DOCKER_INSTALL_URL', value: 'url' }),
   repositoryUrl: z
     .string()
     .regex(/^(https?|file):\/\/\S+$/, 'a URL')
+    .refine((url) => URL.canParse(url), UNPARSABLE_URL)
     .optional()
     .meta({ description: "Mirror of Docker's package repository, for --engine-source docker", value: 'url' }),
   repositoryKey: z
@@ -45,7 +52,12 @@ export const engineOptions = z.object({
       value: 'port',
     }),
   opt: z
-    .array(z.string().regex(/^-{0,2}[a-z][a-z0-9-]*(=[^\n\r\0]*)?$/, 'an option of dockerd like log-driver=local'))
+    .array(
+      z
+        .string()
+        .regex(/^-{0,2}[a-z][a-z0-9-]*(=[^\n\r\0]*)?$/, 'an option of dockerd like log-driver=local')
+        .refine((option) => !hasLogin(option), LOGIN_IN_OPTION),
+    )
     .default([])
     .meta({ description: 'Option of dockerd, name=value', value: 'option' }),
   label: z
@@ -61,7 +73,12 @@ export const engineOptions = z.object({
       value: 'name=value',
     }),
   registryMirror: z
-    .array(z.string().regex(/^https?:\/\/[^\s/]+\/?/, 'a URL like https://mirror.example'))
+    .array(
+      z
+        .string()
+        .regex(/^https?:\/\/[^\s/]+\/?/, 'a URL like https://mirror.example')
+        .refine((url) => !hasLogin(url), 'a URL without a login, because the engine accepts none for a mirror'),
+    )
     .default([])
     .meta({ description: 'Registry mirror to pull from', env: 'ENGINE_REGISTRY_MIRROR', value: 'url' }),
   insecureRegistry: z

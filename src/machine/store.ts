@@ -5,6 +5,7 @@
  *                            engine-env.X.json  values of --engine-env: a proxy's URL may contain a password. The
  *                                             record names the file: values and record change together
  *                            repository-login  the login of --engine-repository-url, if it has one
+ *                            install-login    the same for --engine-install-url
  *                            lock.N           the command that holds its lock (lock.ts)
  *                            known_hosts      its pinned SSH host key
  *                            ca/              ca-key.pem, which never leaves this folder
@@ -29,6 +30,7 @@ import {
 import { SlipwayError, systemCode } from '../errors.ts';
 import type { HeldLock } from '../computer/lock.ts';
 import { emptyTrash, moveToTrash } from '../computer/trash.ts';
+import { ENGINE_LOGINS, withoutLogins } from './engine-logins.ts';
 import { isMachineName, isWindowsDeviceName, sortNames, type Machine } from './model.ts';
 import { decodeMachine, encodeMachine, type MachineRecord } from './record-format.ts';
 
@@ -103,7 +105,7 @@ export function openStore(home: string, layout: StoreLayout = DEFAULT_LAYOUT): S
   const root = join(home, 'machines');
   const paths = (name: string): MachinePaths => pathsOf(root, name, layout);
   const find = async (name: string): Promise<Machine | undefined> =>
-    readRepositoryLogin(await readMachine(name, paths(name), layout), paths(name));
+    readEngineLogins(await readMachine(name, paths(name), layout), paths(name));
   const listNames = (): Promise<readonly string[]> => listMachineNames(root);
   const listRecordedNames = async (): Promise<readonly string[]> => keepRecordedNames(root, await listNames(), find);
   const heldLocks = new Map<string, HeldLock>();
@@ -124,7 +126,7 @@ export function openStore(home: string, layout: StoreLayout = DEFAULT_LAYOUT): S
     async write(machine) {
       const { name } = machine.spec;
       await heldLocks.get(name)?.requireHeld();
-      await writeRepositoryLogin(machine, paths(name));
+      await writeEngineLogins(machine, paths(name));
       await writeMachine(machine, paths(name), layout);
     },
     async remove(name) {
@@ -289,29 +291,32 @@ async function lockFolder(folder: string, name: string): Promise<HeldLock> {
   }
 }
 
-const REPOSITORY_LOGIN = 'repository-login';
-
-async function readRepositoryLogin(
+async function readEngineLogins(
   machine: Machine | undefined,
   { folder }: MachinePaths,
 ): Promise<Machine | undefined> {
-  if (machine?.spec.engine.repositoryUrl === undefined) return machine;
-  const file = join(folder, REPOSITORY_LOGIN);
-  const repositoryLogin = await readFileIfExists(file).catch((error: unknown) => {
-    throw unreadableRecordError(machine.spec.name, file, error);
-  });
-  if (repositoryLogin === undefined) return machine;
-  return { ...machine, spec: { ...machine.spec, engine: { ...machine.spec.engine, repositoryLogin } } };
+  let read = machine;
+  for (const { urlKey, loginKey, file } of ENGINE_LOGINS) {
+    if (read?.spec.engine[urlKey] === undefined) continue;
+    const { spec } = read;
+    const path = join(folder, file);
+    const login = await readFileIfExists(path).catch((error: unknown) => {
+      throw unreadableRecordError(spec.name, path, error);
+    });
+    if (login !== undefined) read = { ...read, spec: { ...spec, engine: { ...spec.engine, [loginKey]: login } } };
+  }
+  return read;
 }
 
-/** Written before the record, which names the repository. */
-async function writeRepositoryLogin({ spec }: Machine, { folder }: MachinePaths): Promise<void> {
-  const file = join(folder, REPOSITORY_LOGIN);
-  const { repositoryLogin } = spec.engine;
-  const present = await readFileIfExists(file);
-  if (repositoryLogin === present) return;
-  if (repositoryLogin === undefined) await deleteFile(file);
-  else await writeFileAtomic(file, repositoryLogin, 0o600);
+/** Called before the record is written, which names the URLs. */
+async function writeEngineLogins({ spec }: Machine, { folder }: MachinePaths): Promise<void> {
+  for (const { loginKey, file } of ENGINE_LOGINS) {
+    const path = join(folder, file);
+    const login = spec.engine[loginKey];
+    if (login === (await readFileIfExists(path))) continue;
+    if (login === undefined) await deleteFile(path);
+    else await writeFileAtomic(path, login, 0o600);
+  }
 }
 
 /**
@@ -319,16 +324,15 @@ async function writeRepositoryLogin({ spec }: Machine, { folder }: MachinePaths)
  * no login.
  */
 export function toPublicRecord(machine: Machine): MachineRecord {
-  return encodeMachine(withoutRepositoryLogin(withEngineEnv(machine, machine.spec.engine.env.map(variableName))));
+  return encodeMachine(withoutEngineLogins(withEngineEnv(machine, machine.spec.engine.env.map(variableName))));
 }
 
 function withEngineEnv(machine: Machine, env: readonly string[]): Machine {
   return { ...machine, spec: { ...machine.spec, engine: { ...machine.spec.engine, env } } };
 }
 
-function withoutRepositoryLogin(machine: Machine): Machine {
-  const { repositoryLogin: _secret, ...engine } = machine.spec.engine;
-  return { ...machine, spec: { ...machine.spec, engine } };
+function withoutEngineLogins(machine: Machine): Machine {
+  return { ...machine, spec: { ...machine.spec, engine: withoutLogins(machine.spec.engine) } };
 }
 
 function variableName(pair: string): string {

@@ -95,14 +95,18 @@ const INSTALL_ONLY_OPTIONS: ReadonlySet<string> = new Set([
   'installUrl',
   'repositoryUrl',
   'repositoryLogin',
+  'installLogin',
   'repositoryKey',
 ]);
 
 function diffEngine({ spec, host }: Pick<Machine, 'spec' | 'host'>, wanted: ComparableSpec): SpecDiff {
   const before = withDefaults(engineOptions, spec.engine);
   const after = withDefaults(engineOptions, wanted.engine);
-  // The login is no option, so the defaults do not contain it.
-  const logins = [spec.engine, wanted.engine].map(({ repositoryLogin }) => ({ repositoryLogin }));
+  // The logins are no options, so the defaults do not contain them.
+  const logins = [spec.engine, wanted.engine].map(({ repositoryLogin, installLogin }) => ({
+    repositoryLogin,
+    installLogin,
+  }));
   return diffValues('engine', { ...before, ...logins[0] }, { ...after, ...logins[1] }).map((change) => {
     // A port that is forwarded to the machine still leads to the engine's old port.
     const forwarded = change.key === 'port' && host?.ssh !== undefined && host.enginePort !== undefined;

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds a local image from the distribution's signed packages: disk (raw), kernel and initial RAM disk in OUT. SUITE:
 # trixie or bookworm. ARCH: amd64 or arm64. MIRROR: the mirror to download from; empty for this computer's apt sources,
-# or Debian's where this computer has none of Debian. Writes its progress to stdout, one line per step. Needs no root:
-# without it, fakeroot keeps track of file owners.
+# or Debian's where this computer has none of Debian. MIRROR_LOGIN: a line for apt's auth.conf.d. Writes its progress to
+# stdout, one line per step. Needs no root: without it, fakeroot keeps track of file owners.
 # shellcheck disable=SC2016 # mmdebstrap's hooks expand their variables themselves
 set -euo pipefail
 : "${SUITE:?}" "${ARCH:?}" "${OUT:?}"
@@ -55,8 +55,18 @@ for scheme in http https; do
   # DIRECT means none.
   [[ -z $proxy || $proxy == DIRECT ]] || export "$variable=$proxy"
 done
-# The URL of a mirror may contain a password. Without root, mmdebstrap reads it as another user, and it stays readable.
+# The URL of this computer's own mirror may contain a password.
 [[ $(id -u) != 0 ]] || chmod 600 "$work/debian.sources"
+# Without root, mmdebstrap reads files as another user. So a login travels in its environment, and becomes a file that
+# only that user can read, until the packages are there.
+login_hooks=()
+if [[ -n ${MIRROR_LOGIN-} ]]; then
+  export MIRROR_LOGIN
+  login_hooks=(
+    --setup-hook='mkdir -p "$1/etc/apt/auth.conf.d" && umask 077 && printf %s "$MIRROR_LOGIN" >"$1/etc/apt/auth.conf.d/slipway.conf"'
+    --customize-hook='rm "$1/etc/apt/auth.conf.d/slipway.conf"'
+  )
+fi
 
 echo 'Download and unpack the packages'
 mkdir "$work/files"
@@ -69,6 +79,7 @@ mmdebstrap --variant=minbase --architectures="$ARCH" --include="${packages[*]}" 
   --dpkgopt=force-unsafe-io --dpkgopt=force-confold \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+  "${login_hooks[@]}" \
   --essential-hook='mkdir -p "$1/etc/initramfs-tools" && echo update_initramfs=no >"$1/etc/initramfs-tools/update-initramfs.conf"' \
   --customize-hook='mkdir "$1/slipway" && echo "Prepare the root"' \
   --customize-hook="copy-in $work/files /slipway" \

@@ -71,7 +71,7 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
   provision: {
     description:
       'provision/ decides and describes what happens on a host: it knows no cloud, no store and no command line',
-    may: /^ssh\/|^machine\/(model|options|repository-login)\.ts$/,
+    may: /^ssh\/|^machine\/(model|options|engine-logins)\.ts$/,
   },
   operations: {
     description: 'operations/ is the story of a machine, and the only folder in which drivers and provisioner meet',
@@ -182,7 +182,7 @@ const rules: readonly ImportRule[] = [
     isBrokenBy: ({ from, to }) =>
       isInFolder('docker-machine/config-json', from) &&
       !isInFolder('docker-machine/config-json', to) &&
-      !/^(machine\/|drivers\/registry\.ts$|(errors|parse-json)\.ts$|node:)/.test(to),
+      !/^(machine\/|drivers\/registry\.ts$|(errors|parse-json|url-login)\.ts$|node:)/.test(to),
   },
   {
     description:

@@ -15,7 +15,8 @@ export function anyValuesFor(schema: z.ZodObject, specs: readonly OptionSpec[]):
     const pattern = patterns[info.key]?.pattern ?? patterns[info.key]?.items?.pattern;
     const any = anyWordMatching(new RegExp(pattern ?? String.raw`^[\s\S]+$`, 'u'));
     // A login in the URL is kept apart from the other options.
-    if (info.key === 'repositoryUrl') return any.filter((url) => !url.includes('@'));
+    if (['repositoryUrl', 'installUrl'].includes(info.key))
+      return any.filter((url) => !url.includes('@') && URL.canParse(url));
     return info.valueName === 'file' ? any.map((path) => resolve('/', path)) : any;
   };
   const anyValueOf = (info: OptionSpec): fc.Arbitrary<unknown> => {

@@ -1,5 +1,6 @@
 /** `HostOptions.EngineOptions` of config.json, in both directions. */
 import type { EngineSpec } from '../../machine/model.ts';
+import { separateLogin } from '../../url-login.ts';
 import { nonEmptyString, stringList, unknownFields, type ConfigJsonFields } from './fields.ts';
 
 const INSTALL_URL = 'https://get.docker.com';
@@ -41,8 +42,9 @@ export function readEngineOptions(values: ConfigJsonFields, defaults: EngineSpec
   };
 }
 
-function readEngineSource(url: string | undefined): Partial<Pick<EngineSpec, 'source' | 'installUrl'>> {
-  if (url === 'none') return { source: 'none' };
-  const isScript = url !== undefined && url !== INSTALL_URL && /^(https?|file):\/\/\S+$/.test(url);
-  return isScript ? { source: 'url', installUrl: url } : {};
+function readEngineSource(value: string | undefined): Partial<Pick<EngineSpec, 'source' | 'installUrl'>> {
+  if (value === 'none') return { source: 'none' };
+  if (value === undefined || value === INSTALL_URL || !/^(https?|file):\/\/\S+$/.test(value)) return {};
+  // The record must contain no login. The file's is needed no more: its machine has an engine.
+  return { source: 'url', installUrl: separateLogin(value).url };
 }

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { connect, isIP, isIPv6 } from 'node:net';
 import type { DriverCall } from '../contract.ts';
 import { canceledError, SlipwayError } from '../../errors.ts';
+import { hasLogin } from '../../url-login.ts';
 
 /** A service whose response is the caller's address and nothing else. */
 const ADDRESS_SERVICE_URL = 'https://checkip.amazonaws.com/';
@@ -89,6 +90,10 @@ export function isPrivateAddress(address: string): boolean {
 
 async function fetchPublicAddress(flag: string, call: DriverCall): Promise<string> {
   const service = call.computer.env.SLIPWAY_ADDRESS_URL || ADDRESS_SERVICE_URL;
+  if (hasLogin(service))
+    throw new SlipwayError('USAGE', 'SLIPWAY_ADDRESS_URL must be a URL without a login', {
+      hint: `Name the addresses that may connect: ${flag} 198.51.100.7/32; or set SLIPWAY_ADDRESS_URL to another service`,
+    });
   try {
     const answer = await fetch(service, {
       signal: AbortSignal.any([call.signal, AbortSignal.timeout(TIMEOUT_SECONDS * 1000)]),

@@ -279,6 +279,7 @@ export const optionsSchema = z.object({
     .optional()
     .meta({ description: 'Required AWS account; recorded at creation', value: 'number' }),
   endpoint: nonEmptyString()
+    .refine((url) => !/^([^/]*:\/\/)?[^/]*@/.test(url), 'a URL without a login')
     .optional()
     .meta({
       description: 'Endpoint; default: the one of your AWS settings',

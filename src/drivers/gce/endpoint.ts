@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { isPrivateAddress } from '../cloud/caller-ip.ts';
 import { SlipwayError } from '../../errors.ts';
+import { hasLogin, hideLogins } from '../../url-login.ts';
 import type { UnresolvedGceOptions } from './options.ts';
 
 type EndpointEnv = Readonly<Record<string, string | undefined>>;
@@ -16,7 +17,12 @@ export async function resolveEndpoint(
   const endpoint = chosen ?? (env.CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE || undefined);
   if (endpoint === undefined) return undefined;
   if (!URL.canParse(endpoint)) {
-    throw new SlipwayError('USAGE', `The endpoint of Compute Engine is not a URL: ${endpoint}`, {
+    throw new SlipwayError('USAGE', `The endpoint of Compute Engine is not a URL: ${hideLogins(endpoint)}`, {
+      hint: 'For example: --gce-endpoint https://compute.googleapis.com/compute/v1/',
+    });
+  }
+  if (hasLogin(endpoint)) {
+    throw new SlipwayError('USAGE', 'The endpoint of Compute Engine must be a URL without a login', {
       hint: 'For example: --gce-endpoint https://compute.googleapis.com/compute/v1/',
     });
   }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { hasLogin } from '../../url-login.ts';
 import { allowCidrOption, dockerMachineAliasesOf, nonEmptyString, openPortOption } from '../cloud/options.ts';
 import { changeKindsOf } from '../cloud/option-changes.ts';
 
@@ -212,6 +213,7 @@ export const optionsSchema = z.object({
   endpoint: z
     .string()
     .regex(/^https?:\/\/[^\s/]+(\/\S*)?$/, 'a URL like https://compute.googleapis.com/compute/v1/')
+    .refine((url) => !hasLogin(url), 'a URL without a login')
     .optional()
     .meta({
       description: 'Endpoint of the Compute API',

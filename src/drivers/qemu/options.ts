@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { hasLogin } from '../../url-login.ts';
 
 export const qemuOptions = z.object({
   cpus: z.int().min(1).max(255).default(2).meta({ description: 'Number of CPUs', ask: 'How many CPUs?', value: 'n' }),
@@ -12,11 +13,16 @@ export const qemuOptions = z.object({
     .min(2)
     .default(20)
     .meta({ description: 'Disk size, in GB; this computer stores only the used part', value: 'gb' }),
-  image: z.string().min(1).default('debian-13').meta({
-    description: 'Image: debian-13, debian-12, or a path or URL of a cloud image',
-    flag: 'image',
-    value: 'image',
-  }),
+  image: z
+    .string()
+    .min(1)
+    .refine((image) => !hasLogin(image), 'a URL without a login: download that image first, and use the file')
+    .default('debian-13')
+    .meta({
+      description: 'Image: debian-13, debian-12, or a path or URL of a cloud image',
+      flag: 'image',
+      value: 'image',
+    }),
   imageDigest: z
     .string()
     .regex(/^(sha(256|512):)?[0-9a-fA-F]{64}([0-9a-fA-F]{64})?$/, 'a digest like sha512:…')

@@ -1,5 +1,5 @@
 import type { EngineSpec } from '../../machine/model.ts';
-import { parseLogin } from '../../machine/repository-login.ts';
+import { formatAptLogin } from '../../url-login.ts';
 import type { Facts } from '../facts.ts';
 import type { RemoteFileChange } from '../step.ts';
 import { findDockerSources, fingerprintsOf, parseAptSources, type AptSource } from './apt-sources.ts';
@@ -52,14 +52,16 @@ export const debian: Distro = {
   previewVariables: { MODE: 'preview' },
 };
 
-/** Returns the file with which apt logs in to the repository; other users of the host can't read it. */
-function loginFile({ repositoryUrl = '', repositoryLogin, source }: EngineSpec): RemoteFileChange {
+/**
+ * Returns the file with which apt logs in to the repository, and Slipway's script to the server of an install script;
+ * other users of the host can't read it.
+ */
+function loginFile({ source, repositoryUrl, repositoryLogin, installUrl, installLogin }: EngineSpec): RemoteFileChange {
   const path = '/etc/apt/auth.conf.d/slipway.conf';
-  if (repositoryLogin === undefined || source !== 'docker') return { path, content: undefined };
-  const { user, password } = parseLogin(repositoryLogin);
-  // apt sends a login over http only if the file says so.
-  const machine = repositoryUrl.replace(/^https:\/\//, '');
-  return { path, mode: '600', content: `machine ${machine} login ${user} password ${password}\n` };
+  const [url = '', login] =
+    source === 'docker' ? [repositoryUrl, repositoryLogin] : source === 'url' ? [installUrl, installLogin] : [];
+  if (login === undefined) return { path, content: undefined };
+  return { path, mode: '600', content: formatAptLogin(url, login) };
 }
 
 /** Two entries for one repository with different keys, and apt reads no list any more. */

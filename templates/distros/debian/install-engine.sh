@@ -29,7 +29,7 @@ main() {
 
 key=/etc/apt/keyrings/slipway-docker.asc
 listing=/etc/apt/sources.list.d/slipway-docker.sources
-# What logs in to a repository stands in this file, which only root can read.
+# The login to a repository, or to the server of an install script, is in this file, which only root can read.
 login=/etc/apt/auth.conf.d/slipway.conf
 
 preview() {
@@ -336,7 +336,7 @@ fetch() {
 }
 
 run_install_script() {
-    curl -fsSL --retry 3 --connect-timeout 20 -o install.sh "$INSTALL_URL" || {
+    fetch -o install.sh "$INSTALL_URL" || {
         explain "$INSTALL_URL could not be fetched from the host"
         exit 1
     }

@@ -9,6 +9,8 @@ import { engineOptionSpecs } from '../../src/machine/spec.ts';
 import { openStore, toPublicRecord } from '../../src/machine/store.ts';
 import { diffSpecs } from '../../src/operations/diff-specs.ts';
 import { getDriver } from '../../src/drivers/registry.ts';
+import { parseImageReference } from '../../src/images/image-reference.ts';
+import { hideLogins } from '../../src/url-login.ts';
 import { planDeprovision, planProvision } from '../../src/provision/plan.ts';
 import { toPlannedSteps } from '../../src/provision/step.ts';
 import { catchError } from '../fakes/catch-error.ts';
@@ -106,4 +108,103 @@ describe('a login in --engine-repository-url', () => {
       'repositoryLogin live',
     ]);
   });
+});
+
+describe('a login in --engine-install-url', () => {
+  const spec = specFrom({ 'engine-install-url': `https://me:${SECRET}@scripts.example/install.sh` });
+
+  test('is separated from the URL, and removed with it', () => {
+    expect(spec.engine).toMatchObject({
+      source: 'url',
+      installUrl: 'https://scripts.example/install.sh',
+      installLogin: `me:${SECRET}`,
+    });
+    expect(specFrom({ 'engine-label': ['a=b'] }, spec).engine.installLogin).toBe(`me:${SECRET}`);
+    expect(specFrom({ 'engine-source': 'distro' }, spec).engine).not.toHaveProperty('installLogin');
+    expect(specFrom({ 'engine-install-url': 'https://me:a@b@scripts.example/x' }).engine).toMatchObject({
+      installUrl: 'https://scripts.example/x',
+      installLogin: 'me:a@b',
+    });
+  });
+
+  test('is in no record, command line or plan, but comes back from the store', async () => {
+    await using home = await createTemporaryFolder();
+    const store = openStore(home.path);
+    const machine = readyMachine('web', { spec });
+    await store.write(machine);
+    expect((await store.read('web')).spec.engine).toEqual(spec.engine);
+    const { folder } = store.paths('web');
+    const found = await Promise.all(
+      (await readdir(folder)).map(async (file) => [file, await readFile(join(folder, file), 'utf8')]),
+    );
+    expect(found.filter(([, text]) => text?.includes(SECRET)).map(([file]) => file)).toEqual(['install-login']);
+    expect((await stat(join(folder, 'install-login'))).mode & 0o777).toBe(0o600);
+    expect(JSON.stringify(toPublicRecord(machine))).not.toContain(SECRET);
+    expect(toArgv(engineOptionSpecs, spec.engine).join(' ')).not.toContain(SECRET);
+    expect(toYaml(spec)).not.toContain(SECRET);
+  });
+
+  test('reaches the host in a file that only root can read, before the script is fetched', () => {
+    const plan = planProvision({ ...planInput(bareHost), engine: spec.engine });
+    expect(JSON.stringify(plan.map(({ variables }) => variables))).not.toMatch(/t%40ken|t@ken/);
+    expect(JSON.stringify(toPlannedSteps(plan))).not.toMatch(/t%40ken|t@ken/);
+    expect(plan[0]?.files).toEqual([
+      { path: LOGIN_FILE, mode: '600', content: 'machine scripts.example/install.sh login me password t@ken\n' },
+    ]);
+    expect(plan.findIndex(({ id }) => id === 'install-engine')).toBeGreaterThan(0);
+  });
+});
+
+describe('a login in another URL', () => {
+  test.each([
+    [
+      'engine-registry-mirror',
+      ['https://me:t0ken@mirror.example'],
+      '--engine-registry-mirror must be a URL without a login',
+    ],
+    ['engine-opt', ['http-proxy=http://me:t0ken@proxy.example:3128'], '--engine-env HTTPS_PROXY=http://USER'],
+    [
+      'engine-opt',
+      ['proxies={"https-proxy":"http://me:t0ken@proxy.example"}'],
+      '--engine-opt must be an option without',
+    ],
+    ['engine-install-url', 'https://me:t0/ken@scripts.example/x', 'special characters of a password as %XX'],
+    ['engine-repository-url', 'https://me:t0/ken@mirror.example', 'special characters of a password as %XX'],
+  ])('in --%s %j is refused, and not repeated', (flag, value, sentence) => {
+    const error = catchError(() => specFrom({ [flag]: value }));
+    expect(error).toMatchObject({ code: 'USAGE', message: expect.stringContaining(sentence) });
+    expect(error?.message).not.toMatch(/t0|ken@/);
+  });
+
+  test.each([
+    ['qemu', { image: 'https://me:t0ken@images.example/disk.qcow2' }, 'a URL without a login'],
+    ['ec2', { 'ec2-endpoint': 'https://me:t0ken@ec2.example' }, 'a URL without a login'],
+    ['ec2', { 'ec2-endpoint': 'me:t0ken@ec2.example' }, 'a URL without a login'],
+    ['gce', { 'gce-endpoint': 'https://me:t0ken@gce.example/' }, 'a URL without a login'],
+  ])('of the driver %s is refused, and not repeated: %j', (driver, flags, sentence) => {
+    const error = catchError(() => resolveSpec({ name: 'web', driver, flags, env: {}, profiles: [] }));
+    expect(error).toMatchObject({ code: 'USAGE', message: expect.stringContaining(sentence) });
+    expect(error?.message).not.toContain('t0ken');
+  });
+
+  test('of an image that is pulled is refused, and not repeated', () => {
+    const error = catchError(() => parseImageReference('https://me:t0ken@images.example/disk.qcow2'));
+    expect(error).toMatchObject({ code: 'USAGE', hint: expect.stringContaining('use the file') });
+    expect(error?.message).not.toContain('t0ken');
+  });
+
+  test('is no mistake where the URL has none', () => {
+    expect(
+      specFrom({
+        'engine-registry-mirror': ['https://mirror.example/@scope/'],
+        'engine-opt': ['log-opt=tag={{.Name}}@{{.ID}}'],
+      }).engine.registryMirror,
+    ).toEqual(['https://mirror.example/@scope/']);
+  });
+});
+
+test('hides each login in a text', () => {
+  expect(hideLogins('got "https://me:p@ss@a.example/x" and http://b:c@d, mail me@x')).toBe(
+    'got "https://…@a.example/x" and http://…@d, mail me@x',
+  );
 });
