@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, stat } from 'node:fs/promises';
+import { lstat, mkdir, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { SlipwayError, systemCode } from '../errors.ts';
+import { reasonOf, SlipwayError, systemCode } from '../errors.ts';
+import type { Log } from '../progress.ts';
 import { deleteFolder, ignoreMissing, listFolderIfExists } from './files.ts';
 import { takeLock } from './lock.ts';
 import { isProcessAlive } from './process-identity.ts';
@@ -35,10 +37,31 @@ export async function createWorkFolder(parent: string, prefix: string): Promise<
   }
 }
 
-/** Deletes the work folders of processes that have ended, on any computer that shares `parent`. */
+/**
+ * Creates a folder in the system's folder for temporary files. Also removes those with this prefix that killed
+ * processes left; the caller need not wait for that, which can take ten seconds after a reboot.
+ */
+export async function createTemporaryWorkFolder(prefix: string, log: Log): Promise<WorkFolder> {
+  removeAbandonedWork(tmpdir(), prefix).catch((error: unknown) =>
+    log(`Old temporary folders stay: ${reasonOf(error)}`),
+  );
+  return await createWorkFolder(tmpdir(), prefix);
+}
+
+/**
+ * Deletes the work folders of this user's processes that have ended, on any computer that shares `parent`. Folders of
+ * other users, and links, stay: everybody can create them in a folder for temporary files.
+ */
 export async function removeAbandonedWork(parent: string, prefix: string): Promise<void> {
   for (const entry of await listFolderIfExists(parent))
-    if (entry.startsWith(prefix)) await removeIfAbandoned(join(parent, entry), entry.slice(prefix.length));
+    if (entry.startsWith(prefix) && (await isOwnFolder(join(parent, entry))))
+      await removeIfAbandoned(join(parent, entry), entry.slice(prefix.length));
+}
+
+async function isOwnFolder(place: string): Promise<boolean> {
+  const found = await ignoreMissing(lstat(place));
+  // Windows has no user ids, and a folder for temporary files for each user.
+  return found?.isDirectory() === true && found.uid === (process.getuid?.() ?? found.uid);
 }
 
 async function removeIfAbandoned(place: string, name: string): Promise<void> {

@@ -4,12 +4,12 @@
  * `ssh` never asks a question here, and accepts only the host keys that Slipway has verified.
  */
 import { type ChildProcess, type ChildProcessWithoutNullStreams, execFile, spawn } from 'node:child_process';
-import { mkdtemp, stat, writeFile } from 'node:fs/promises';
-import { tmpdir, userInfo } from 'node:os';
+import { stat, writeFile } from 'node:fs/promises';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
-import { deleteFolder } from '../computer/files.ts';
 import { locateProgram } from '../computer/programs.ts';
+import { createTemporaryWorkFolder, type WorkFolder } from '../computer/work-folder.ts';
 import { canceledError } from '../errors.ts';
 import type { SshHop, SshTarget } from '../machine/model.ts';
 import { collectOutput } from './command-output.ts';
@@ -23,11 +23,14 @@ export type OpenSshRefusal = { readonly refused: readonly string[] | undefined }
 
 /** A login by `ssh`, whose connection all commands share where OpenSSH can do that. */
 type OpenSshLogin = {
-  readonly folder: string;
+  readonly work: WorkFolder;
   readonly argv: readonly string[];
   readonly master: ChildProcessWithoutNullStreams;
   readonly hasEnded: () => boolean;
 };
+
+/** The folders of logins, with their known_hosts and the socket of their connection. */
+const FOLDER_PREFIX = 'slipway-ssh-';
 
 /** Written by the remote command that holds the connection open, once the login is complete. */
 const READY = 'slipway-login-complete';
@@ -56,30 +59,30 @@ export async function openOpenSshSession(
   target: SshTarget,
   options: SshClientOptions,
 ): Promise<SshSession | OpenSshRefusal> {
-  const folder = await mkdtemp(join(tmpdir(), 'slipway-ssh-'));
+  const work = await createTemporaryWorkFolder(FOLDER_PREFIX, options.debug);
   try {
-    const login = await logIn(target, folder, options);
-    if ('refused' in login) await deleteFolder(folder);
+    const login = await logIn(target, work, options);
+    if ('refused' in login) await work[Symbol.asyncDispose]();
     return 'refused' in login ? login : createSession(login, target, options);
   } catch (error) {
-    await deleteFolder(folder);
+    await work[Symbol.asyncDispose]();
     throw error;
   }
 }
 
 async function logIn(
   target: SshTarget,
-  folder: string,
+  work: WorkFolder,
   options: SshClientOptions,
 ): Promise<OpenSshLogin | OpenSshRefusal> {
   const flags = [...QUIET_FLAGS, ...(await userFlags(target, options))];
-  const argv = [...flags, ...(await routeFlags(target, folder, flags)), ...sharingFlags(folder, options)];
+  const argv = [...flags, ...(await routeFlags(target, work.folder, flags)), ...sharingFlags(work.folder, options)];
   const master = startSsh([...argv, target.address, `echo ${READY}; exec cat`], options);
   const problem = await waitForLogin(master, options.signal);
   if (problem) return problem;
   let ended = false;
   master.once('exit', () => (ended = true));
-  return { folder, argv, master, hasEnded: () => ended || master.exitCode !== null };
+  return { work, argv, master, hasEnded: () => ended || master.exitCode !== null };
 }
 
 /** Resolves with undefined when the login is complete, with what `ssh` said when it ends before. */
@@ -119,7 +122,7 @@ function createSession(login: OpenSshLogin, target: SshTarget, options: SshClien
 }
 
 /** Ends the command that holds the connection open, and with it the connection. */
-async function endLogin({ master, folder, hasEnded }: OpenSshLogin): Promise<void> {
+async function endLogin({ master, work, hasEnded }: OpenSshLogin): Promise<void> {
   const ended = new Promise<void>((resolve) => {
     master.once('exit', () => resolve());
   });
@@ -127,7 +130,7 @@ async function endLogin({ master, folder, hasEnded }: OpenSshLogin): Promise<voi
   const timer = setTimeout(() => master.kill('SIGKILL'), 2000);
   if (!hasEnded()) await ended;
   clearTimeout(timer);
-  await deleteFolder(folder);
+  await work[Symbol.asyncDispose]();
 }
 
 function runCommand(
@@ -185,11 +188,11 @@ export async function openOpenSshTunnels(
   target: SshTarget,
   options: SshClientOptions,
 ): Promise<OpenSshTunnels> {
-  const folder = await mkdtemp(join(tmpdir(), 'slipway-ssh-'));
+  const work = await createTemporaryWorkFolder(FOLDER_PREFIX, options.debug);
   const via: SshTarget = { ...jump, ...(target.keyFile === undefined ? {} : { keyFile: target.keyFile }) };
   const flags = [...QUIET_FLAGS, ...(await userFlags(via, options))];
   const address = target.address.includes(':') ? `[${target.address}]` : target.address;
-  const argv = [...flags, ...(await routeFlags(via, folder, flags)), '-W', `${address}:${target.port}`, jump.address];
+  const argv = [...flags, ...(await routeFlags(via, work.folder, flags)), '-W', `${address}:${target.port}`, jump.address];
   const children: ChildProcess[] = [];
   const texts: (() => string)[] = [];
   return {
@@ -205,7 +208,7 @@ export async function openOpenSshTunnels(
     words: () => texts.flatMap((text) => linesOf(text())),
     async end() {
       for (const child of children) child.kill('SIGTERM');
-      await deleteFolder(folder);
+      await work[Symbol.asyncDispose]();
     },
   };
 }

@@ -184,7 +184,7 @@ describe.skipIf(!hasOpenSsh)('a login that ends', () => {
   });
 });
 
-test.skipIf(!hasOpenSsh || process.platform !== 'linux')('no ssh outlives a Slipway that was killed', async () => {
+test.skipIf(!hasOpenSsh || process.platform !== 'linux')('nothing outlives a Slipway that was killed', async () => {
   await using server = await startCertificateServer(path('work'));
   const module = await bundleModule('ssh/openssh-session.ts', home.path);
   const target = {
@@ -212,6 +212,18 @@ test.skipIf(!hasOpenSsh || process.platform !== 'linux')('no ssh outlives a Slip
   for (let attempt = 0; attempt < 100 && (await children()) !== ''; attempt += 1)
     await new Promise((resolve) => setTimeout(resolve, 100));
   expect(await children()).toBe('');
+
+  // The folder that it left is removed by the next login, whose own folder is removed by itself.
+  const folders = async (): Promise<readonly string[]> =>
+    (await readdir(home.path)).filter((name) => name.startsWith('slipway-ssh-'));
+  const left = await folders();
+  expect(left).toHaveLength(1);
+  {
+    await using _session = await connect(server, { keyFile: path('work') });
+    await vi.waitFor(async () => expect(await folders()).not.toContain(left[0]), 10_000);
+    expect(await folders()).toHaveLength(1);
+  }
+  expect(await folders()).toEqual([]);
 });
 
 describe.skipIf(!hasOpenSsh)('a refusal', () => {

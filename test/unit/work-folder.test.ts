@@ -1,4 +1,4 @@
-import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
+import { chown, mkdir, readdir, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -37,6 +37,23 @@ test('the folder of a killed process is deleted', async () => {
   await worker.ended;
   await removeAbandonedWork(parent.path, PREFIX);
   expect(await readdir(parent.path)).toEqual([]);
+});
+
+test("links and other users' folders stay", async () => {
+  await using parent = await createTemporaryFolder();
+  await using other = await createTemporaryFolder();
+  await writeFile(join(other.path, 'precious'), 'x');
+  await symlink(other.path, join(parent.path, '.new-link'));
+  await writeFile(join(parent.path, '.new-file'), 'x');
+  await mkdir(join(parent.path, '.new-theirs'));
+  const isRoot = process.getuid?.() === 0;
+  if (isRoot) await chown(join(parent.path, '.new-theirs'), 65534, 65534);
+  else await rm(join(parent.path, '.new-theirs'), { recursive: true });
+  await removeAbandonedWork(parent.path, PREFIX);
+  expect((await readdir(parent.path)).toSorted()).toEqual(
+    ['.new-file', '.new-link', ...(isRoot ? ['.new-theirs'] : [])].toSorted(),
+  );
+  expect(await readdir(other.path)).toEqual(['precious']);
 });
 
 test('the folder of a process in another container stays as long as that touches its lock', async () => {

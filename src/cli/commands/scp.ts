@@ -1,8 +1,7 @@
-import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { deleteFolder, writeFileAtomic } from '../../computer/files.ts';
+import { writeFileAtomic } from '../../computer/files.ts';
+import { createTemporaryWorkFolder } from '../../computer/work-folder.ts';
 import { SlipwayError } from '../../errors.ts';
 import { formatSshConfig, type SshRoute } from '../../ssh/openssh-options.ts';
 import { defineCommand, type Command } from '../command.ts';
@@ -43,14 +42,10 @@ export const scp: Command<typeof args> = defineCommand({
       flags: switches.filter(([, isOn]) => isOn).map(([flag]) => flag),
       windows: computer.platform === 'win32',
     };
-    const folder = await mkdtemp(join(tmpdir(), 'slipway-scp-'));
-    try {
-      const config = join(folder, 'config');
-      await writeFileAtomic(config, formatSshConfig(routes), 0o600);
-      const status = await runInTerminal('scp', scpArgv(copy, config), world);
-      return { json: { from: positionals[0], to: positionals[1], status }, text: '', status };
-    } finally {
-      await deleteFolder(folder);
-    }
+    await using work = await createTemporaryWorkFolder('slipway-scp-', world.debug);
+    const config = join(work.folder, 'config');
+    await writeFileAtomic(config, formatSshConfig(routes), 0o600);
+    const status = await runInTerminal('scp', scpArgv(copy, config), world);
+    return { json: { from: positionals[0], to: positionals[1], status }, text: '', status };
   },
 });

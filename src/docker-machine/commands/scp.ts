@@ -1,7 +1,6 @@
-import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { deleteFolder, writeFileAtomic } from '../../computer/files.ts';
+import { writeFileAtomic } from '../../computer/files.ts';
+import { createTemporaryWorkFolder } from '../../computer/work-folder.ts';
 import { prepareSshRoute, scpArgv, parsePathSpec, type PathSpec } from '../../openssh/openssh-command.ts';
 import { runInTerminal } from '../../terminal/run-program.ts';
 import { pinHostKey } from '../../operations/pin-host-key.ts';
@@ -38,17 +37,13 @@ export const scp = defineDockerMachineCommand({
     if (from.side.machine === undefined && to.side.machine === undefined)
       throw new DockerMachineError('Error: Neither side names a machine; write NAME:path');
     const routes = await resolveRoutes([from, to], call);
-    const folder = await mkdtemp(join(tmpdir(), 'docker-machine-scp-'));
-    try {
-      const config = join(folder, 'config');
-      await writeFileAtomic(config, formatSshConfig(routes), 0o600);
-      const { program, argv } = copyCommand({ from, to, routes, config }, call);
-      return await runInTerminal(program, argv, world).catch((error: unknown) => {
-        throw toDockerMachineError(error);
-      });
-    } finally {
-      await deleteFolder(folder);
-    }
+    await using work = await createTemporaryWorkFolder('slipway-scp-', world.debug);
+    const config = join(work.folder, 'config');
+    await writeFileAtomic(config, formatSshConfig(routes), 0o600);
+    const { program, argv } = copyCommand({ from, to, routes, config }, call);
+    return await runInTerminal(program, argv, world).catch((error: unknown) => {
+      throw toDockerMachineError(error);
+    });
   },
 });
 
