@@ -192,7 +192,13 @@ export async function openOpenSshTunnels(
   const via: SshTarget = { ...jump, ...(target.keyFile === undefined ? {} : { keyFile: target.keyFile }) };
   const flags = [...QUIET_FLAGS, ...(await userFlags(via, options))];
   const address = target.address.includes(':') ? `[${target.address}]` : target.address;
-  const argv = [...flags, ...(await routeFlags(via, work.folder, flags)), '-W', `${address}:${target.port}`, jump.address];
+  const argv = [
+    ...flags,
+    ...(await routeFlags(via, work.folder, flags)),
+    '-W',
+    `${address}:${target.port}`,
+    jump.address,
+  ];
   const children: ChildProcess[] = [];
   const texts: (() => string)[] = [];
   return {

@@ -92,29 +92,99 @@ describe('what a message of the EC2 driver tells to type', () => {
     expect(hint.replaceAll(/slipway provision web --ec2-instance-type \S+/g, '')).not.toMatch(/--ec2-/);
   });
 
-  test.each(['InsufficientInstanceCapacity', 'Unsupported', 'VcpuLimitExceeded', 'MaxSpotInstanceCountExceeded'])(
-    'after a create that EC2 refuses with %s creates the machine',
-    async (code) => {
-      const isRefused = { now: true };
-      cloud.onArrival = ({ operation }) => (operation === 'RunInstances' && isRefused.now ? refuse(code) : undefined);
-      const argv = ['--ec2-retries', '-1'];
-      const error = await catchRejection(createTarget(newTarget(parseEc2Options(argv)), recordingCall(folder.path)));
+  /** What EC2 refuses: a type in a zone for want of capacity, and all types of a region for its quota. */
+  const CREATE_REFUSALS: readonly {
+    readonly code: string;
+    readonly argv: readonly string[];
+    readonly isRefused: (request: Readonly<Record<string, unknown>>, vpc: string) => boolean;
+    /** The options that the hint tells to add or, for `no-`, to omit. */
+    readonly choices: readonly string[];
+  }[] = [
+    {
+      code: 'InsufficientInstanceCapacity',
+      argv: ['--ec2-zone', 'b', '--ec2-instance-type', 't3a.small'],
+      isRefused: ({ InstanceType, Placement }) =>
+        InstanceType === 't3a.small' && JSON.stringify(Placement ?? '').includes('eu-central-1b'),
+      choices: ['--ec2-instance-type t3.small', '--ec2-zone a'],
+    },
+    {
+      code: 'Unsupported',
+      argv: ['--ec2-instance-type', 't4g.small'],
+      isRefused: ({ InstanceType, Placement }) => InstanceType === 't4g.small' && Placement === undefined,
+      choices: ['--ec2-instance-type t4g.medium', '--ec2-zone b'],
+    },
+    {
+      code: 'VcpuLimitExceeded',
+      argv: [],
+      isRefused: (_, vpc) => vpc === 'vpc-eu-central-1',
+      choices: ['--ec2-region us-east-1'],
+    },
+    {
+      code: 'VcpuLimitExceeded',
+      argv: ['--ec2-region', 'us-east-1'],
+      isRefused: (_, vpc) => vpc === 'vpc-us-east-1',
+      choices: ['--ec2-region us-east-2'],
+    },
+    {
+      code: 'MaxSpotInstanceCountExceeded',
+      argv: ['--ec2-spot'],
+      isRefused: ({ InstanceMarketOptions }, vpc) => vpc === 'vpc-eu-central-1' && InstanceMarketOptions !== undefined,
+      choices: ['--no-ec2-spot', '--ec2-region us-east-1'],
+    },
+  ];
+
+  test.each(CREATE_REFUSALS)(
+    'after a create with $argv that EC2 refuses with $code creates the machine',
+    async ({ code, argv, isRefused, choices }) => {
+      let vpc = '';
+      cloud.onArrival = ({ operation, params }) => {
+        if (operation === 'CreateSecurityGroup') vpc = String(params.VpcId);
+        return operation === 'RunInstances' && isRefused(params, vpc) ? refuse(code) : undefined;
+      };
+      const given = ['--ec2-retries', '-1', ...argv];
+      const error = await catchRejection(createTarget(newTarget(parseEc2Options(given)), recordingCall(folder.path)));
       const hint = error instanceof SlipwayError ? (error.hint ?? '') : '';
-      const choices = [...hint.matchAll(/(--ec2-[a-z-]+) ([\w.-]*\w)/g)].map(([, flag = '', value = '']) => [
-        flag,
-        value,
-      ]);
-      expect(choices, hint).toHaveLength(2);
-      isRefused.now = false;
+      const told = [...hint.matchAll(/(omit )?--(ec2-[a-z-]+)(?: ([\w.-]*\w))?/g)].map(
+        ([, omit, flag = '', value]) =>
+          `--${omit ? 'no-' : ''}${flag}${omit || value === undefined ? '' : ` ${value}`}`,
+      );
+      expect(told, hint).toEqual(choices);
+      if (/Limit|MaxSpot/.test(code))
+        expect(hint).toMatch(
+          /https:\/\/([a-z]+-[a-z]+-\d)\.console\.aws\.amazon\.com\/servicequotas\/home\/services\/ec2\/quotas\. /,
+        );
+      expect(cloud.listAlive()).toEqual([]);
       for (const choice of choices) {
         const call = recordingCall(folder.path);
-        const target = await createTarget(newTarget(parseEc2Options([...argv, ...choice])), call);
+        const target = await createTarget(newTarget(parseEc2Options([...given, ...choice.split(' ')])), call);
         await ec2.machines.remove(target, call);
       }
       expect(cloud.listAlive()).toEqual([]);
     },
     60_000,
   );
+
+  test.each([
+    [
+      'SecurityGroupLimitExceeded',
+      'CreateSecurityGroup',
+      'services/vpc/quotas. Or remove what is left over: slipway gc.',
+    ],
+    ['RulesPerSecurityGroupLimitExceeded', 'AuthorizeSecurityGroupIngress', 'Or allow fewer addresses and ports'],
+    ['VolumeLimitExceeded', 'RunInstances', 'services/ebs/quotas. '],
+  ])('names the quota of %s, and leaves nothing', async (code, refusedOperation, part) => {
+    cloud.onArrival = ({ operation }) => (operation === refusedOperation ? refuse(code) : undefined);
+    const call = recordingCall(folder.path);
+    const error = await catchRejection(createTarget(newTarget(parseEc2Options(['--ec2-retries', '-1'])), call));
+    expect(error).toMatchObject({
+      code: 'QUOTA',
+      message: expect.stringContaining(`Your AWS account has reached its quota (`),
+      hint: expect.stringContaining(part),
+    });
+    expect(error?.message).toContain(code);
+    expect(cloud.listAlive()).toEqual([]);
+    expect(call.recordedRequests.at(-1)).toBe('nothing');
+  });
 
   test('after a subnet without a free address is another subnet', async () => {
     cloud.fullSubnets.add('subnet-a');

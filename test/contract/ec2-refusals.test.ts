@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
@@ -292,7 +292,7 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     },
     code: 'USAGE',
     message: /subnet-b is in eu-central-1b, which has no t3\.small$/,
-    hint: /--ec2-instance-type t3\.small; or change or omit --ec2-zone/,
+    hint: /--ec2-instance-type t3a\.small; or change or omit --ec2-zone/,
   },
   {
     title: 'user data that is too large',
@@ -366,6 +366,75 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     hint: /--ec2-endpoint/,
   },
 ];
+
+describe('AWS settings that can not be read', () => {
+  const write = async (name: string, content: string | Buffer): Promise<string> => {
+    const file = join(folder.path, name);
+    await writeFile(file, content);
+    return file;
+  };
+
+  test.each([
+    ['UTF-16', async () => write('utf16', Buffer.from('\uFEFF[default]\n', 'utf16le')), 'is in UTF-16'],
+    ['a folder', async () => folder.path, 'it is a folder'],
+    [
+      'a loop of links',
+      async () => {
+        const file = join(folder.path, 'loop');
+        await symlink('loop', file).catch(() => {});
+        return file;
+      },
+      'its symbolic links form a loop',
+    ],
+  ])('(%s) are named, instead of a missing region', async (_, create, words) => {
+    const file = await create();
+    vi.stubEnv('AWS_CONFIG_FILE', file);
+    vi.stubEnv('AWS_REGION', undefined);
+    const expected = { code: 'LOCAL_FILES', message: expect.stringMatching(new RegExp(`^${file}.*${words}`)) };
+    expect(await getCreateError([])).toMatchObject(expected);
+    const listing = catchRejection(
+      Promise.resolve(ec2.cloud.listResources({ options: parseEc2Options([]), home: 'x' }, recordingCall(folder.path))),
+    );
+    expect(await listing).toMatchObject(expected);
+    expect(cloud.calls).toEqual([]);
+  });
+
+  test('are named, instead of missing credentials', async () => {
+    const file = await write('encoded', Buffer.from('\uFEFF[default]\n', 'utf16le'));
+    vi.stubEnv('AWS_SHARED_CREDENTIALS_FILE', file);
+    vi.stubEnv('AWS_ACCESS_KEY_ID', undefined);
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', undefined);
+    expect(await getCreateError([])).toMatchObject({
+      code: 'LOCAL_FILES',
+      message: `${file} is in UTF-16, which AWS's SDK can't read`,
+    });
+    const { computer } = recordingCall(folder.path);
+    expect(await ec2Manifest.checkHealth?.(computer)).toMatchObject({
+      usable: false,
+      reason: expect.stringContaining(file),
+    });
+  });
+
+  test('with a region that can not be one are quoted', async () => {
+    vi.stubEnv('AWS_CONFIG_FILE', await write('odd', '[default]\nregion = eu central 1\n'));
+    vi.stubEnv('AWS_REGION', undefined);
+    expect(await getCreateError([])).toMatchObject({
+      code: 'USAGE',
+      message: expect.stringMatching(/^"eu central 1" is not an AWS region/),
+      hint: expect.stringContaining('aws configure'),
+    });
+  });
+
+  test('of a token that does not exist name its file, and do not blame the network', async () => {
+    for (const name of ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY']) vi.stubEnv(name, undefined);
+    vi.stubEnv('AWS_WEB_IDENTITY_TOKEN_FILE', join(folder.path, 'no-token'));
+    vi.stubEnv('AWS_ROLE_ARN', 'arn:aws:iam::123456789012:role/ci');
+    expect(await getCreateError([])).toMatchObject({
+      code: 'CREDENTIALS',
+      message: expect.stringContaining(`could not be loaded: ${join(folder.path, 'no-token')} could not be read`),
+    });
+  });
+});
 
 describe('before it creates anything, create', () => {
   test.each(REFUSED_BEFORE_CREATE.map((row) => [row.title, row] as const))(

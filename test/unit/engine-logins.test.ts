@@ -182,7 +182,9 @@ describe('a login in another URL', () => {
     ['ec2', { 'ec2-endpoint': 'me:t0ken@ec2.example' }, 'a URL without a login'],
     ['gce', { 'gce-endpoint': 'https://me:t0ken@gce.example/' }, 'a URL without a login'],
   ])('of the driver %s is refused, and not repeated: %j', (driver, flags, sentence) => {
-    const error = catchError(() => resolveSpec({ name: 'web', driver, flags, env: {}, before: undefined, profiles: [] }));
+    const error = catchError(() =>
+      resolveSpec({ name: 'web', driver, flags, env: {}, before: undefined, profiles: [] }),
+    );
     expect(error).toMatchObject({ code: 'USAGE', message: expect.stringContaining(sentence) });
     expect(error?.message).not.toContain('t0ken');
   });

@@ -1,5 +1,5 @@
 import type { DescribeInstanceTypesCommandOutput, InstanceTypeInfo } from '@aws-sdk/client-ec2';
-import { readFileIfExists } from '../../computer/files.ts';
+import { readUserFileIfExists } from '../../computer/files.ts';
 import {
   machineTypeChoices,
   type OfferedMachineType,
@@ -24,7 +24,7 @@ export async function listProfiles(
   { computer }: DriverCall,
 ): Promise<readonly OptionChoice[]> {
   const files = awsSettingsFiles(computer).toReversed();
-  const texts = await Promise.all(files.map(async (file) => (await readFileIfExists(file)) ?? ''));
+  const texts = await Promise.all(files.map(async (file) => (await readUserFileIfExists(file)) ?? ''));
   const sections = texts.flatMap((text) => [...text.matchAll(/^\s*\[\s*(?:profile\s+)?([^\]]+?)\s*\]/gm)]);
   const names = sections.map(([, name = '']) => name).filter((name) => !/^(sso-session|services)\s/.test(name));
   const unique = [...new Set(names)];

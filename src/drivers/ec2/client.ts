@@ -4,8 +4,16 @@ import type { Agent as HttpsAgent } from 'node:https';
 import type { EC2Client } from '@aws-sdk/client-ec2';
 import { hasProxy } from '../../computer/proxy.ts';
 import type { DriverCall } from '../contract.ts';
-import { canceledError, SlipwayError } from '../../errors.ts';
-import { awsCodeOf, isRetryable, errorKindOf, toSlipwayError, type RequestPurpose } from './errors.ts';
+import { canceledError, reasonOf, SlipwayError } from '../../errors.ts';
+import { findSettingsProblem } from './credentials.ts';
+import {
+  awsCodeOf,
+  isRetryable,
+  isWithoutCredentials,
+  errorKindOf,
+  toSlipwayError,
+  type RequestPurpose,
+} from './errors.ts';
 import type { Ec2Options } from './options.ts';
 
 type Ec2Sdk = typeof import('./sdk.ts');
@@ -19,9 +27,9 @@ export type Ec2Connection = {
   readonly call: DriverCall;
   /** Sends a command; rejects with a SlipwayError whose message contains `doing`. */
   send<Out extends object>(doing: string, command: { readonly input: object }): Promise<Out>;
-  /** Returns the region of the options or settings; undefined if there is none, or the settings can't be read. */
+  /** Returns the region of the options or settings; undefined if there is none. Throws if they can't be read. */
   findRegion(): Promise<string | undefined>;
-  /** Returns the region of the options or settings. Throws USAGE if there is none. */
+  /** Does the same, but throws USAGE if there is none. */
   requireRegion(): Promise<string>;
   /** Returns the id of the access key that signs requests, which may change between two calls. */
   getAccessKeyId(): Promise<string>;
@@ -58,26 +66,37 @@ async function connectEc2(
   const profile = options.profile ?? (call.computer.env.AWS_PROFILE || undefined);
   const getAccessKeyId = async (): Promise<string> => (await client.config.credentials()).accessKeyId;
   const explain = async (error: unknown, doing: string): Promise<unknown> =>
+    (isWithoutCredentials(error) ? await findSettingsProblem(call.computer) : undefined) ??
     toSlipwayError(error, {
       ...purpose,
       doing,
       signal: call.signal,
+      instanceType: options.instanceType,
+      zone: options.zone,
+      region: await client.config.region().catch(() => undefined),
       ...(profile === undefined ? {} : { profile }),
-      ...(errorKindOf(error) === 'no credentials' ? {} : await identify(getAccessKeyId)),
+      ...(['no credentials', 'file'].includes(errorKindOf(error)) ? {} : await identify(getAccessKeyId)),
     });
+  /** Returns the region; undefined if there is none in settings that can be read. */
+  const findRegion = async (): Promise<string | undefined> => {
+    try {
+      return await client.config.region();
+    } catch (error) {
+      if (call.signal.aborted) throw canceledError();
+      const problem = await findSettingsProblem(call.computer);
+      if (problem !== undefined) throw problem;
+      if (error instanceof Error && error.message === 'Region is missing') return undefined;
+      throw invalidRegionError(error);
+    }
+  };
   return {
     sdk,
     call,
-    async findRegion() {
-      return await client.config.region().catch(() => undefined);
-    },
+    findRegion,
     async requireRegion() {
-      try {
-        return await client.config.region();
-      } catch (error) {
-        if (call.signal.aborted) throw canceledError();
-        throw regionRequiredError(error);
-      }
+      const found = await findRegion();
+      if (found === undefined) throw regionRequiredError();
+      return found;
     },
     async getAccessKeyId() {
       try {
@@ -187,9 +206,18 @@ function endpointConfig({ endpoint, insecureTransport }: Partial<Ec2Options>): {
   return { endpoint: endpoint.includes('://') ? endpoint : `${scheme}://${endpoint}` };
 }
 
-function regionRequiredError(cause: unknown): SlipwayError {
+function regionRequiredError(): SlipwayError {
   return new SlipwayError('USAGE', 'An AWS region is required: neither --ec2-region nor your AWS settings name one', {
     hint: 'Add --ec2-region eu-central-1, or set AWS_REGION',
+  });
+}
+
+/** Returns the error for a region that can't be one, such as `eu central 1` in the AWS settings. */
+function invalidRegionError(cause: unknown): SlipwayError {
+  const [, region] = /region="([^"]*)"/.exec(reasonOf(cause)) ?? [];
+  const what = region === undefined ? 'The AWS region could not be found' : `"${region}" is not an AWS region`;
+  return new SlipwayError('USAGE', `${what}: ${reasonOf(cause)}`, {
+    hint: 'Correct it in your AWS settings: aws configure. Or add --ec2-region eu-central-1, or set AWS_REGION',
     cause,
   });
 }

@@ -35,6 +35,7 @@ const DEFINITE_REFUSALS: ReadonlySet<AwsErrorKind> = new Set(['quota', 'capacity
  * whose response was lost.
  */
 const REFUSALS_OF_ONE_ATTEMPT: ReadonlySet<AwsErrorKind> = new Set([
+  'file',
   'no credentials',
   'credentials',
   'forbidden',

@@ -1,6 +1,7 @@
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Computer } from '../../computer/computer.ts';
+import { fileReasonOf, localFileError, readUserFile } from '../../computer/files.ts';
+import { SlipwayError, systemCode } from '../../errors.ts';
 import type { DriverHealth } from '../contract.ts';
 
 const CREDENTIALS_VARIABLES = [
@@ -23,8 +24,10 @@ export function awsSettingsFiles({ env, platform }: Computer): readonly string[]
 /** Returns whether the SDK's own chain would find credentials, as far as that can be known without a request. */
 export async function checkCredentials(computer: Computer): Promise<DriverHealth> {
   if (CREDENTIALS_VARIABLES.some((name) => computer.env[name])) return { usable: true };
-  const exist = await Promise.all(awsSettingsFiles(computer).map(hasFile));
-  if (exist.includes(true)) return { usable: true };
+  const problem = await findSettingsProblem(computer);
+  if (problem !== undefined) return { usable: false, reason: problem.message, fix: problem.hint ?? '' };
+  const settings = await Promise.all(awsSettingsFiles(computer).map(readSettings));
+  if (settings.some((text) => text !== undefined)) return { usable: true };
   return {
     usable: false,
     reason: 'there are no AWS credentials in the environment or in ~/.aws',
@@ -32,9 +35,44 @@ export async function checkCredentials(computer: Computer): Promise<DriverHealth
   };
 }
 
-async function hasFile(file: string): Promise<boolean> {
-  return stat(file).then(
-    () => true,
-    () => false,
-  );
+/**
+ * Returns the error for AWS settings that can't be read, which the SDK takes for missing ones; undefined if they are
+ * readable, or there are none.
+ */
+export async function findSettingsProblem(computer: Computer): Promise<SlipwayError | undefined> {
+  for (const file of awsSettingsFiles(computer)) {
+    try {
+      if (UTF16_MARK.test((await readSettings(file)) ?? '')) return encodingError(file);
+    } catch (error) {
+      const known = error instanceof SlipwayError ? error : localFileError(file, error, 'read');
+      return known instanceof SlipwayError ? known : unreadableSettingsError(file, error);
+    }
+  }
+  return undefined;
+}
+
+/** Returns the bytes of a file of settings as Latin-1; undefined if it is missing. */
+async function readSettings(file: string): Promise<string | undefined> {
+  try {
+    return (await readUserFile(file, 'latin1')).text;
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
+    return undefined;
+  }
+}
+
+/** How a file in UTF-16 begins, as PowerShell writes it. */
+const UTF16_MARK = /^(\u00FF\u00FE|\u00FE\u00FF)/;
+
+function encodingError(file: string): SlipwayError {
+  return new SlipwayError('LOCAL_FILES', `${file} is in UTF-16, which AWS's SDK can't read`, {
+    hint: 'Save it in an editor as UTF-8, then try again',
+  });
+}
+
+function unreadableSettingsError(file: string, cause: unknown): SlipwayError {
+  return new SlipwayError('LOCAL_FILES', `${file} could not be read: ${fileReasonOf(cause)}`, {
+    hint: 'Fix the cause, then try again',
+    cause,
+  });
 }

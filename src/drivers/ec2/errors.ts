@@ -55,6 +55,7 @@ const THROTTLED_CODES =
 const CAPACITY_CODES = /^(Insufficient\w*Capacity|InsufficientFreeAddressesInSubnet|SpotMaxPriceTooLow|Unsupported)$/;
 
 export type AwsErrorKind =
+  | 'file'
   | 'no credentials'
   | 'credentials'
   | 'forbidden'
@@ -69,6 +70,7 @@ export type AwsErrorKind =
 export function errorKindOf(error: unknown): AwsErrorKind {
   const code = awsCodeOf(error);
   const status = httpStatusOf(error);
+  if (isFileError(error)) return 'file';
   if (NO_CREDENTIALS_CODES.has(code)) return 'no credentials';
   if (CREDENTIALS_CODES.has(code)) return 'credentials';
   if (FORBIDDEN_CODES.test(code)) return 'forbidden';
@@ -80,12 +82,27 @@ export function errorKindOf(error: unknown): AwsErrorKind {
   return status >= 500 ? 'server' : 'refused';
 }
 
+/** Returns whether the SDK could not read a file, such as the one that AWS_WEB_IDENTITY_TOKEN_FILE names. */
+function isFileError(error: unknown): error is Error & { readonly path: string } {
+  if (!(error instanceof Error)) return false;
+  const { path, syscall } = error as { readonly path?: unknown; readonly syscall?: unknown };
+  return typeof path === 'string' && /^(open|read|stat)$/.test(String(syscall));
+}
+
+/** Returns whether the SDK found no credentials at all. */
+export function isWithoutCredentials(error: unknown): boolean {
+  return errorKindOf(error) === 'no credentials' && NO_CREDENTIALS.test((error as Error).message);
+}
+
+const NO_CREDENTIALS = /^Could not (load|resolve) credentials/;
+
 /** Returns whether the SDK retries after this error: a throttled request, a failure of AWS, a missing response. */
 export function isRetryable(error: unknown): boolean {
   return ['throttled', 'server', 'unreachable'].includes(errorKindOf(error)) || (httpStatusOf(error) ?? 0) >= 500;
 }
 
 const codeByKind: Readonly<Record<AwsErrorKind, ErrorCode>> = {
+  file: 'CREDENTIALS',
   'no credentials': 'CREDENTIALS',
   credentials: 'CREDENTIALS',
   forbidden: 'CREDENTIALS',
@@ -110,6 +127,11 @@ export type FailedRequest = RequestPurpose & {
   /** What the request was for: `looking for its VPC`. */
   readonly doing: string;
   readonly signal: AbortSignal;
+  /** The region of the request; undefined if there is none. */
+  readonly region?: string | undefined;
+  /** The machine's options, of which a hint names another value. */
+  readonly instanceType?: string | undefined;
+  readonly zone?: string | undefined;
   /** The profile of the AWS settings; undefined for none. */
   readonly profile?: string;
   /** The access key of the request; undefined if none was found. */
@@ -124,6 +146,10 @@ const PERMISSIONS_HINT =
 
 /** Says what failed, in a sentence of Slipway's, and what the user can do next. */
 const explanations: Readonly<Record<AwsErrorKind, (error: Error, request: FailedRequest) => Explanation>> = {
+  file: (error) => ({
+    sentence: `Your AWS credentials could not be loaded: ${isFileError(error) ? error.path : 'a file'} could not be read`,
+    hint: `Check the file, and the variable or setting that names it. ${OTHER_CREDENTIALS}`,
+  }),
   'no credentials': explainMissingCredentials,
   credentials: (error, request) =>
     explainClockSkew(error) ?? {
@@ -139,9 +165,9 @@ const explanations: Readonly<Record<AwsErrorKind, (error: Error, request: Failed
     hint: `${identify(request)}Check the state of your account and its regions in the AWS console${request.isCreate ? ', or choose another region: --ec2-region us-east-1' : `. ${OTHER_CREDENTIALS}`}`,
   }),
   throttled: () => ({ sentence: 'EC2 received too many requests', hint: RETRY_HINT }),
-  quota: (_, { isCreate = false }) => ({
+  quota: (error, request) => ({
     sentence: 'Your AWS account has reached its quota',
-    hint: `Request a higher quota in the Service Quotas console${isCreate ? ', or choose another type or region: --ec2-instance-type t3.micro, --ec2-region us-east-1' : ''}`,
+    hint: quotaHint(awsCodeOf(error), request),
   }),
   capacity: (error, request) => ({
     sentence: 'EC2 has no capacity for this instance at the moment',
@@ -157,13 +183,58 @@ const explanations: Readonly<Record<AwsErrorKind, (error: Error, request: Failed
   refused: () => ({ sentence: 'EC2 refused', hint: fixHint('AWS') }),
 };
 
-function capacityHint(code: string, { isCreate = false, machine }: RequestPurpose): string {
+/**
+ * Returns what to do about a reached quota: where to request a higher one, and which other options have a quota of
+ * their own. Another type often has none: all types of a usual family share one quota of vCPUs.
+ */
+function quotaHint(code: string, { isCreate = false, region, instanceType }: FailedRequest): string {
+  const service = /^(SecurityGroup|Rules)/.test(code)
+    ? 'vpc'
+    : /^(Volume|MaxIOPS|MaxStorage)/.test(code)
+      ? 'ebs'
+      : 'ec2';
+  const console = region === undefined ? 'in the Service Quotas console' : quotaPageOf(service, region);
+  const request = `Request a higher quota${region === undefined ? '' : ':'} ${console}`;
+  if (!isCreate) return request;
+  const otherRegion = `--ec2-region ${region === 'us-east-1' ? 'us-east-2' : 'us-east-1'}`;
+  if (code === 'SecurityGroupLimitExceeded')
+    return `${request}. Or remove what is left over: slipway gc. Or use a security group of yours that allows your address: --ec2-security-group web --ec2-security-group-readonly`;
+  if (code === 'SecurityGroupsPerInterfaceLimitExceeded') return `${request}. Or name fewer: --ec2-security-group`;
+  if (code === 'RulesPerSecurityGroupLimitExceeded')
+    return `${request}. Or allow fewer addresses and ports: --ec2-allow-cidr, --ec2-open-port`;
+  const spot = code.startsWith('MaxSpot') ? ' Or omit --ec2-spot: on-demand instances have another quota.' : '';
+  const type =
+    code === 'InstanceLimitExceeded'
+      ? ` Or choose another type: --ec2-instance-type ${otherTypeThan(instanceType)}.`
+      : '';
+  return `${request}.${spot}${type} Or choose another region, which has its own quotas: ${otherRegion}`;
+}
+
+function quotaPageOf(service: string, region: string): string {
+  return `https://${region}.${consoleHostOf(region)}/servicequotas/home/services/${service}/quotas`;
+}
+
+/** Returns the domain of AWS's console in the partition of a region. */
+export function consoleHostOf(region: string): string {
+  if (region.startsWith('cn-')) return 'console.amazonaws.cn';
+  return region.startsWith('us-gov-') ? 'console.amazonaws-us-gov.com' : 'console.aws.amazon.com';
+}
+
+/** Returns a small instance type of the same architecture, for an example in a hint. */
+export function otherTypeThan(type = ''): string {
+  const isArm = /^[a-z]+\d+g[a-z]*\./.test(type);
+  const [first = '', second = ''] = isArm ? ['t4g.small', 't4g.medium'] : ['t3a.small', 't3.small'];
+  return type === first ? second : first;
+}
+
+function capacityHint(code: string, { isCreate = false, machine, instanceType, zone = '' }: FailedRequest): string {
+  const type = otherTypeThan(instanceType);
   if (machine !== undefined)
-    return `Try again later, or change its type: slipway provision ${machine} --ec2-instance-type t3a.small`;
+    return `Try again later, or change its type: slipway provision ${machine} --ec2-instance-type ${type}`;
   if (!isCreate) return 'Try again later';
   if (code === 'InsufficientFreeAddressesInSubnet') return 'Choose another subnet: --ec2-subnet subnet-0123';
   if (code === 'SpotMaxPriceTooLow') return 'Offer more: --ec2-spot-price 0.05';
-  return 'Try again later, or choose another type or zone: --ec2-instance-type t3a.small, --ec2-zone b';
+  return `Try again later, or choose another type or zone: --ec2-instance-type ${type}, --ec2-zone ${zone.endsWith('b') ? 'a' : 'b'}`;
 }
 
 /** Explains why the SDK found no credentials: an expired sign-in needs another command than a missing profile. */
@@ -180,7 +251,7 @@ function explainMissingCredentials({ message }: Error, { profile }: FailedReques
       sentence: `Your sign-in to AWS has expired${ofProfile}`,
       hint: `Sign in again: aws login${flag}. ${OTHER_CREDENTIALS}`,
     };
-  const isNone = /^Could not (load|resolve) credentials/.test(message);
+  const isNone = NO_CREDENTIALS.test(message);
   return {
     sentence: `${isNone ? 'There are no AWS credentials' : 'Your AWS credentials could not be loaded'}${ofProfile}`,
     hint: `Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or sign in: aws sso login${flag}`,

@@ -2,6 +2,7 @@ import { ownerIdOf } from '../cloud/batch.ts';
 import { sharedResourceName } from '../cloud/resource-names.ts';
 import { formatArgument } from '../cloud/format-argument.ts';
 import type { Leftovers, Target } from '../contract.ts';
+import { consoleHostOf } from './errors.ts';
 import type { Ec2Options } from './options.ts';
 
 /** Returns what an EC2 machine may have left, from its record alone. */
@@ -50,11 +51,6 @@ function formatSearch(target: Target<Ec2Options>): string {
   ].join(' ');
   if (endpoint !== undefined) return `To look for them: ${command}`;
   return `To look for them, open https://${region}.${consoleHostOf(region)}/ec2/home?region=${region}#Instances:${filter} or run: ${command}`;
-}
-
-function consoleHostOf(region: string): string {
-  if (region.startsWith('cn-')) return 'console.amazonaws.cn';
-  return region.startsWith('us-gov-') ? 'console.amazonaws-us-gov.com' : 'console.aws.amazon.com';
 }
 
 /** The flags with which `gc` asks the same account and region, now that no record names them. */

@@ -9,7 +9,7 @@ import type {
 import { formatList } from '../../machine/options.ts';
 import { SlipwayError } from '../../errors.ts';
 import { collectPages, type Ec2Connection } from './client.ts';
-import { causeAwsCode } from './errors.ts';
+import { causeAwsCode, otherTypeThan } from './errors.ts';
 import type { Ec2Options } from './options.ts';
 
 /** Returns the subnet that the user named. */
@@ -82,7 +82,7 @@ function noSubnetError(vpc: Vpc, subnets: readonly Subnet[], rules: SubnetRules)
 function hintFor(subnets: readonly Subnet[], { zones, routeTables, options }: SubnetRules): string {
   const isZoneOffered = (subnet: Subnet): boolean => zones?.has(subnet.AvailabilityZone ?? '') !== false;
   if (!subnets.some(isZoneOffered))
-    return `Choose another type: --ec2-instance-type t3.small${options.zone === undefined ? '' : '; or change or omit --ec2-zone'}`;
+    return `Choose another type: --ec2-instance-type ${otherTypeThan(options.instanceType)}${options.zone === undefined ? '' : '; or change or omit --ec2-zone'}`;
   const isPublic = (subnet: Subnet): boolean => !routeTables || hasInternetRoute(subnet, routeTables);
   return subnets.some(isPublic)
     ? SUBNET_HINT

@@ -1,8 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Computer } from '../../computer/computer.ts';
-import { fileReasonOf } from '../../computer/files.ts';
-import { canceledError, SlipwayError } from '../../errors.ts';
+import { fileReasonOf, localFileError } from '../../computer/files.ts';
+import { canceledError, SlipwayError, systemCode } from '../../errors.ts';
 import type { DriverCall, DriverHealth } from '../contract.ts';
 import { signInHint, tokenFromEnv, type CredentialsSource } from './credentials-source.ts';
 import { gcloudConfigDir, readGcloudSetting } from './gcloud-settings.ts';
@@ -33,10 +33,11 @@ async function findCredentialsFile(computer: Computer): Promise<string | undefin
   return (await hasFile(file)) ? file : undefined;
 }
 
+/** Returns whether a file exists; true also for one that can't be asked, so that its use reports why. */
 async function hasFile(file: string): Promise<boolean> {
   return stat(file).then(
     () => true,
-    () => false,
+    (error: unknown) => !['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? ''),
   );
 }
 
@@ -117,6 +118,8 @@ async function readCredentialsFile(file: string): Promise<CredentialsFile> {
     if (content?.type !== undefined) return content;
     throw new SyntaxError('no type');
   } catch (error) {
+    const code = systemCode(error);
+    if (code !== undefined && code !== 'ENOENT') throw localFileError(file, error, 'read');
     const why = error instanceof SyntaxError ? 'has no Google credentials' : `can't be read: ${fileReasonOf(error)}`;
     throw new SlipwayError('CREDENTIALS', `${file} ${why}`, { hint: signInHint({ kind: 'file', file }), cause: error });
   }
