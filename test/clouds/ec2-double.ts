@@ -51,6 +51,7 @@ export async function startEc2({ guests, lateness = 0, bootTime = 100 }: CloudOp
     hasDefaultVpc: true,
     assignsPublicAddresses: true,
     privateSubnets: new Set<string>(),
+    ipv6Subnets: new Set<string>(),
     fullSubnets: new Set<string>(),
     missingTypes: new Map<string, readonly string[]>(),
     launchFailure: undefined,

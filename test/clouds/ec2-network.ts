@@ -69,13 +69,20 @@ export const networkOperations: Ec2Operations = {
         selectById(all, textsOf(params.SubnetId), 'subnet', ({ subnetId }) => subnetId),
         (one) => ({ 'vpc-id': one.vpcId, 'availability-zone': one.availabilityZone }),
         () => ({}),
-      ).map((one) => ({ ...one, availableIpAddressCount: world.cloud.fullSubnets.has(one.subnetId) ? 0 : 251 })),
+      ).map((one) => ({
+        ...one,
+        availableIpAddressCount: world.cloud.fullSubnets.has(one.subnetId) ? 0 : 251,
+        ipv6CidrBlockAssociationSet: world.cloud.ipv6Subnets.has(one.subnetId)
+          ? [{ ipv6CidrBlock: '2001:db8:1::/64', ipv6CidrBlockState: { state: 'associated' } }]
+          : [],
+      })),
     };
   },
   DescribeRouteTables(world, params, region) {
     const gateway = [
       { destinationCidrBlock: '10.0.0.0/8', gatewayId: 'local', state: 'active' },
       { destinationCidrBlock: '0.0.0.0/0', gatewayId: 'igw-1', state: 'active' },
+      { destinationIpv6CidrBlock: '::/0', gatewayId: 'igw-1', state: 'active' },
     ];
     const nat = [{ destinationCidrBlock: '0.0.0.0/0', natGatewayId: 'nat-1', state: 'active' }];
     const all = [vpcOf(region), OWN_VPC].flatMap((vpcId) => [

@@ -85,6 +85,8 @@ export type Ec2 = Cloud & {
   assignsPublicAddresses: boolean;
   /** Subnets without a route to an internet gateway. */
   readonly privateSubnets: Set<string>;
+  /** Subnets with IPv6 addresses. */
+  readonly ipv6Subnets: Set<string>;
   /** Subnets without a free address. */
   readonly fullSubnets: Set<string>;
   /** The zones (`a`) that do not offer an instance type. */

@@ -48,6 +48,7 @@ let folder: Awaited<ReturnType<typeof createTemporaryFolder>>;
 beforeAll(async () => {
   folder = await createTemporaryFolder();
   cloud = await startEc2({ guests: noGuests(), bootTime: 0 });
+  cloud.ipv6Subnets.add('subnet-a');
   await writeFile(join(folder.path, 'web.pem'), '-----BEGIN OPENSSH PRIVATE KEY-----\n');
   await writeFile(join(folder.path, 'data.sh'), '#!/bin/sh\necho of-the-user\n');
   const { AWS_ACCESS_KEY_ID = '', AWS_SECRET_ACCESS_KEY = '' } = cloud.otherEnv;
@@ -331,6 +332,11 @@ const optionCases: Readonly<Record<keyof Ec2Options, OptionCase | (() => Promise
     };
     expect(await triesWith('-1')).toBe(1);
     expect(await triesWith('2')).toBe(2);
+  },
+  ipv6: {
+    argv: ['--ec2-ipv6'],
+    observe: runInstancesParam('NetworkInterface.0.Ipv6AddressCount'),
+    expected: '1',
   },
   blockDurationMinutes: {
     argv: ['--ec2-block-duration-minutes', '60'],

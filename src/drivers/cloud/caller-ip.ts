@@ -64,6 +64,14 @@ export async function hasRouteTo(address: string): Promise<boolean> {
   return (await findRouteAddress(address)) !== undefined;
 }
 
+/** Stands for the IPv4 internet: an address for documentation, which the default route leads to as well. */
+const PUBLIC_IPV4 = '192.0.2.1';
+
+/** Returns whether this computer reaches the internet over IPv6 alone. */
+export async function isIpv6Only(): Promise<boolean> {
+  return !(await hasRouteTo(PUBLIC_IPV4)) && (await findPublicIpv6Cidr()) !== undefined;
+}
+
 async function findLocalAddress(endpoint: URL, call: DriverCall): Promise<string | undefined> {
   const host = endpoint.hostname.replace(/^\[|\]$/g, '');
   const found = await lookup(host).catch(() => undefined);

@@ -44,7 +44,7 @@ export function runInstancesInput(spec: Ec2InstanceSpec, count: number): RunInst
 }
 
 function networkSettings({ options, securityGroupIds }: Ec2InstanceSpec): Partial<RunInstancesCommandInput> {
-  const { subnet, privateAddressOnly } = options;
+  const { subnet, privateAddressOnly, ipv6 } = options;
   if (subnet === undefined) return { SecurityGroupIds: [...securityGroupIds] };
   return {
     NetworkInterfaces: [
@@ -53,6 +53,7 @@ function networkSettings({ options, securityGroupIds }: Ec2InstanceSpec): Partia
         SubnetId: subnet,
         Groups: [...securityGroupIds],
         AssociatePublicIpAddress: !privateAddressOnly,
+        ...(ipv6 ? { Ipv6AddressCount: 1 } : {}),
         DeleteOnTermination: true,
       },
     ],

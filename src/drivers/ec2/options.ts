@@ -238,6 +238,10 @@ export const optionsSchema = z.object({
       description: 'Connect to the private address',
       ...dockerMachineAliases('use-private-address'),
     }),
+  ipv6: z
+    .boolean()
+    .optional()
+    .meta({ description: 'Give the machine an IPv6 address, too; default: only if this computer has no IPv4' }),
   spot: z
     .boolean()
     .default(false)

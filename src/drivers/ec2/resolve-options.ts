@@ -1,5 +1,6 @@
 import type { DescribeVpcsCommandOutput, Image, Vpc } from '@aws-sdk/client-ec2';
 import { SlipwayError } from '../../errors.ts';
+import { isIpv6Only } from '../cloud/caller-ip.ts';
 import { rememberAccount, findAccountId, isAwsAccountId, requireSameAccount } from './account.ts';
 import type { Ec2Connection } from './client.ts';
 import { resolveSecurityGroupIds } from './security-group.ts';
@@ -43,9 +44,17 @@ function resolveDeviceName(aws: Ec2Connection, image: Image, { deviceName }: Ec2
   return RootDeviceName ?? deviceName ?? '/dev/sda1';
 }
 
-type Ec2Placement = { readonly vpc: string; readonly account?: string; readonly subnet?: string };
+type Ec2Placement = {
+  readonly vpc: string;
+  readonly ipv6?: boolean;
+  readonly account?: string;
+  readonly subnet?: string;
+};
 
-async function resolvePlacement(aws: Ec2Connection, region: string, options: Ec2Options): Promise<Ec2Placement> {
+async function resolvePlacement(aws: Ec2Connection, region: string, given: Ec2Options): Promise<Ec2Placement> {
+  const isCallerIpv6Only =
+    given.ipv6 === undefined && !given.privateAddressOnly && !given.usePrivateAddress && (await isIpv6Only());
+  const options = isCallerIpv6Only ? { ...given, ipv6: true } : given;
   const [current, namedSubnet] = await Promise.all([
     findAccountId(aws),
     options.subnet === undefined ? undefined : findSubnet(aws, options.subnet),
@@ -56,11 +65,12 @@ async function resolvePlacement(aws: Ec2Connection, region: string, options: Ec2
   requireSameAccount(options, account);
   await rememberAccount(aws, account);
   const [subnet] = await Promise.all([
-    chooseSubnet(aws, vpc, namedSubnet, options),
+    chooseSubnet(aws, vpc, namedSubnet, { options, isCallerIpv6Only }),
     resolveSecurityGroupIds(aws, { ...options, vpc: vpc.VpcId }),
   ]);
   return {
     vpc: vpc.VpcId,
+    ...(isCallerIpv6Only ? { ipv6: true } : {}),
     ...(isAwsAccountId(account) ? { account } : {}),
     ...(subnet === undefined ? {} : { subnet }),
   };

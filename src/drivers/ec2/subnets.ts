@@ -28,6 +28,8 @@ type SubnetRules = {
   /** The VPC's route tables; undefined if the machine needs no public address, or AWS does not say it. */
   readonly routeTables: readonly RouteTable[] | undefined;
   readonly options: Ec2Options;
+  /** Whether this computer has no IPv4, so that the machine needs an IPv6 address. `options.ipv6` is set then. */
+  readonly isCallerIpv6Only: boolean;
 };
 
 /**
@@ -39,24 +41,26 @@ export async function chooseSubnet(
   aws: Ec2Connection,
   vpc: Vpc,
   named: Subnet | undefined,
-  options: Ec2Options,
+  { options, isCallerIpv6Only }: Pick<SubnetRules, 'options' | 'isCallerIpv6Only'>,
 ): Promise<string | undefined> {
   const [subnets, zones, routeTables] = await Promise.all([
     named ? [named] : listSubnets(aws, vpc, options),
     listZonesOffering(aws, options),
     options.privateAddressOnly || options.usePrivateAddress ? undefined : listRouteTables(aws, vpc),
   ]);
-  const rules: SubnetRules = { zones, routeTables, options };
+  const rules: SubnetRules = { zones, routeTables, options, isCallerIpv6Only };
   if (named) {
     const problem = findMisplacement(named, vpc, options) ?? findProblem(named, rules);
     if (problem === undefined) return named.SubnetId;
-    throw new SlipwayError('USAGE', `The subnet ${named.SubnetId} ${problem}`, { hint: SUBNET_HINT });
+    throw new SlipwayError('USAGE', `The subnet ${named.SubnetId} ${problem}`, {
+      hint: options.ipv6 && !hasIpv6(named) ? ipv6Hint(rules) : SUBNET_HINT,
+    });
   }
   const usable = subnets.filter((subnet) => findProblem(subnet, rules) === undefined);
   const defaults = subnets.filter(({ DefaultForAz, Ipv6Native }) => DefaultForAz === true && Ipv6Native !== true);
   const isPreferred = ({ MapPublicIpOnLaunch = true }: Subnet): boolean =>
     MapPublicIpOnLaunch === !options.privateAddressOnly;
-  const isLeftToAws = defaults.every((subnet) => usable.includes(subnet) && isPreferred(subnet));
+  const isLeftToAws = !options.ipv6 && defaults.every((subnet) => usable.includes(subnet) && isPreferred(subnet));
   if (vpc.IsDefault === true && defaults.length > 0 && isLeftToAws) return undefined;
   const id = (usable.find(isPreferred) ?? usable[0])?.SubnetId;
   if (id !== undefined) return id;
@@ -79,14 +83,28 @@ function noSubnetError(vpc: Vpc, subnets: readonly Subnet[], rules: SubnetRules)
 }
 
 /** Returns what to change if no subnet suits the machine. */
-function hintFor(subnets: readonly Subnet[], { zones, routeTables, options }: SubnetRules): string {
+function hintFor(subnets: readonly Subnet[], rules: SubnetRules): string {
+  const { zones, routeTables, options } = rules;
   const isZoneOffered = (subnet: Subnet): boolean => zones?.has(subnet.AvailabilityZone ?? '') !== false;
   if (!subnets.some(isZoneOffered))
     return `Choose another type: --ec2-instance-type ${otherTypeThan(options.instanceType)}${options.zone === undefined ? '' : '; or change or omit --ec2-zone'}`;
-  const isPublic = (subnet: Subnet): boolean => !routeTables || hasInternetRoute(subnet, routeTables);
+  if (options.ipv6 && !subnets.some(hasIpv6)) return ipv6Hint(rules);
+  const isPublic = (subnet: Subnet): boolean => !routeTables || hasInternetRoute(subnet, routeTables, options);
   return subnets.some(isPublic)
     ? SUBNET_HINT
     : `${SUBNET_HINT}; or, from inside the VPC, connect to the private address: --ec2-private-address-only`;
+}
+
+/** Returns what to do if no subnet has IPv6 addresses. */
+function ipv6Hint({ isCallerIpv6Only }: SubnetRules): string {
+  const fix = 'Give a subnet of the VPC an IPv6 CIDR block, and a route from ::/0 to the internet gateway';
+  return isCallerIpv6Only
+    ? `This computer has only IPv6. ${fix}; or run Slipway on a computer that has IPv4`
+    : `${fix}; or omit --ec2-ipv6`;
+}
+
+function hasIpv6({ Ipv6CidrBlockAssociationSet: blocks = [] }: Subnet): boolean {
+  return blocks.some(({ Ipv6CidrBlockState }) => Ipv6CidrBlockState?.State === 'associated');
 }
 
 /** Returns why a named subnet does not match the other options, as the end of a sentence; undefined if it does. */
@@ -103,7 +121,9 @@ function findProblem(subnet: Subnet, { zones, routeTables, options }: SubnetRule
   if (Ipv6Native === true) return 'has no IPv4 addresses, which Slipway needs to connect';
   if (AvailableIpAddressCount === 0) return 'has no free address';
   if (zones?.has(AvailabilityZone) === false) return `is in ${AvailabilityZone}, which has no ${options.instanceType}`;
-  if (routeTables && !hasInternetRoute(subnet, routeTables)) return 'has no route to an internet gateway';
+  if (options.ipv6 && !hasIpv6(subnet)) return 'has no IPv6 addresses';
+  if (routeTables && !hasInternetRoute(subnet, routeTables, options))
+    return `has no route to an internet gateway${options.ipv6 ? ' for IPv6' : ''}`;
   return undefined;
 }
 
@@ -161,8 +181,15 @@ function skipUnanswered(error: unknown): undefined {
   return undefined;
 }
 
-/** Returns whether a subnet's route table, or else its VPC's main one, leads to an internet gateway. */
-function hasInternetRoute({ SubnetId }: Subnet, tables: readonly RouteTable[]): boolean {
+/**
+ * Returns whether a subnet's route table, or else its VPC's main one, leads to an internet gateway: for IPv6 if the
+ * machine needs that.
+ */
+function hasInternetRoute(
+  { SubnetId }: Subnet,
+  tables: readonly RouteTable[],
+  { ipv6 }: Pick<Ec2Options, 'ipv6'>,
+): boolean {
   const isOf =
     (id: string | undefined) =>
     ({ Associations = [] }: RouteTable): boolean =>
@@ -173,6 +200,6 @@ function hasInternetRoute({ SubnetId }: Subnet, tables: readonly RouteTable[]): 
     ({ GatewayId = '', State, DestinationCidrBlock, DestinationIpv6CidrBlock }) =>
       GatewayId.startsWith('igw-') &&
       State !== 'blackhole' &&
-      (DestinationCidrBlock === '0.0.0.0/0' || DestinationIpv6CidrBlock === '::/0'),
+      (DestinationIpv6CidrBlock === '::/0' || (ipv6 !== true && DestinationCidrBlock === '0.0.0.0/0')),
   );
 }

@@ -9,6 +9,7 @@ import { imageAt, resolveImage } from './images.ts';
 import { defaultDiskType, familyOf } from './machine-families.ts';
 import { requireMachineType } from './machine-type.ts';
 import { resolveNetwork } from './subnetwork.ts';
+import { requireIpv4 } from './validate-options.ts';
 import { requireZone, resolveDefaultZone } from './zones.ts';
 
 /** Returns whether an earlier create has resolved every option; the record then holds the answers. */
@@ -25,6 +26,7 @@ export async function resolveOptions(gce: GceConnection, target: Target<Unresolv
   const { zone = await resolveDefaultZone(gce, gce.call), diskType = defaultDiskType(target.options.machineType) } =
     target.options;
   const options: GceOptions = { ...target.options, zone, diskType };
+  await requireIpv4(options);
   if (options.useExisting) return await resolveExistingInstance(gce, { ...target, options });
   const [, type, network] = await Promise.all([
     requireZone(gce, zone),

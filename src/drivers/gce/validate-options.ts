@@ -1,6 +1,8 @@
 import { readUserScript, requireReadableFile } from '../cloud/user-data.ts';
 import { SlipwayError } from '../../errors.ts';
-import type { UnresolvedGceOptions } from './options.ts';
+import { isIpv6Only } from '../cloud/caller-ip.ts';
+import { isReachedByInternalIp } from './instance-request.ts';
+import type { GceOptions, UnresolvedGceOptions } from './options.ts';
 
 export const STARTUP_SCRIPT_FLAG = '--gce-startup-script';
 
@@ -16,6 +18,14 @@ export async function requireValidOptions(options: UnresolvedGceOptions): Promis
   if (isAdopted || osLogin === (sshKey !== undefined)) return;
   throw new SlipwayError('USAGE', '--gce-os-login and --gce-ssh-key are required together', {
     hint: 'Give both, and --gce-ssh-user; or neither: Slipway then creates a key for the machine',
+  });
+}
+
+/** Refuses a machine that this computer could not reach, before it costs money: it has an IPv4 address only. */
+export async function requireIpv4(options: GceOptions): Promise<void> {
+  if (isReachedByInternalIp(options) || !(await isIpv6Only())) return;
+  throw new SlipwayError('USAGE', 'A machine in Compute Engine has an IPv4 address only, and this computer only IPv6', {
+    hint: 'Run Slipway on a computer that has IPv4; or, from inside its network, connect to the internal address: --gce-use-internal-ip',
   });
 }
 
