@@ -1,4 +1,4 @@
-import { findDockerdFlags, formatFlag, isListeningFlag, type FilePlace } from '../dockerd-flags.ts';
+import { findDockerdFlags, formatFlag, isListeningFlag, separateShorthands, type FilePlace } from '../dockerd-flags.ts';
 import type {
   CommandFlag,
   CommandPart,
@@ -103,13 +103,18 @@ function parseCommand(line: string, place: FilePlace, variables: ReadonlyMap<str
   const parts = splitWords(line).map(({ text, value }): CommandPart => {
     const name = /^\$(\w+)$/.exec(text)?.[1];
     const variable = name === undefined ? undefined : variables.get(name);
-    if (name === undefined) return { text, words: [{ text, value: insertVariables(value, variables), place }] };
-    const words = splitWords(variable?.value ?? '').map((word) => ({
-      text: quoteWord(word.value),
-      value: word.value,
-      place: variable?.place ?? place,
-    }));
-    return { text, words };
+    if (name === undefined) {
+      const values = separateShorthands(insertVariables(value, variables));
+      return {
+        text,
+        words: values.map((one) => ({ text: values.length > 1 ? quoteWord(one) : text, value: one, place })),
+      };
+    }
+    const values = splitWords(variable?.value ?? '').flatMap((word) => separateShorthands(word.value));
+    return {
+      text,
+      words: values.map((one) => ({ text: quoteWord(one), value: one, place: variable?.place ?? place })),
+    };
   });
   const words = parts.flatMap((part) => part.words);
   const program = words.findIndex(isDockerd);
