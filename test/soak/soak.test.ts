@@ -167,10 +167,12 @@ async function takeHostInventory(host: BedHost): Promise<unknown> {
 
 /** Waits until the spare that a create has started to build is complete. */
 async function waitForSpare(user: User): Promise<void> {
-  await waitUntil('a spare is ready and nothing builds another', async () => {
+  const isReady = async (): Promise<boolean> => {
     const spares = await readdir(join(user.home, '.slipway', 'spares')).catch(() => []);
     return spares.length > 0 && (await listProcesses(user)).every((program) => !/node|qemu/.test(program));
-  });
+  };
+  // It boots a VM, which takes minutes where it is emulated on a busy computer.
+  await waitUntil('a spare is ready and nothing builds another', isReady, ROUND_SECONDS);
 }
 
 async function readMemoryKib(pid: number | undefined): Promise<number> {
