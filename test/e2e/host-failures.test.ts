@@ -69,17 +69,20 @@ describeOnBed('a host with problems', () => {
         systemd-run --quiet --unit=lazy --socket-property=ListenStream=12376 sleep 999
         until grep -q ':0948 .* 0A ' /proc/net/tcp; do sleep 0.1; done`);
       for (const more of [['--dry-run'], []]) {
-        const held = await expectFailure(user.slipway('create', 'web', '--engine-source', 'distro', ...more));
+        const distro = ['--engine-source', 'distro', ...more];
+        const held = await expectFailure(user.slipway('create', 'web', ...distro));
         expect(held.status).toBe(7);
         expect(held.sentence).toMatch(/can't listen on port 2376: perl \(PID \d+, web\.service\) listens there$/);
         // What the hint says is refused by name as well here.
         const flag = /--engine-port \d+/.exec(held.hint)?.[0].split(' ') ?? [];
-        const managed = await expectFailure(user.slipway('create', 'web', ...flag, ...more));
+        const managed = await expectFailure(user.slipway('create', 'web', ...flag, ...distro));
         expect(managed.sentence).toContain("can't listen on port 12376: lazy.socket listens there");
       }
       await host.runOrThrow('systemctl stop web lazy.socket; systemctl mask -q docker.service docker.socket');
       for (const more of [['--dry-run'], []]) {
-        const masked = await expectFailure(user.slipway('create', 'web', '--engine-port', '2376', ...more));
+        const masked = await expectFailure(
+          user.slipway('create', 'web', '--engine-port', '2376', '--engine-source', 'distro', ...more),
+        );
         expect(masked).toMatchObject({
           status: 7,
           sentence: `The engine on ${host.address} can't start: docker.service and docker.socket are masked there`,
@@ -195,8 +198,11 @@ describeOnBed('a host with problems', () => {
     test('does not unmask a masked unit', async () => {
       await host.runOrThrow('systemctl mask --now docker.service');
       const masked = await expectFailure(user.slipway('provision', 'web'));
-      expect(masked.status).toBe(7);
-      expect(masked.detail.join('\n')).toContain('masked');
+      expect(masked).toMatchObject({
+        status: 7,
+        sentence: `The engine on ${host.address} can't start: docker.service is masked there`,
+        hint: expect.stringMatching(/: sudo systemctl unmask docker\.service$/) as string,
+      });
       await host.runOrThrow('systemctl unmask docker.service');
       await expectSuccess(user.slipway('provision', 'web'));
       await expectEngineAnswer(user, 'web');
