@@ -1,96 +1,88 @@
-import { execFile } from 'node:child_process';
+/** Finds the program that uses a port of this computer, so that a message can name it. */
 import { readdir, readFile, readlink } from 'node:fs/promises';
-import { promisify } from 'node:util';
+import { askProgram } from './child-process.ts';
+import type { Computer } from './computer.ts';
 
-export type PortQuestion = {
-  readonly protocol: 'tcp' | 'udp';
-  readonly port: number;
-  readonly platform: NodeJS.Platform;
-};
+export type ComputerPort = { readonly protocol: 'tcp' | 'udp'; readonly port: number };
+export type PortCall = { readonly computer: Computer; readonly signal: AbortSignal };
+type PortUser = { readonly pid: number; readonly name: string };
+
+const ANSWER_SECONDS = 2;
+/** The states that /proc/net shows for a socket that listens, and for a UDP socket without a peer. */
+const OPEN_STATES = { tcp: '0A', udp: '07' } as const;
 
 /**
- * Returns the program that has a port of this computer open, such as `postgres (pid 812)`. Returns undefined if the
- * system does not tell: programs of other users are visible to an administrator only.
+ * Returns the program that uses a port: `postgres (pid 812)`, or `machine "web"` for a port that Slipway opened.
+ * Returns undefined if the system does not tell, most often because the program is another user's.
  */
-export async function findPortUser(question: PortQuestion): Promise<string | undefined> {
-  const find = question.platform === 'linux' ? findInProc : question.platform === 'win32' ? findByNetstat : findByLsof;
-  return await find(question).catch(() => undefined);
+export async function findPortUser(port: ComputerPort, call: PortCall): Promise<string | undefined> {
+  const user = await findUser(port, call).catch(() => undefined);
+  if (user === undefined) return undefined;
+  const machine = call.computer.platform === 'linux' ? await findMachineName(user.pid) : undefined;
+  return machine === undefined ? `${user.name} (pid ${user.pid})` : `machine "${machine}"`;
 }
 
-// --- Linux -----------------------------------------------------------------------------------------------------------
+async function findUser(port: ComputerPort, call: PortCall): Promise<PortUser | undefined> {
+  if (call.computer.platform === 'linux') return await findUserInProc(port);
+  if (call.computer.platform === 'win32') return await findUserByNetstat(port, call);
+  return await findUserByLsof(port, call);
+}
 
-async function findInProc({ protocol, port }: PortQuestion): Promise<string | undefined> {
+async function findUserInProc({ protocol, port }: ComputerPort): Promise<PortUser | undefined> {
   const tables = await Promise.all(
-    [protocol, `${protocol}6`].map((name) => readFile(`/proc/net/${name}`, 'utf8').catch(() => '')),
+    [protocol, `${protocol}6`].map((table) => readFile(`/proc/net/${table}`, 'utf8').catch(() => '')),
   );
-  const links = new Set(tables.flatMap((table) => socketsOnPort(table, port)).map((inode) => `socket:[${inode}]`));
-  if (links.size === 0) return undefined;
-  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
-    if (!(await hasSocket(pid, links))) continue;
-    const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
-    return formatUser(name, pid);
+  const sockets = new Set(tables.flatMap((table) => socketsOnPort(table, port, OPEN_STATES[protocol])));
+  if (sockets.size === 0) return undefined;
+  for (const pid of (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry))) {
+    // The process may end at this moment, or belong to another user.
+    const files = await readdir(`/proc/${pid}/fd`).catch(() => []);
+    for (const file of files) {
+      const target = await readlink(`/proc/${pid}/fd/${file}`).catch(() => '');
+      if (sockets.has(target)) return { pid: Number(pid), name: (await readFile(`/proc/${pid}/comm`, 'utf8')).trim() };
+    }
   }
   return undefined;
 }
 
-/** Returns the inodes of the sockets on a port that wait for peers, from a table such as /proc/net/tcp. */
-export function socketsOnPort(table: string, port: number): readonly string[] {
-  const address = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+/** Pure. Returns the sockets in a table of /proc/net that are open on a port, as /proc/PID/fd names them. */
+export function socketsOnPort(table: string, port: number, state: string): readonly string[] {
   return table
     .split('\n')
-    .slice(1)
     .map((line) => line.trim().split(/\s+/))
-    .filter(([, local = '', , state = '']) => local.endsWith(address) && ['0A', '07'].includes(state))
-    .flatMap(([, , , , , , , , , inode = '0']) => (inode === '0' ? [] : [inode]));
+    .filter(([, local = '', , current]) => current === state && parseInt(local.split(':')[1] ?? '', 16) === port)
+    .map((columns) => `socket:[${columns[9]}]`);
 }
 
-async function hasSocket(pid: string, links: ReadonlySet<string>): Promise<boolean> {
-  const folder = `/proc/${pid}/fd`;
-  // The folders of other users' processes can't be read, and processes end meanwhile.
-  const descriptors = await readdir(folder).catch(() => []);
-  for (const descriptor of descriptors) {
-    if (links.has(await readlink(`${folder}/${descriptor}`).catch(() => ''))) return true;
-  }
-  return false;
+/** Returns the machine of a process with which Slipway opens ports: a VM's QEMU, or the link of a machine. */
+async function findMachineName(pid: number): Promise<string | undefined> {
+  return machineNameIn((await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0'));
 }
 
-// --- macOS and others ------------------------------------------------------------------------------------------------
-
-async function findByLsof({ protocol, port }: PortQuestion): Promise<string | undefined> {
-  const state = protocol === 'tcp' ? ['-sTCP:LISTEN'] : [];
-  return parseLsof(await run('lsof', ['-nP', `-i${protocol.toUpperCase()}:${port}`, ...state, '-Fpc']));
+/** Pure. Returns the machine's name in the command line of a VM or a link. */
+export function machineNameIn(argv: readonly string[]): string | undefined {
+  const vmName = /^slipway-(.+)$/.exec(argv[argv.indexOf('-name') + 1] ?? '')?.[1];
+  if (argv.includes('-name') && vmName !== undefined) return vmName;
+  return argv[2] === 'link' && /(slipway|docker-machine)[^/\\]*$/.test(argv[1] ?? '') ? argv[3] : undefined;
 }
 
-/** Reads the first program of the output of `lsof -Fpc`: a line `pPID`, and a line `cNAME`. */
-export function parseLsof(output: string): string | undefined {
-  const [, pid, name] = /^p(\d+)\nc(.*)$/m.exec(output) ?? [];
-  return pid === undefined ? undefined : formatUser(name ?? '', pid);
+async function findUserByLsof({ protocol, port }: ComputerPort, call: PortCall): Promise<PortUser | undefined> {
+  const which = protocol === 'tcp' ? [`-iTCP:${port}`, '-sTCP:LISTEN'] : [`-iUDP:${port}`];
+  const { lines } = await askProgram('lsof', ['-nP', ...which, '-Fpc'], { ...call, seconds: ANSWER_SECONDS });
+  const fieldOf = (key: string): string | undefined => lines.find((line) => line.startsWith(key))?.slice(1);
+  const [pid, name] = [fieldOf('p'), fieldOf('c')];
+  return pid === undefined || name === undefined ? undefined : { pid: Number(pid), name };
 }
 
-// --- Windows ---------------------------------------------------------------------------------------------------------
-
-async function findByNetstat({ protocol, port }: PortQuestion): Promise<string | undefined> {
-  const pid = parseNetstat(await run('netstat', ['-ano', '-p', protocol]), port);
+async function findUserByNetstat({ protocol, port }: ComputerPort, call: PortCall): Promise<PortUser | undefined> {
+  const how = { ...call, seconds: ANSWER_SECONDS };
+  const { lines } = await askProgram('netstat', ['-ano'], how);
+  const columns = lines.map((line) => line.trim().split(/\s+/));
+  const pid = columns
+    .find(([kind = '', local = '']) => kind.toLowerCase() === protocol && local.endsWith(`:${port}`))
+    ?.at(-1);
   if (pid === undefined) return undefined;
-  const tasks = await run('tasklist', ['/FI', `PID eq ${pid}`, '/FO', 'CSV', '/NH']);
-  return formatUser(/^"([^"]+)"/m.exec(tasks)?.[1] ?? '', pid);
-}
-
-/** Returns the process id of the socket that waits for peers on a port, from the output of `netstat -ano`. */
-export function parseNetstat(output: string, port: number): string | undefined {
-  for (const line of output.split(/\r?\n/)) {
-    const [, local = '', peer = '', ...rest] = line.trim().split(/\s+/);
-    // The state's name is translated; a socket that waits for peers has none.
-    if (local.endsWith(`:${port}`) && /:(0|\*)$/.test(peer)) return rest.at(-1);
-  }
-  return undefined;
-}
-
-async function run(program: string, argv: readonly string[]): Promise<string> {
-  const { stdout } = await promisify(execFile)(program, argv, { timeout: 3000, windowsHide: true });
-  return stdout;
-}
-
-function formatUser(name: string, pid: string): string {
-  return name.trim() === '' ? `pid ${pid}` : `${name.trim()} (pid ${pid})`;
+  const tasks = await askProgram('tasklist', ['/fi', `PID eq ${pid}`, '/fo', 'csv', '/nh'], how);
+  const name = /^"([^"]+)"/.exec(tasks.lines[0] ?? '')?.[1];
+  return name === undefined ? undefined : { pid: Number(pid), name };
 }

@@ -1,8 +1,8 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { createSocket, type Socket as DatagramSocket } from 'node:dgram';
-import { findPortUser } from '../computer/port-user.ts';
-import { systemCode } from '../errors.ts';
+import type { PortCall } from '../computer/port-user.ts';
 import type { Forward, PortRefusal } from '../machine/forward.ts';
+import { toPortRefusal } from '../machine/try-port.ts';
 
 /** Where this computer listens for a forward, and whether it must turn away peers from other computers. */
 type Binding = { readonly host: string; readonly onlyLoopback: boolean };
@@ -23,11 +23,11 @@ export function isLoopback(address: string): boolean {
 
 /** Opens a TCP port. `onConnection` gets each connection, paused. Returns why the port can't be opened. */
 export async function openTcpPort(
-  { listen }: Forward,
-  platform: NodeJS.Platform,
+  forward: Forward,
+  call: PortCall,
   onConnection: (socket: Socket) => void,
 ): Promise<Server | PortRefusal> {
-  const { host, onlyLoopback } = bindingFor(listen, platform);
+  const { host, onlyLoopback } = bindingFor(forward.listen, call.computer.platform);
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) => {
     socket.on('error', () => {});
     if (onlyLoopback && !isLoopback(socket.remoteAddress ?? '')) socket.resetAndDestroy();
@@ -35,31 +35,31 @@ export async function openTcpPort(
   });
   const problem = await new Promise<unknown>((resolve) => {
     server.once('error', resolve);
-    server.listen({ host, port: listen.port, ipv6Only: true, exclusive: true }, () => resolve(undefined));
+    server.listen({ host, port: forward.listen.port, ipv6Only: true, exclusive: true }, () => resolve(undefined));
   });
-  if (problem !== undefined) return await refusalFor(problem, { protocol: 'tcp', port: listen.port, platform });
+  if (problem !== undefined) return await toPortRefusal(forward, problem, call);
   // Without free descriptors, no connection can be accepted until others have ended.
   return server.on('error', () => {});
 }
 
 /** Opens a UDP port. `onDatagram` gets each datagram. Returns why the port can't be opened. */
 export async function openUdpPort(
-  { listen }: Forward,
-  platform: NodeJS.Platform,
+  forward: Forward,
+  call: PortCall,
   onDatagram: (payload: Buffer, peer: { readonly address: string; readonly port: number }) => void,
 ): Promise<DatagramSocket | PortRefusal> {
-  const { host, onlyLoopback } = bindingFor(listen, platform);
+  const { host, onlyLoopback } = bindingFor(forward.listen, call.computer.platform);
   const type = host.includes(':') ? 'udp6' : 'udp4';
   const socket = createSocket({ type, ipv6Only: type === 'udp6' }, (payload, peer) => {
     if (!onlyLoopback || isLoopback(peer.address)) onDatagram(payload, peer);
   });
   const problem = await new Promise<unknown>((resolve) => {
     socket.once('error', resolve);
-    socket.bind({ address: host, port: listen.port, exclusive: true }, () => resolve(undefined));
+    socket.bind({ address: host, port: forward.listen.port, exclusive: true }, () => resolve(undefined));
   });
   if (problem !== undefined) {
     socket.close();
-    return await refusalFor(problem, { protocol: 'udp', port: listen.port, platform });
+    return await toPortRefusal(forward, problem, call);
   }
   return socket.on('error', () => {});
 }
@@ -67,16 +67,4 @@ export async function openUdpPort(
 /** Returns whether a port could not be opened. */
 export function isPortRefusal(outcome: object): outcome is PortRefusal {
   return 'reason' in outcome;
-}
-
-async function refusalFor(problem: unknown, question: Parameters<typeof findPortUser>[0]): Promise<PortRefusal> {
-  const code = systemCode(problem);
-  if (code === 'EADDRINUSE') {
-    const user = await findPortUser(question);
-    return { reason: 'taken', ...(user === undefined ? {} : { user }) };
-  }
-  // Windows has no privileged ports, but sets ranges aside, for example for Hyper-V.
-  if (code === 'EACCES' && question.platform === 'win32') return { reason: 'refused', detail: 'Windows reserves it' };
-  if (code === 'EACCES' || code === 'EPERM') return { reason: 'privileged' };
-  return { reason: 'refused', detail: problem instanceof Error ? problem.message : String(problem) };
 }

@@ -1,12 +1,10 @@
+import type { PortCall } from '../computer/port-user.ts';
 import { type Forward, type Forwarder, forwardKey, type PortRefusal } from '../machine/forward.ts';
 import type { LinkConnection } from './link-connection.ts';
 import { isPortRefusal } from './open-port.ts';
 import { type OpenForward, openTcpForward } from './tcp-forward.ts';
 
-export type SshForwarderOptions = Pick<LinkConnection, 'session'> & {
-  /** The platform of this computer. */
-  readonly platform: NodeJS.Platform;
-};
+export type SshForwarderOptions = Pick<LinkConnection, 'session'> & PortCall;
 
 /** Forwards ports of this computer over one SSH connection. The ports stay open while the connection is away. */
 export function createSshForwarder(options: SshForwarderOptions): Forwarder & AsyncDisposable {

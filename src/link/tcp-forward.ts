@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { once } from 'node:events';
+import type { PortCall } from '../computer/port-user.ts';
 import { SlipwayError } from '../errors.ts';
 import type { Forward, PortAddress, PortRefusal } from '../machine/forward.ts';
 import type { LinkConnection } from './link-connection.ts';
@@ -16,10 +17,10 @@ export type OpenForward = {
 /** Opens a TCP port and forwards its connections over SSH. Clients wait while the SSH connection is away. */
 export async function openTcpForward(
   forward: Forward,
-  { session, platform }: Pick<LinkConnection, 'session'> & { readonly platform: NodeJS.Platform },
+  { session, ...call }: Pick<LinkConnection, 'session'> & PortCall,
 ): Promise<OpenForward | PortRefusal> {
   const sockets = new Set<Socket>();
-  const server = await openTcpPort(forward, platform, (socket) => {
+  const server = await openTcpPort(forward, call, (socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
     void forwardSocket(socket, () => connectToTarget(forward.target, session));

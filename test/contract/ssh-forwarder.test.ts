@@ -7,11 +7,13 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { PortCall } from '../../src/computer/port-user.ts';
 import { createLinkConnection, type LinkConnection } from '../../src/link/link-connection.ts';
 import { createSshForwarder } from '../../src/link/ssh-forwarder.ts';
 import type { Forward, Forwarder } from '../../src/machine/forward.ts';
 import { connectSsh, type SshSession } from '../../src/ssh/connection.ts';
 import { openOpenSshSession } from '../../src/ssh/openssh-session.ts';
+import { computerWithPrograms } from '../fakes/executable-scripts.ts';
 import { findFreePort } from '../fakes/free-port.ts';
 import { generateKeyFile, type RealSshd, SSHD, startRealSshd } from '../fakes/real-sshd.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
@@ -31,7 +33,7 @@ beforeEach(async () => {
   cleanups.push(() => sshd.kill());
   sessions = [];
   connection = disposeAtEnd(createLinkConnection({ open: openSession }));
-  forwarder = disposeAtEnd(createSshForwarder({ session: connection.session, platform: process.platform }));
+  forwarder = disposeAtEnd(createSshForwarder({ session: connection.session, ...call() }));
 });
 afterEach(async () => {
   for (const cleanup of cleanups.toReversed()) await cleanup();
@@ -49,6 +51,10 @@ async function openSession(signal: AbortSignal): Promise<SshSession> {
   const session = await connectSsh(target, options, () => {});
   sessions.push(session);
   return session;
+}
+
+function call(platform: NodeJS.Platform = process.platform): PortCall {
+  return { computer: { ...computerWithPrograms('/nowhere'), platform }, signal: new AbortController().signal };
 }
 
 function clientOptions() {
@@ -230,7 +236,7 @@ describe.skipIf(!existsSync(SSHD))('ports of this computer, forwarded over SSH',
   });
 
   test.runIf(process.getuid?.() === 0)('below 1024, turn away other computers on macOS', async () => {
-    const asMac = disposeAtEnd(createSshForwarder({ session: connection.session, platform: 'darwin' }));
+    const asMac = disposeAtEnd(createSshForwarder({ session: connection.session, ...call('darwin') }));
     const listen = { address: '127.0.0.1', port: 923 };
     const forward: Forward = {
       protocol: 'tcp',
@@ -272,7 +278,7 @@ describe.skipIf(!existsSync(SSHD))('a lost SSH connection', () => {
     await sshd.kill();
     const hasty = createSshForwarder({
       session: () => connection.session({ seconds: 0.2 }),
-      platform: process.platform,
+      ...call(),
     });
     disposeAtEnd(hasty);
     const listen = { address: '127.0.0.1', port: await findFreePort() };
@@ -320,7 +326,7 @@ describe.skipIf(!existsSync(SSHD))("the user's own ssh", () => {
     const session = await openOpenSshSession(target, clientOptions());
     if ('refused' in session) throw new Error(session.refused?.join('\n'));
     disposeAtEnd(session);
-    forwarder = disposeAtEnd(createSshForwarder({ session: async () => session, platform: process.platform }));
+    forwarder = disposeAtEnd(createSshForwarder({ session: async () => session, ...call() }));
     const echoing = await forwardTo(await startServer(echo));
     expect(await ask(echoing, 'over ssh')).toBe('over ssh');
     expect(await Promise.all(Array.from({ length: 20 }, () => ask(echoing, 'many')))).toEqual(Array(20).fill('many'));

@@ -1,58 +1,63 @@
-import { once } from 'node:events';
 import { createSocket } from 'node:dgram';
-import { type AddressInfo, createServer } from 'node:net';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
 import { expect, test } from 'vitest';
-import { findPortUser, parseLsof, parseNetstat, socketsOnPort } from '../../src/computer/port-user.ts';
-import { bindingFor, isLoopback } from '../../src/link/open-port.ts';
+import { findPortUser, machineNameIn, socketsOnPort } from '../../src/computer/port-user.ts';
+import { tryPort } from '../../src/machine/try-port.ts';
+import { computerWithPrograms } from '../fakes/executable-scripts.ts';
 
-const PROC_NET_TCP = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4711 1 0 100 0 0 10 0
-   1: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000  1000        0 4712 1 0 20 4 30 10 -1
+const call = { computer: computerWithPrograms('/nowhere'), signal: new AbortController().signal };
+
+const TABLE = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0
+   1: 0100007F:1F90 0100007F:C001 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 100 0 0 10 0
    2: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4713 1 0 100 0 0 10 0
 `;
 
-test('finds the sockets that wait for peers on a port, in the tables of Linux', () => {
-  expect(socketsOnPort(PROC_NET_TCP, 8080)).toEqual(['4711']);
-  expect(socketsOnPort(PROC_NET_TCP, 22)).toEqual(['4713']);
-  expect(socketsOnPort(PROC_NET_TCP, 80)).toEqual([]);
+test('the socket that listens on a port is found, and no connection through it', () => {
+  expect(socketsOnPort(TABLE, 8080, '0A')).toEqual(['socket:[4711]']);
+  expect(socketsOnPort(TABLE, 81, '0A')).toEqual([]);
 });
 
-test('reads the programs that lsof and netstat name', () => {
-  expect(parseLsof('p812\ncpostgres\nf5\n')).toBe('postgres (pid 812)');
-  expect(parseLsof('')).toBeUndefined();
-  const netstat = [
-    '  Proto  Lokale Adresse         Remoteadresse          Status           PID',
-    '  TCP    127.0.0.1:18080        0.0.0.0:0              ABHÖREN         11',
-    '  TCP    127.0.0.1:8080         127.0.0.1:50000        HERGESTELLT     12',
-    '  TCP    0.0.0.0:8080           0.0.0.0:0              ABHÖREN         812',
-    '  UDP    0.0.0.0:53             *:*                                    813',
-  ].join('\r\n');
-  expect(parseNetstat(netstat, 8080)).toBe('812');
-  expect(parseNetstat(netstat, 53)).toBe('813');
-  expect(parseNetstat(netstat, 80)).toBeUndefined();
+test.each([
+  [['qemu-system-x86_64', '-name', 'slipway-web', '-uuid', '0'], 'web'],
+  [['qemu-system-x86_64', '-name', 'other'], undefined],
+  [['node', '/usr/lib/node_modules/slipway/dist/slipway.js', 'link', 'dev'], 'dev'],
+  [['node', '/srv/blog/server.js', 'link', 'dev'], undefined],
+  [['postgres'], undefined],
+])('the command line %j belongs to the machine %s', (argv, name) => {
+  expect(machineNameIn(argv)).toBe(name);
 });
 
-test.runIf(process.platform === 'linux')('names this process for its own ports', async () => {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
+test('a free port is no refusal, and a taken one names its program', async () => {
+  const server = createServer();
+  await once(server.listen(0, '127.0.0.1'), 'listening');
   const { port } = server.address() as AddressInfo;
-  const socket = createSocket('udp4').bind(0, '127.0.0.1');
-  await once(socket, 'listening');
-  const pattern = new RegExp(`\\(pid ${process.pid}\\)$`);
-  expect(await findPortUser({ protocol: 'tcp', port, platform: 'linux' })).toMatch(pattern);
-  expect(await findPortUser({ protocol: 'udp', port: socket.address().port, platform: 'linux' })).toMatch(pattern);
-  server.close();
-  socket.close();
-  await once(server, 'close');
-  expect(await findPortUser({ protocol: 'tcp', port, platform: 'linux' })).toBeUndefined();
+  const listen = { address: '127.0.0.1', port };
+  const refusal = await tryPort({ protocol: 'tcp', listen }, call);
+  expect(refusal).toMatchObject({ reason: 'taken' });
+  if (process.platform === 'linux')
+    expect(refusal).toMatchObject({ user: expect.stringContaining(`pid ${process.pid})`) });
+  expect(await tryPort({ protocol: 'udp', listen }, call)).toBeUndefined();
+  await new Promise((resolve) => void server.close(resolve));
+  expect(await tryPort({ protocol: 'tcp', listen }, call)).toBeUndefined();
 });
 
-test('listens where it is asked to, except below 1024 on macOS, which requires all addresses', () => {
-  expect(bindingFor({ address: '127.0.0.1', port: 80 }, 'linux')).toEqual({ host: '127.0.0.1', onlyLoopback: false });
-  expect(bindingFor({ address: '127.0.0.1', port: 80 }, 'darwin')).toEqual({ host: '0.0.0.0', onlyLoopback: true });
-  expect(bindingFor({ address: '::1', port: 80 }, 'darwin')).toEqual({ host: '::', onlyLoopback: true });
-  expect(bindingFor({ address: '10.1.2.3', port: 80 }, 'darwin').onlyLoopback).toBe(false);
-  expect(bindingFor({ address: '127.0.0.1', port: 1024 }, 'darwin').onlyLoopback).toBe(false);
-  expect(['127.0.0.1', '127.1.2.3', '::1', '::ffff:127.0.0.1'].every(isLoopback)).toBe(true);
-  expect(['10.0.0.1', '::', 'fe80::1', '::ffff:10.0.0.1', ''].some(isLoopback)).toBe(false);
+test('a UDP port that is taken is not mistaken for a TCP port', async () => {
+  const socket = createSocket('udp4');
+  socket.bind(0, '127.0.0.1');
+  await once(socket, 'listening');
+  const { port } = socket.address();
+  expect(await tryPort({ protocol: 'udp', listen: { address: '127.0.0.1', port } }, call)).toMatchObject({
+    reason: 'taken',
+  });
+  expect(await findPortUser({ protocol: 'tcp', port }, call)).toBeUndefined();
+  await new Promise<void>((resolve) => void socket.close(() => resolve()));
+});
+
+test('an address that this computer does not have is refused in the words of the system', async () => {
+  expect(await tryPort({ protocol: 'tcp', listen: { address: '203.0.113.1', port: 8080 } }, call)).toMatchObject({
+    reason: 'refused',
+    detail: expect.stringContaining('EADDRNOTAVAIL'),
+  });
 });
