@@ -174,7 +174,7 @@ type Connection = {
 };
 
 /** What a request is executed with. */
-type RequestContext = {
+type SftpRequest = {
   readonly tree: SharedTree;
   readonly files: OpenFiles;
   readonly answers: AnswerWriter;
@@ -290,7 +290,7 @@ function addStatus(answers: AnswerWriter, id: number, status: number): void {
 }
 
 /** Executes a request and writes its answer, which is a status if anything fails. */
-function executeRequest(type: number, context: RequestContext): void {
+function executeRequest(type: number, context: SftpRequest): void {
   const { answers, id } = context;
   try {
     const status = (HANDLERS.get(type) ?? refuseUnknown)(context);
@@ -302,7 +302,7 @@ function executeRequest(type: number, context: RequestContext): void {
 }
 
 /** Returns a status, or undefined if the answer was written or comes later. */
-type Handler = (context: RequestContext) => number | undefined;
+type Handler = (context: SftpRequest) => number | undefined;
 
 const refuseUnknown: Handler = () => STATUS.unsupported;
 
@@ -337,7 +337,7 @@ function locateForChange(tree: SharedTree, machinePath: string): Place {
   return place;
 }
 
-function answerOpen({ tree, files, answers, id, request, replay }: RequestContext): undefined {
+function answerOpen({ tree, files, answers, id, request, replay }: SftpRequest): undefined {
   const machinePath = request.readText();
   const flags = systemFlags(request.readNumber());
   const { mode = 0o666 } = request.readAttributes();
@@ -373,12 +373,12 @@ function systemFlags(flags: number): number {
   );
 }
 
-function answerClose({ files, request }: RequestContext): number {
+function answerClose({ files, request }: SftpRequest): number {
   files.close(request.readText());
   return STATUS.ok;
 }
 
-function answerRead({ files, answers, id, request }: RequestContext): number | undefined {
+function answerRead({ files, answers, id, request }: SftpRequest): number | undefined {
   const { descriptor } = files.requireFile(request.readText());
   const offset = request.readLargeNumber();
   const length = Math.min(request.readNumber(), MAX_READ_BYTES);
@@ -389,7 +389,7 @@ function answerRead({ files, answers, id, request }: RequestContext): number | u
   return STATUS.endOfFile;
 }
 
-function answerWrite({ files, request, replay }: RequestContext): number {
+function answerWrite({ files, request, replay }: SftpRequest): number {
   const file = files.requireFile(request.readText());
   const offset = request.readLargeNumber();
   const data = request.readBytes();
@@ -421,7 +421,7 @@ function unappendedPart({ descriptor }: OpenFile, data: Buffer, offset: number):
   }
 }
 
-function answerAttributes({ answers, id }: RequestContext, status: Stats): undefined {
+function answerAttributes({ answers, id }: SftpRequest, status: Stats): undefined {
   answers.begin(ANSWER.attributes, id);
   answers.addAttributes(status);
   answers.end();
@@ -432,7 +432,7 @@ function hidden(status: Stats): Stats {
   return Object.assign(Object.create(status) as Stats, { mode: status.mode & constants.S_IFMT, nlink: 1 });
 }
 
-function answerStat(context: RequestContext): number | undefined {
+function answerStat(context: SftpRequest): number | undefined {
   const { path, isSecret } = context.tree.locate(context.request.readText());
   // No exception: most of these questions are whether a file exists.
   const status = lstatSync(path, { throwIfNoEntry: false });
@@ -440,12 +440,12 @@ function answerStat(context: RequestContext): number | undefined {
   return answerAttributes(context, isSecret ? hidden(status) : status);
 }
 
-function answerFileStat(context: RequestContext): undefined {
+function answerFileStat(context: SftpRequest): undefined {
   const { descriptor } = context.files.requireFile(context.request.readText());
   return answerAttributes(context, fstatSync(descriptor));
 }
 
-function answerSetStat({ tree, request }: RequestContext): number {
+function answerSetStat({ tree, request }: SftpRequest): number {
   const machinePath = request.readText();
   const attributes = request.readAttributes();
   const { path } = locateForChange(tree, machinePath);
@@ -489,7 +489,7 @@ function changedTimes({ accessed, modified }: RequestedAttributes, status: Stats
   return [accessed, modified];
 }
 
-function answerFileSetStat({ files, request }: RequestContext): number {
+function answerFileSetStat({ files, request }: SftpRequest): number {
   const { descriptor, isReadOnly } = files.requireFile(request.readText());
   const attributes = request.readAttributes();
   if (isReadOnly) throw fileSystemError('EROFS');
@@ -500,7 +500,7 @@ function answerFileSetStat({ files, request }: RequestContext): number {
   return STATUS.ok;
 }
 
-function answerOpenFolder({ tree, files, answers, id, request }: RequestContext): undefined {
+function answerOpenFolder({ tree, files, answers, id, request }: SftpRequest): undefined {
   const machinePath = request.readText();
   // Tells at once whether it is a folder that may be read.
   tree.locateEntries(machinePath);
@@ -513,7 +513,7 @@ function answerOpenFolder({ tree, files, answers, id, request }: RequestContext)
  * Answers with some entries. The long name of the first one, which sshfs ignores, is the last name of the answer:
  * slipway-dial remembers it, so that another server can go on after it. This is why names have an order.
  */
-function answerReadFolder({ tree, files, answers, id, request }: RequestContext): number | undefined {
+function answerReadFolder({ tree, files, answers, id, request }: SftpRequest): number | undefined {
   const folder = files.requireFolder(request.readText());
   const prefix = tree.locateEntries(folder.machinePath);
   folder.names ??= readNames(prefix).filter((name) => name > folder.lastName);
@@ -561,12 +561,12 @@ function takeEntries(
   return entries;
 }
 
-function answerRemove({ tree, request, replay }: RequestContext): number {
+function answerRemove({ tree, request, replay }: SftpRequest): number {
   const { path } = locateForChange(tree, request.readText());
   return executeUnlessDone(() => unlinkSync(path), replay !== undefined && isRemovedBefore);
 }
 
-function answerMakeFolder({ tree, request, replay }: RequestContext): number {
+function answerMakeFolder({ tree, request, replay }: SftpRequest): number {
   const { path } = locateForChange(tree, request.readText());
   const { mode = 0o777 } = request.readAttributes();
   return executeUnlessDone(
@@ -575,7 +575,7 @@ function answerMakeFolder({ tree, request, replay }: RequestContext): number {
   );
 }
 
-function answerRemoveFolder({ tree, request, replay }: RequestContext): number {
+function answerRemoveFolder({ tree, request, replay }: SftpRequest): number {
   const place = locateForChange(tree, request.readText());
   if (place.holdsSecret) throw fileSystemError('EACCES');
   return executeUnlessDone(() => rmdirSync(place.path), replay !== undefined && isRemovedBefore);
@@ -591,7 +591,7 @@ function executeUnlessDone(change: () => void, isDone: false | ((error: unknown)
   return STATUS.ok;
 }
 
-function answerRename({ tree, request, replay }: RequestContext, replaces: boolean): number {
+function answerRename({ tree, request, replay }: SftpRequest, replaces: boolean): number {
   const source = locateForChange(tree, request.readText());
   const target = locateForChange(tree, request.readText());
   if (source.holdsSecret || target.holdsSecret) throw fileSystemError('EACCES');
@@ -604,7 +604,7 @@ function answerRename({ tree, request, replay }: RequestContext, replaces: boole
   );
 }
 
-function answerReadLink({ tree, answers, id, request }: RequestContext): undefined {
+function answerReadLink({ tree, answers, id, request }: SftpRequest): undefined {
   const { path, isSecret } = tree.locate(request.readText());
   if (isSecret) throw fileSystemError('EACCES');
   const target = readlinkSync(path, 'buffer').toString('latin1');
@@ -617,7 +617,7 @@ function answerReadLink({ tree, answers, id, request }: RequestContext): undefin
 }
 
 /** OpenSSH's order, which all clients use: the target comes first. */
-function answerSymlink({ tree, request, replay }: RequestContext): number {
+function answerSymlink({ tree, request, replay }: SftpRequest): number {
   const target = request.readBytes();
   const { path } = locateForChange(tree, request.readText());
   return executeUnlessDone(
@@ -627,7 +627,7 @@ function answerSymlink({ tree, request, replay }: RequestContext): number {
 }
 
 /** A path is the same after it was resolved, because links are the machine's to follow. */
-function answerRealPath({ answers, id, request }: RequestContext): undefined {
+function answerRealPath({ answers, id, request }: SftpRequest): undefined {
   const path = request.readText();
   answers.begin(ANSWER.name, id);
   answers.addNumber(1);
@@ -637,7 +637,7 @@ function answerRealPath({ answers, id, request }: RequestContext): undefined {
   answers.end();
 }
 
-function answerExtended(context: RequestContext): number | undefined {
+function answerExtended(context: SftpRequest): number | undefined {
   const name = context.request.readText();
   if (name === 'posix-rename@openssh.com') return answerRename(context, true);
   if (name === 'hardlink@openssh.com') return answerHardLink(context);
@@ -646,7 +646,7 @@ function answerExtended(context: RequestContext): number | undefined {
   return STATUS.unsupported;
 }
 
-function answerHardLink({ tree, request, replay }: RequestContext): number {
+function answerHardLink({ tree, request, replay }: SftpRequest): number {
   const existing = locateForChange(tree, request.readText());
   const link = locateForChange(tree, request.readText());
   return executeUnlessDone(
@@ -655,12 +655,12 @@ function answerHardLink({ tree, request, replay }: RequestContext): number {
   );
 }
 
-function answerSync({ files, request, answerLater }: RequestContext): undefined {
+function answerSync({ files, request, answerLater }: SftpRequest): undefined {
   const file = files.requireFile(request.readText());
   callInBackground(file, fsync, (error) => answerLater(error === null ? STATUS.ok : statusOfError(error)));
 }
 
-function answerFileSystem({ tree, answers, id, request }: RequestContext): undefined {
+function answerFileSystem({ tree, answers, id, request }: SftpRequest): undefined {
   const machinePath = request.readText();
   const { path, isReadOnly } = tree.locate(machinePath);
   const folder = lstatSync(path).isDirectory() ? machinePath : posix.dirname(machinePath);

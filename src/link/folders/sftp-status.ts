@@ -13,8 +13,8 @@ export const STATUS = {
 } as const;
 
 /**
- * What programs behind sshfs see: ENOENT, EACCES, and EPERM for `failure`, from which sshfs makes EEXIST after mkdir and
- * ENOTEMPTY after rmdir. All others are EIO there, which programs report, such as for a full disk.
+ * The statuses that sshfs turns back into errors: ENOENT, EACCES, and EPERM for `failure`, which it tells as EEXIST
+ * after mkdir and as ENOTEMPTY after rmdir. All other errors, such as a full disk, are EIO there.
  */
 const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   ENOENT: STATUS.noSuchFile,
