@@ -59,7 +59,7 @@ async function mountOurs(folder, { port, key }) {
   const mount = spawn('sh', [join(library, 'mount.sh'), 'run', 'one'], { env, stdio: ['ignore', 'ignore', 'inherit'] });
   await waitForMount(mounted, mount);
   // Node can't import TypeScript: esbuild bundles the server, and a process of its own serves, as the link does.
-  const server = join(folder, 'server.mjs');
+  const server = join(folder, 'server.cjs');
   const entry = `
     import { readFileSync } from 'node:fs';
     import { connect } from 'node:net';
@@ -83,10 +83,9 @@ async function mountOurs(folder, { port, key }) {
     stdin: { contents: entry, resolveDir: fileURLToPath(new URL('..', import.meta.url)), loader: 'ts' },
     outfile: server,
     bundle: true,
-    format: 'esm',
+    format: 'cjs',
     platform: 'node',
     external: ['*.node', 'cpu-features'],
-    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
     logLevel: 'error',
   });
   const link = spawn(process.execPath, [server], { stdio: ['ignore', 'ignore', 'inherit'] });
