@@ -97,7 +97,7 @@ install_and_start() {
         if [ "$running" != 0 ] && [ "$(engine_pid)" = "$running" ]; then restart_or_restore; fi
     fi
     # On a host whose policy forbids packages to start services, the engine starts here.
-    start_installed_engine || {
+    enable_and_start_engine || {
         print_engine_log >&2
         explain 'the engine is installed, but it did not start'
         exit 1
@@ -106,11 +106,6 @@ install_and_start() {
     answers_after_restart || restore_and_restart
     end_restart
     trap - EXIT
-}
-
-# An upgrade leaves it to the host's administrator whether the engine starts at boot.
-start_installed_engine() {
-    if [ "$SOURCE" != present ]; then enable_and_start_engine; else is_engine_active || start_engine; fi
 }
 
 # Runs if this script ends early. An engine that has not read its new configuration must not read it at its next start,
