@@ -128,7 +128,18 @@ export async function gatherFacts(
   const isComplete = code === 0 && answers.first('complete') === 'yes';
   if (!isComplete || (become !== 'root' && become !== 'sudo' && become !== 'password'))
     throw incompleteFactsError(host, code, `${greeting}\n${stderr}`);
+  requireAnswers(answers, host.address);
   return parseFacts(become, answers, receivedAt);
+}
+
+/** Throws if the host's service manager did not answer. It may have an engine that nobody can see now. */
+export function requireAnswers({ all, first }: ScriptAnswers, address: string): void {
+  if (all('unanswered').length === 0) return;
+  const [manager = '', ...words] = first('unanswered').split(' ');
+  throw new SlipwayError('REMOTE_COMMAND', `${manager} on ${address} does not answer, so its services are not known`, {
+    hint: 'Check the host, for example with: systemctl status. Then run the same command again',
+    detail: lastLines(words.join(' ')),
+  });
 }
 
 /** Separates what the host prints at each login from the script's answer, which begins with its last `become` line. */

@@ -2,7 +2,7 @@ import { SlipwayError } from '../errors.ts';
 import { sh } from '../ssh/shell.ts';
 import type { SshSession } from '../ssh/connection.ts';
 import { describeConflictingFlag } from './command-line.ts';
-import { lastLines, parseAnswers, parseEngineService, type ScriptAnswers } from './facts.ts';
+import { lastLines, parseAnswers, parseEngineService, requireAnswers, type ScriptAnswers } from './facts.ts';
 import { serviceManagers } from './init/registry.ts';
 
 /** A host's disk, memory, load and uptime. Sizes are in bytes. */
@@ -32,8 +32,10 @@ export async function gatherVitals(session: SshSession, template: string, addres
     cpus: Number(first('cpus')),
     uptime: Number(first('uptime')),
   };
-  if (code === 0 && !Number.isNaN(total + free) && vitals.uptime > 0)
+  if (code === 0 && !Number.isNaN(total + free) && vitals.uptime > 0) {
+    requireAnswers(answers, address);
     return { vitals, problems: findEngineProblems(answers, address) };
+  }
   throw new SlipwayError('REMOTE_COMMAND', `The metrics of ${address} could not be read (exit status ${code})`, {
     hint: 'Check that its shell works and that /proc is mounted there',
     detail: lastLines(stderr),

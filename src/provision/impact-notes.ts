@@ -57,7 +57,10 @@ export function describeEnabling(where: string, name: string): string {
   return `The engine on ${where} does not start at boot. From now on it does. To undo: slipway rm --deprovision ${name}`;
 }
 
-/** Returns a sentence about containers that stop with the engine, and why; none if they keep running. */
+/**
+ * Returns a sentence about containers that stop with the engine, and why; none if they keep running. An engine that
+ * could not be asked may have some.
+ */
 export function describeContainerStop(
   { localEngine, daemonJsonEncoding }: Pick<Facts, 'localEngine' | 'daemonJsonEncoding'>,
   {
@@ -72,8 +75,13 @@ export function describeContainerStop(
     readonly settings: readonly DaemonSettings[];
   },
 ): readonly string[] {
-  if (localEngine === undefined || localEngine === 'silent') return [];
-  const { runningContainers: count = 0, isSwarmNode } = localEngine;
+  if (localEngine === undefined) return [];
+  const { runningContainers: count, isSwarmNode } = localEngine === 'silent' ? {} : localEngine;
+  if (count === undefined) {
+    return [
+      `The engine on ${where} does not say which containers run, since it does not answer on its local socket: they may stop when it restarts. Those with a restart policy start again`,
+    ];
+  }
   const reasons = [
     ...(isSwarmNode === true ? ["a swarm node can't keep them running"] : []),
     ...(settings.some((one) => one['live-restore'] === false) ? ['live-restore is false in daemon.json'] : []),

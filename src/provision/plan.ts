@@ -103,7 +103,10 @@ function planEngineConfiguration(
   const impact = { containers: containersVariable(stoppingKeys, facts), socket };
   return withNotes(configureStep(files, effect, impact, serviceManager), [
     ...(effect.engine === 'none' ? [] : notes),
-    ...(effect.enable ? [describeEnabling(address, name)] : []),
+    // The installation of another version enables the service, too.
+    ...(effect.enable || (effect.engine === 'later' && !facts.engineService.isEnabled)
+      ? [describeEnabling(address, name)]
+      : []),
   ]);
 }
 

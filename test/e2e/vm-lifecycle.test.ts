@@ -66,6 +66,8 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     ).toBe('running');
     const countProfiles = 'sudo cat /sys/kernel/security/apparmor/profiles | grep -c "(enforce)\\|(unconfined)"';
     expect(Number(await runInVmOrThrow(user, 'dev', countProfiles))).toBeGreaterThan(50);
+    // .features is no policy: apparmor_parser writes there which features of the kernel the policies beside it are for,
+    // when it opens the cache and finds no such list. That compiles nothing.
     const findCachedPolicies = 'sudo find /var/cache/apparmor -type f ! -name .features';
     expect(Number(await runInVmOrThrow(user, 'dev', `${findCachedPolicies} | wc -l`))).toBeGreaterThan(50);
     expect(await runInVmOrThrow(user, 'dev', `${findCachedPolicies} -newer /proc/1`)).toBe('');

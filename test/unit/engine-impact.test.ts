@@ -115,6 +115,11 @@ describe('a service that was disabled', () => {
     expect(bootOf(factsWith(again, { engineService: { ...again.engineService, isEnabled: false } }))).toBe('no');
   });
 
+  test('is named before another version is installed over it, too', () => {
+    const notes = planProvision(planInput(disabled, { version: '99.1' })).flatMap((step) => step.notes ?? []);
+    expect(notes).toContainEqual(expect.stringContaining('does not start at boot. From now on it does'));
+  });
+
   test('is no other: one that was enabled or that Slipway installed, or that a user disabled since', () => {
     for (const before of [bareHost, hostWithEngine]) {
       const after = factsAfter(before, planProvision(planInput(before)));
@@ -200,6 +205,19 @@ describe('the note about containers', () => {
           ],
     );
   });
+});
+
+test('an engine that does not say which containers run may have some', () => {
+  const sentence =
+    'The engine on 192.0.2.10 does not say which containers run, since it does not answer on its local socket: they may stop when it restarts. Those with a restart policy start again';
+  for (const localEngine of ['silent', { version: '28.0.0' }] as const) {
+    const facts = factsWith(hostWithEngine, { localEngine });
+    expect(notesFor(facts)).toEqual([sentence]);
+    expect(planUpgrade(planInput(facts).engine, facts, '192.0.2.10')[0]?.notes).toEqual([sentence]);
+  }
+  // One that is stopped has none.
+  const engineService = { ...hostWithEngine.engineService, isActive: false };
+  expect(notesFor(factsWith(hostWithEngine, { engineService }))).toEqual([]);
 });
 
 describe('flags whose setting is also in daemon.json', () => {

@@ -145,6 +145,16 @@ describe('gatherFacts', () => {
     expect((await factsOf()).portHolder).toBeUndefined();
   });
 
+  test('takes no answer of the service manager for no engine', async () => {
+    const stdout = 'become root\nunanswered systemd Failed to get properties: Connection timed out\ncomplete yes\n';
+    const work = gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', connection);
+    await expect(work).rejects.toMatchObject({
+      code: 'REMOTE_COMMAND',
+      message: `systemd on ${connection.address} does not answer, so its services are not known`,
+      detail: ['Failed to get properties: Connection timed out'],
+    });
+  });
+
   test('reads a bare host as one without packages, files and an engine', async () => {
     const stdout = 'become root\nos_id alpine\nos_like \nos_name \narch aarch64\ncomplete yes\n';
     const facts = await gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', connection);

@@ -44,6 +44,7 @@ command_of_systemd() {
 }
 
 print_command() {
+    if [ "$is_answered" = no ]; then return; fi
     definition=$(engine_definition)
     if [ -z "$definition" ]; then return; fi
     echo "engine_definition $(printf '%s\n' "$definition" | base64 -w 0)"
@@ -53,10 +54,15 @@ print_command() {
 # Asks systemd once for all that the facts need of the engine's units, since each call takes longer than a program.
 read_units() {
     service_state='' service_file_state='' service_pid='' socket_state='' listeners='' masked_units='' unit_files=''
-    is_current=yes
+    is_current=yes is_answered=yes
     set -- docker.service docker.socket containerd.service
     state=$(systemctl show "$@" --property ActiveState --property UnitFileState --property MainPID \
-        --property Listen --property FragmentPath --property DropInPaths --property NeedDaemonReload 2>/dev/null)
+        --property Listen --property FragmentPath --property DropInPaths --property NeedDaemonReload 2>&1) || {
+        # Without this line, a service manager that does not answer would look like a host without an engine.
+        echo "unanswered systemd $(echo "$state" | tail -n 1)"
+        is_answered=no
+        return
+    }
     while IFS='=' read -r key value; do
         case ${1-}.$key in
             # An empty line separates the units.
@@ -101,7 +107,7 @@ local_engine() {
 engine_definition() {
     if [ "$is_current" = yes ]; then
         # shellcheck disable=SC2086 # a list of files
-        awk 'FNR == 1 { print (NR > 1 ? "\n" : "") "# " FILENAME } { print }' $unit_files 2>/dev/null && return
+        awk 'FNR == 1 { print (NR > 1 ? "\n" : "") "# " FILENAME } { print }' $unit_files 2>/dev/null </dev/null && return
     fi
     systemctl cat docker.socket 2>/dev/null || true
     systemd-analyze cat-config systemd/system/docker.service 2>/dev/null || true
