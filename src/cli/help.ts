@@ -1,6 +1,6 @@
 import { drivers } from '../drivers/registry.ts';
 import type { OptionSpec } from '../machine/options.ts';
-import { engineOptionSpecs, lifetimeOptionSpecs } from '../machine/spec.ts';
+import { engineOptionSpecs, lifetimeOptionSpecs, sharingOptionSpecs } from '../machine/spec.ts';
 import { optionSpecsOf, type Command } from './command.ts';
 import { commands, type CommandFamily, type CommandGroup } from './commands/command-list.ts';
 import { globalFlags } from './parse-flags.ts';
@@ -59,6 +59,7 @@ export function commandHelp(command: Command, driver: string | undefined, width:
     else parts.push('', `Driver options: slipway help ${drivers.map(({ name }) => name).join(' | ')}`);
     parts.push(
       `Lifetime: ${lifetimeOptionSpecs.map(({ flag, valueName }) => `--${flag} <${valueName}>`).join(', ')} (slipway help life)`,
+      `Sharing: ${sharingOptionSpecs.map(({ flag, kind, valueName }) => (kind === 'boolean' ? `--no-${flag}` : `--${flag} <${valueName}>`)).join(', ')}`,
       'Engine options: slipway help engine',
       ...wrapWords(
         engineOptionSpecs.map(({ flag }) => `--${flag}`),

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import type { EngineSpec } from './model.ts';
+import type { EngineSpec, SharingSpec } from './model.ts';
 import { describeOptions, type OptionSpec, type OptionValues } from './options.ts';
 
 const nonEmptyText = (): z.ZodString => z.string().min(1);
@@ -128,6 +128,39 @@ export const lifetimeOptions = z.object({
 });
 
 export const lifetimeOptionSpecs: readonly OptionSpec[] = describeOptions(lifetimeOptions);
+
+/**
+ * The options of what a machine and this computer share: flags `--link` and `--publish-on`. `SharingSpec` is the type of
+ * the parsed values.
+ */
+export const sharingOptions = z.object({
+  link: z.boolean().optional().meta({
+    description: 'Open the published ports of a local VM on this computer',
+    env: 'SLIPWAY_LINK',
+    default: true,
+  }),
+  publishOn: z
+    .string()
+    .refine((address) => isIP(address) !== 0, 'an IP address of this computer, or 0.0.0.0 for all')
+    .optional()
+    .meta({
+      description: 'Address of this computer on which published ports are opened',
+      env: 'SLIPWAY_PUBLISH_ON',
+      value: 'address',
+      default: '127.0.0.1',
+    }),
+});
+
+export const sharingOptionSpecs: readonly OptionSpec[] = describeOptions(sharingOptions);
+
+/** Returns the member of a spec for these values, without those that are the default. */
+export function sharingMember({ link, publishOn }: SharingSpec): { readonly sharing?: SharingSpec } {
+  const sharing = {
+    ...(link === false ? { link } : {}),
+    ...(publishOn === undefined || publishOn === '127.0.0.1' ? {} : { publishOn }),
+  };
+  return Object.keys(sharing).length === 0 ? {} : { sharing };
+}
 
 export function isDuration(text: string): boolean {
   return DURATION_PATTERN.test(text);
