@@ -11,15 +11,14 @@ import { Agent as HttpsAgent } from 'node:https';
 import { ignoreMissing } from '../computer/files.ts';
 import { takeLock } from '../computer/lock.ts';
 import { loadDriver } from '../drivers/registry.ts';
-import { reasonOf, systemCode } from '../errors.ts';
-import type { Forwarder } from '../machine/forward.ts';
+import { reasonOf, SlipwayError, systemCode } from '../errors.ts';
 import type { ReadyMachine } from '../machine/model.ts';
 import { loadClientCertificates } from '../operations/credentials.ts';
 import { inspectMachine } from '../operations/power.ts';
 import type { World } from '../operations/world.ts';
 import { fetchRunningContainers, unreachableReason } from '../provision/engine-api.ts';
 import { followContainers, type EngineClient } from './container-events.ts';
-import { combineForwarders, openForwarders } from './forwarders.ts';
+import { openMachineForwarder, type MachineForwarder } from './forwarders.ts';
 import { describePort, toPortDocument, writeLinkState, type LinkState } from './link-state.ts';
 import { isLinkWanted } from './link-wanted.ts';
 import { listPublishedPorts } from './published-ports.ts';
@@ -57,13 +56,17 @@ export async function runLink(name: string, world: World, options: LinkOptions):
   await using lock = await takeLock(folder, `The link of machine "${name}"`);
   const stop = new AbortController();
   const signal = AbortSignal.any([world.signal, stop.signal]);
+  const linkedWorld = { ...world, signal };
   const driver = await loadDriver(machine.spec.driver);
+  if (!driver.openForwarder && !machine.host.ssh) throw noForwarderError(name);
+  const findMachine = (): Promise<ReadyMachine> => requireLinkedMachine({ name, world, options });
+  await using forwarder = await openMachineForwarder(machine, findMachine, driver, linkedWorld);
   const link: Link = {
     id: machine.spec.id,
     name,
     folder,
-    world: { ...world, signal },
-    forwarder: combineForwarders(await openForwarders(machine, driver, world)),
+    world: linkedWorld,
+    forwarder,
     agent: new (machine.endpoint.tls ? HttpsAgent : HttpAgent)({ keepAlive: true }),
     builtAt: await readBuildTime(options),
     requireLock: () => lock.requireHeld(),
@@ -76,6 +79,12 @@ export async function runLink(name: string, world: World, options: LinkOptions):
     link.agent.destroy();
     await closeUnwanted(link);
   }
+}
+
+function noForwarderError(name: string): SlipwayError {
+  return new SlipwayError('DRIVER_UNSUPPORTED', `Machine "${name}" has no SSH access, which its link needs`, {
+    hint: 'Only the owner of the host can forward its ports',
+  });
 }
 
 /**
@@ -95,7 +104,7 @@ type Link = {
   readonly name: string;
   readonly folder: string;
   readonly world: World;
-  readonly forwarder: Forwarder;
+  readonly forwarder: MachineForwarder;
   readonly agent: HttpAgent;
   readonly builtAt: number | undefined;
   readonly requireLock: () => Promise<void>;
@@ -111,6 +120,7 @@ async function runRounds(link: Link): Promise<LinkEnd> {
     onWake: () => {
       events.reconnect();
       link.agent.destroy();
+      link.forwarder.reset();
       trigger.fire();
     },
     onEnd: trigger.fire,
@@ -186,7 +196,11 @@ async function findLinkedMachine(
   return machine?.phase === 'ready' && (isAsked || isLinkWanted(machine)) ? machine : undefined;
 }
 
-async function requireLinkedMachine({ name, world, options }: Link): Promise<ReadyMachine> {
+async function requireLinkedMachine({
+  name,
+  world,
+  options,
+}: Pick<Link, 'name' | 'world' | 'options'>): Promise<ReadyMachine> {
   const machine = await findLinkedMachine(name, world, options);
   if (!machine) throw new Error(`machine "${name}" was removed`);
   return machine;

@@ -34,7 +34,7 @@ export type LifetimeSpec = { readonly ttl?: string | undefined; readonly idleSto
 
 /** What a machine and this computer share while it runs. `spec.ts` declares the flags. */
 export type SharingSpec = {
-  /** False for machines that share nothing, such as servers. */
+  /** Whether the machine has a link while it runs. If missing, only a VM of this computer has one. */
   readonly link?: boolean | undefined;
   /** The address of this computer on which ports are opened; 127.0.0.1 if missing. */
   readonly publishOn?: string | undefined;

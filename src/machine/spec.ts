@@ -135,9 +135,8 @@ export const lifetimeOptionSpecs: readonly OptionSpec[] = describeOptions(lifeti
  */
 export const sharingOptions = z.object({
   link: z.boolean().optional().meta({
-    description: 'Open the published ports of a local VM on this computer',
+    description: 'Open the published ports of the machine on this computer; default: only those of local VMs',
     env: 'SLIPWAY_LINK',
-    default: true,
   }),
   publishOn: z
     .string()
@@ -156,7 +155,7 @@ export const sharingOptionSpecs: readonly OptionSpec[] = describeOptions(sharing
 /** Returns the member of a spec for these values, without those that are the default. */
 export function sharingMember({ link, publishOn }: SharingSpec): { readonly sharing?: SharingSpec } {
   const sharing = {
-    ...(link === false ? { link } : {}),
+    ...(link === undefined ? {} : { link }),
     ...(publishOn === undefined || publishOn === '127.0.0.1' ? {} : { publishOn }),
   };
   return Object.keys(sharing).length === 0 ? {} : { sharing };
