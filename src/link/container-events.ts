@@ -2,7 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClientCertificates, Endpoint } from '../machine/model.ts';
 import { openEventStream } from '../provision/engine-events.ts';
 
-/** An engine as a client connects to it now: a start may give it another address, and `provision` other certificates. */
+/**
+ * An engine as a client connects to it now: a start may give it another address, and `provision` other certificates.
+ */
 export type EngineClient = { readonly endpoint: Endpoint; readonly tls: ClientCertificates | undefined };
 
 /** The events after which other ports may be published. */

@@ -16,8 +16,8 @@ export type MachineForwarder = Forwarder &
   };
 
 /**
- * Opens the forwarder of a machine: that of its driver, if it has one, and SSH for what the driver refuses. `findMachine`
- * returns the machine as it is now, since a start may give it another address.
+ * Opens the forwarder of a machine: that of its driver, if it has one, and SSH for what the driver refuses.
+ * `findMachine` returns the machine as it is now, since a start may give it another address.
  */
 export async function openMachineForwarder(
   machine: ReadyMachine,

@@ -130,8 +130,8 @@ export const lifetimeOptions = z.object({
 export const lifetimeOptionSpecs: readonly OptionSpec[] = describeOptions(lifetimeOptions);
 
 /**
- * The options of what a machine and this computer share: flags `--link` and `--publish-on`. `SharingSpec` is the type of
- * the parsed values.
+ * The options of what a machine and this computer share: flags `--link` and `--publish-on`. `SharingSpec` is the type
+ * of the parsed values.
  */
 export const sharingOptions = z.object({
   link: z.boolean().optional().meta({

@@ -272,7 +272,7 @@ test('invalid filters and formats are reported with a hint', async () => {
 
     $ slipway ls --format {{.Nmae}}
     ✗ --format can't be used: unknown field .Nmae (at ".Nmae}}")
-    → Did you mean .Name? Known: .Name .Current .Driver .State .URL .Engine .CertificateDays .Deadline .IdleStop .Trouble
+    → Did you mean .Name? Known: .Name .Current .Driver .State .URL .Engine .CertificateDays .Deadline .IdleStop .Ports .Trouble
     (2)
 
     $ slipway ls --format {{.Name

@@ -66,7 +66,7 @@ function isOwnPort({ protocol, listen }: Forward, { ports }: Vm): boolean {
   return protocol === 'tcp' && [ports.ssh, ports.engine].includes(listen.port);
 }
 
-/** Pure. Returns the forwards in QEMU's list of connections: `TCP[HOST_FORWARD]  13  127.0.0.1 8080  10.0.2.15 8080`. */
+/** Pure. Returns the forwards in QEMU's list: `TCP[HOST_FORWARD]  13  127.0.0.1 8080  10.0.2.15 8080`. */
 export function parseForwards(text: string): readonly Forward[] {
   const row = /^\s*(TCP|UDP)\[HOST_FORWARD\]\s+\d+\s+(\S+)\s+(\d+)\s+\S+\s+(\d+)/gm;
   return [...text.matchAll(row)].map(([, protocol, address = '', port, guestPort]) => ({
