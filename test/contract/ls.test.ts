@@ -307,7 +307,7 @@ test('invalid filters and formats are reported with a hint', async () => {
 
     $ slipway status m-2 --format {{.State}}
     ✗ --format can't be used: unknown field .State (at ".State}}")
-    → Did you mean .state? Known: .name .state .engine .days .trouble .driver .address .ssh .url .context .deadline .idleStop .containers .images .host .unasked
+    → Did you mean .state? Known: .name .state .engine .days .trouble .driver .address .ssh .url .context .deadline .idleStop .containers .images .ports .host .unasked
     (2)
 
     $ slipway status m-2 --format {{.state}} --json
