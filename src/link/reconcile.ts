@@ -14,8 +14,14 @@ export async function reconcileForwards(
   const { remove, add, keep, shadowed } = planForwards(wanted, await forwarder.list());
   for (const forward of remove) await forwarder.remove(forward);
   const added: LinkedPort[] = [];
+  const refused = new Set<string>();
   for (const published of add) {
+    const { protocol, listen } = published.forward;
+    const port = `${protocol} ${listen.port}`;
+    // Behind the two addresses of `localhost`, there must not be two programs.
+    if (published.isExtra && refused.has(port)) continue;
     const refusal = await forwarder.add(published.forward);
+    if (refusal) refused.add(port);
     if (!published.isExtra) added.push({ ...toLinkedPort(published), ...(refusal ? { refusal } : {}) });
   }
   const others = shadowed

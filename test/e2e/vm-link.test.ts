@@ -42,7 +42,16 @@ describeOnVm('the published ports of a local VM', { timeout: VM_TIMEOUT_SECONDS 
   /** Starts a web server that answers with its name. */
   const runServer = (name: string, ...flags: readonly string[]): Promise<string> =>
     docker(
-      ...['run', '-d', '--name', name, '--restart', 'always', ...flags, 'tools', 'sh', '-c'],
+      'run',
+      '-d',
+      '--name',
+      name,
+      '--restart',
+      'always',
+      ...flags,
+      'tools',
+      'sh',
+      '-c',
       `mkdir -p /w; echo ${name} >/w/index.html; exec httpd -f -p 80 -h /w`,
     );
 
