@@ -71,7 +71,7 @@ async function loadRow(
     certificateDays: status.days ?? null,
     deadline: machine.deadline ?? null,
     idleStop: machine.spec.lifetime?.idleStop ?? null,
-    ports: status.state === 'running' ? await loadPublishedPorts(machine, world) : [],
+    ports: await loadPublishedPorts(machine, status.state === 'running', world),
     trouble: status.trouble,
   };
 }

@@ -37,7 +37,7 @@ export const status: Command<typeof args> = defineCommand({
       getStatus(machine, world, timeout),
       getStatusDetails(machine, world, timeout),
     ]);
-    const ports = answer.state === 'running' ? await loadPublishedPorts(machine, world) : [];
+    const ports = await loadPublishedPorts(machine, answer.state === 'running', world);
     const state = { ...answer, trouble: [answer.trouble, ...details.problems].filter(Boolean).join('; ') };
     const json = toStatusDocument(machine, state, details, ports);
     return {
