@@ -1,6 +1,6 @@
 import { drivers } from '../drivers/registry.ts';
 import type { OptionSpec } from '../machine/options.ts';
-import { engineOptionSpecs, lifetimeOptionSpecs } from '../machine/spec.ts';
+import { engineOptionSpecs, lifetimeOptionSpecs, sharingOptionSpecs } from '../machine/spec.ts';
 import { optionSpecsOf, type Command } from './command.ts';
 import { commands, type CommandFamily, type CommandGroup } from './commands/command-list.ts';
 import { globalFlags } from './parse-flags.ts';
@@ -58,7 +58,7 @@ export function commandHelp(command: Command, driver: string | undefined, width:
     if (driverOptions) parts.push('', `Driver ${driver}`, ...optionLines(driverOptions, width));
     else parts.push('', `Driver options: slipway help ${drivers.map(({ name }) => name).join(' | ')}`);
     parts.push(
-      `Lifetime: ${lifetimeOptionSpecs.map(({ flag, valueName }) => `--${flag} <${valueName}>`).join(', ')} (slipway help life)`,
+      `Lifetime, ports: ${[...lifetimeOptionSpecs, ...sharingOptionSpecs].map(({ flag }) => `--${flag}`).join(', ')} (slipway help life)`,
       'Engine options: slipway help engine',
       ...wrapWords(
         engineOptionSpecs.map(({ flag }) => `--${flag}`),
@@ -79,7 +79,8 @@ export function topicHelp(topic: string, width: number): string | undefined {
     const note =
       'The host stops itself, even while this computer is off. A running container, an SSH session and a client of the engine keep a host from being idle. To change the lifetime of a machine: slipway extend NAME 2h, slipway provision NAME --idle-stop 1h.';
     const lines = [...optionLines(lifetimeOptionSpecs, width), '', ...wrapWords(note.split(' '), '', width)];
-    return ['Lifetime options of create and provision', '', ...lines].join('\n');
+    const ports = ['', 'Port options of create and provision', '', ...optionLines(sharingOptionSpecs, width)];
+    return ['Lifetime options of create and provision', '', ...lines, ...ports].join('\n');
   }
   const driver = drivers.find(({ name, aliases }) => name === topic || aliases?.includes(topic) === true);
   if (!driver) return undefined;

@@ -1,4 +1,5 @@
 import type { LsState } from './machine-filter.ts';
+import type { PortDocument } from '../link/link-state.ts';
 
 /** A machine as `ls` lists it. */
 export type MachineListRow = {
@@ -11,6 +12,8 @@ export type MachineListRow = {
   readonly certificateDays: number | null;
   readonly deadline: string | null;
   readonly idleStop: string | null;
+  /** The ports that its containers publish, on this computer. */
+  readonly ports: readonly PortDocument[];
   readonly trouble: string;
 };
 
@@ -25,5 +28,6 @@ export const COLUMN_TITLES = {
   CertificateDays: 'CERTS',
   Deadline: 'DEADLINE',
   IdleStop: 'IDLE STOP',
+  Ports: 'PORTS',
   Trouble: 'TROUBLE',
 } as const;

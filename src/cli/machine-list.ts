@@ -5,6 +5,7 @@ import { readCurrentContextName } from '../profiles/current-context.ts';
 import { contextName } from '../profiles/docker-context.ts';
 import type { ListedMachine } from '../machine/store.ts';
 import type { Cli } from './command.ts';
+import { formatPorts, loadPublishedPorts } from './published-ports.ts';
 import { formatTable } from '../terminal/text-output.ts';
 import { COLUMN_TITLES, type MachineListRow } from './machine-list-row.ts';
 
@@ -45,6 +46,7 @@ async function loadRow(
       certificateDays: null,
       deadline: null,
       idleStop: null,
+      ports: [],
       trouble: item.broken.message,
     };
   }
@@ -69,6 +71,7 @@ async function loadRow(
     certificateDays: status.days ?? null,
     deadline: machine.deadline ?? null,
     idleStop: machine.spec.lifetime?.idleStop ?? null,
+    ports: await loadPublishedPorts(machine, status.state === 'running', world),
     trouble: status.trouble,
   };
 }
@@ -84,12 +87,14 @@ export function toFormatFields(row: MachineListRow): Readonly<Record<keyof typeo
     CertificateDays: row.certificateDays ?? '',
     Deadline: row.deadline ?? '',
     IdleStop: row.idleStop ?? '',
+    Ports: formatPorts(row.ports),
     Trouble: row.trouble,
   };
 }
 
 export function formatRows(rows: readonly MachineListRow[], now: Date): string {
   const hasDeadline = rows.some(({ deadline }) => deadline !== null);
+  const hasPorts = rows.some(({ ports }) => ports.length > 0);
   const deadlineCells = ({ deadline }: MachineListRow): readonly string[] =>
     hasDeadline ? [deadline === null ? '' : formatDeadline({ deadline }, now)] : [];
   const cells = rows.map((row) => [
@@ -101,11 +106,12 @@ export function formatRows(rows: readonly MachineListRow[], now: Date): string {
     row.engine,
     formatDaysLeft(row.certificateDays),
     ...deadlineCells(row),
+    ...(hasPorts ? [formatPorts(row.ports)] : []),
     row.trouble,
   ]);
-  const { Name, Current, Driver, State, URL, Engine, CertificateDays, Deadline, Trouble } = COLUMN_TITLES;
-  const deadlineTitles = hasDeadline ? [Deadline] : [];
-  return formatTable([Name, Current, Driver, State, URL, Engine, CertificateDays, ...deadlineTitles, Trouble], cells);
+  const { Name, Current, Driver, State, URL, Engine, CertificateDays, Deadline, Ports, Trouble } = COLUMN_TITLES;
+  const someTitles = [...(hasDeadline ? [Deadline] : []), ...(hasPorts ? [Ports] : [])];
+  return formatTable([Name, Current, Driver, State, URL, Engine, CertificateDays, ...someTitles, Trouble], cells);
 }
 
 /** Formats the days until certificates expire; the row's `trouble` explains expired ones. */

@@ -2,6 +2,7 @@ import { canceledError, exitCodes, reasonOf, SlipwayError } from '../errors.ts';
 import { findNearestWord } from '../did-you-mean.ts';
 import { optionsFromEnv, parseOptions, pickFlagValues } from '../machine/options.ts';
 import type { Cli, Command, CommandResult, OutputScreen } from './command.ts';
+import { createLinks } from '../terminal/links.ts';
 import { commands, type CommandEntry, type CommandFamily } from './commands/command-list.ts';
 import type { CliEvent } from '../terminal/event-schema.ts';
 import {
@@ -150,7 +151,7 @@ async function createCli(sudoPasswordValue: unknown): Promise<Cli> {
     import('../images/image-store.ts'),
     openView(),
   ]);
-  const world = createWorld({
+  const base = createWorld({
     store: openStore(home),
     progress: progressOf(),
     signal: interrupt.signal,
@@ -159,6 +160,7 @@ async function createCli(sudoPasswordValue: unknown): Promise<Cli> {
     startSpareBuild: async (spec) =>
       (await import('./prewarm.ts')).startPrewarm(spec, [node, script], process.env, home),
   });
+  const world = { ...base, links: createLinks(base, [node, script]) };
   return {
     world,
     images: openImageStore(home),

@@ -1,7 +1,7 @@
 import { drivers } from '../drivers/registry.ts';
 import { exitCodes } from '../errors.ts';
 import { formatList, type OptionSpec } from '../machine/options.ts';
-import { engineOptionSpecs, lifetimeOptionSpecs } from '../machine/spec.ts';
+import { engineOptionSpecs, lifetimeOptionSpecs, sharingOptionSpecs } from '../machine/spec.ts';
 import { optionSpecsOf, type Command } from './command.ts';
 import { allCommands } from './commands/command-list.ts';
 import { globalFlags } from './parse-flags.ts';
@@ -72,6 +72,9 @@ export async function generateManual(): Promise<string> {
     section('Lifetime options'),
     paragraph('For `create` and `provision`.'),
     ...lifetimeOptionSpecs.map(optionItem),
+    section('Sharing options'),
+    paragraph('For `create` and `provision`.'),
+    ...sharingOptionSpecs.map(optionItem),
     section('Engine options'),
     paragraph('For `create` and `provision`.'),
     ...engineOptionSpecs.map(optionItem),

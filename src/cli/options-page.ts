@@ -2,7 +2,7 @@ import type { DriverManifest } from '../drivers/contract.ts';
 import { drivers } from '../drivers/registry.ts';
 import { exitCodes } from '../errors.ts';
 import { toMarkdownTable } from '../machine/options.ts';
-import { engineOptionSpecs, lifetimeOptionSpecs } from '../machine/spec.ts';
+import { engineOptionSpecs, lifetimeOptionSpecs, sharingOptionSpecs } from '../machine/spec.ts';
 import { optionSpecsOf, type Command } from './command.ts';
 import { allCommands } from './commands/command-list.ts';
 import { driverOptionSpecs } from '../machine-options/option-specs.ts';
@@ -26,6 +26,8 @@ export async function generateOptionsPage(): Promise<string> {
     ...loaded.map(commandSection),
     '## Lifetime options (`create`, `provision`)',
     toMarkdownTable(lifetimeOptionSpecs),
+    '## Sharing options (`create`, `provision`)',
+    toMarkdownTable(sharingOptionSpecs),
     '## Engine options (`create`, `provision`)',
     toMarkdownTable(engineOptionSpecs),
     ...drivers.flatMap(({ name, summary }) => [

@@ -1,7 +1,7 @@
 import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 import type { MachineSpec } from '../machine/model.ts';
 import { toArgv, type OptionSpec } from '../machine/options.ts';
-import { engineOptionSpecs, lifetimeOptionSpecs } from '../machine/spec.ts';
+import { engineOptionSpecs, lifetimeOptionSpecs, sharingOptionSpecs } from '../machine/spec.ts';
 import { formatCommandLine } from '../profiles/shell-env.ts';
 import type { Cli } from './command.ts';
 
@@ -12,7 +12,7 @@ export function toRepeatCommand(
   createOptions: readonly OptionSpec[],
   { program, world: { computer } }: Pick<Cli, 'program' | 'world'>,
 ): string {
-  const { name, driver, engine, lifetime, options } = spec;
+  const { name, driver, engine, lifetime, sharing, options } = spec;
   // Values of variables may be secret; their names remind the user to add the values.
   const env = engine.env.map((pair) => `${pair.split('=', 1)[0]}=…`);
   const argv = [
@@ -20,6 +20,7 @@ export function toRepeatCommand(
     name,
     ...toArgv(createOptions, { driver, use }),
     ...toArgv(lifetimeOptionSpecs, lifetime ?? {}),
+    ...toArgv(sharingOptionSpecs, sharing ?? {}),
     ...toArgv(driverOptionSpecs[driver] ?? [], options),
     ...toArgv(engineOptionSpecs, { ...engine, env }),
   ];

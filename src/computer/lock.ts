@@ -45,6 +45,14 @@ export async function takeLock(folder: string, what: string): Promise<HeldLock> 
   }
 }
 
+/** Returns the process that holds the lock of a folder; undefined if the lock is free, or the folder is missing. */
+export async function findLockOwner(folder: string): Promise<Owner | undefined> {
+  const numbers = await ignoreMissing(listLockNumbers(folder));
+  const file = join(folder, `lock.${numbers?.at(-1) ?? 0}`);
+  const owner = numbers?.length ? await readLockOwner(file) : undefined;
+  return owner && (await isOwnerAlive(owner, file)) ? owner : undefined;
+}
+
 function holdLock(path: string, what: string): HeldLock {
   const heartbeat = startHeartbeat(path);
   return {

@@ -3,7 +3,7 @@ import { readdir, readFile, readlink } from 'node:fs/promises';
 import { askProgram } from './child-process.ts';
 import type { Computer } from './computer.ts';
 
-export type ComputerPort = { readonly protocol: 'tcp' | 'udp'; readonly port: number };
+export type ComputerPort = { readonly protocol: 'tcp' | 'udp'; readonly address: string; readonly port: number };
 export type PortCall = { readonly computer: Computer; readonly signal: AbortSignal };
 type PortUser = { readonly pid: number; readonly name: string };
 
@@ -28,11 +28,11 @@ async function findUser(port: ComputerPort, call: PortCall): Promise<PortUser | 
   return await findUserByLsof(port, call);
 }
 
-async function findUserInProc({ protocol, port }: ComputerPort): Promise<PortUser | undefined> {
+async function findUserInProc({ protocol, address, port }: ComputerPort): Promise<PortUser | undefined> {
   const tables = await Promise.all(
     [protocol, `${protocol}6`].map((table) => readFile(`/proc/net/${table}`, 'utf8').catch(() => '')),
   );
-  const sockets = new Set(tables.flatMap((table) => socketsOnPort(table, port, OPEN_STATES[protocol])));
+  const sockets = new Set(tables.flatMap((table) => socketsOnPort(table, { address, port }, OPEN_STATES[protocol])));
   if (sockets.size === 0) return undefined;
   for (const pid of (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry))) {
     // The process may end at this moment, or belong to another user.
@@ -45,13 +45,30 @@ async function findUserInProc({ protocol, port }: ComputerPort): Promise<PortUse
   return undefined;
 }
 
-/** Pure. Returns the sockets in a table of /proc/net that are open on a port, as /proc/PID/fd names them. */
-export function socketsOnPort(table: string, port: number, state: string): readonly string[] {
+/**
+ * Pure. Returns the sockets in a table of /proc/net that keep others from opening a port, as /proc/PID/fd names them:
+ * those on the same address, or on all addresses.
+ */
+export function socketsOnPort(
+  table: string,
+  { address, port }: Pick<ComputerPort, 'address' | 'port'>,
+  state: string,
+): readonly string[] {
+  // The table has IPv4 addresses in the computer's byte order. Those of IPv6 have 32 digits.
+  const own = address.includes(':') ? /^[0-9A-F]{32}$/ : new RegExp(`^${toHex(address)}$`);
   return table
     .split('\n')
     .map((line) => line.trim().split(/\s+/))
-    .filter(([, local = '', , current]) => current === state && parseInt(local.split(':')[1] ?? '', 16) === port)
+    .filter(([, local = '', , current]) => {
+      const [host = '', hexPort = ''] = local.split(':');
+      return current === state && parseInt(hexPort, 16) === port && (own.test(host) || /^0+$/.test(host));
+    })
     .map((columns) => `socket:[${columns[9]}]`);
+}
+
+function toHex(address: string): string {
+  const bytes = address.split('.').map((byte) => Number(byte).toString(16).padStart(2, '0'));
+  return bytes.toReversed().join('').toUpperCase();
 }
 
 /** Returns the machine of a process with which Slipway opens ports: a VM's QEMU, or the link of a machine. */

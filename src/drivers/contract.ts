@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import type { Computer } from '../computer/computer.ts';
+import type { Forwarder } from '../machine/forward.ts';
 import type { LastRequest, Batch, ShutdownBehavior, Host, LifetimeSpec } from '../machine/model.ts';
 import type { Program } from '../computer/programs.ts';
 import type { Log, Progress } from '../progress.ts';
@@ -455,18 +456,23 @@ type DriverCodeBase<O> = {
 
 export type ExistingDriverCode<O> = DriverCodeBase<O> & {
   readonly machines: Machines<O> & Absent<Exclude<keyof CreatableMachines<O>, keyof Machines<O>>>;
-} & Absent<'cost' | 'cloud'>;
+} & Absent<'cost' | 'cloud' | 'openForwarder'>;
 
 export type LocalDriverCode<O> = DriverCodeBase<O> & {
   readonly machines: CreatableMachines<O>;
   readonly cost: Cost<O>;
+  /**
+   * Opens the driver's own way to forward ports of a machine to this computer. Forwards that its forwarder refuses, and
+   * all forwards of a driver that omits this function, are forwarded over SSH.
+   */
+  openForwarder?(target: Target<O>, call: DriverCall): Promise<Forwarder>;
 } & Absent<'cloud'>;
 
 export type CloudDriverCode<O> = DriverCodeBase<O> & {
   readonly machines: CreatableMachines<O>;
   readonly cost: Cost<O>;
   readonly cloud: Cloud<O>;
-};
+} & Absent<'openForwarder'>;
 
 /** A driver that is loaded: its manifest and its code. */
 export type Driver<S extends z.ZodObject = z.ZodObject> = ExistingDriver<S> | LocalDriver<S> | CloudDriver<S>;

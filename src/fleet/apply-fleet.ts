@@ -191,7 +191,10 @@ function specFor(item: FleetItem, fleetId: string): MachineSpec {
 }
 
 /** Returns a machine's spec with the wanted settings. Its identity and the options resolved for it stay. */
-function withWantedSpec({ lifetime: _life, ...before }: MachineSpec, wanted: WantedSpec): MachineSpec {
+function withWantedSpec(
+  { lifetime: _life, sharing: _shared, ...before }: MachineSpec,
+  wanted: WantedSpec,
+): MachineSpec {
   return {
     ...before,
     ...keepResolvedOptions(before, wanted, getDriver(wanted.driver)),

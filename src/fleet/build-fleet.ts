@@ -3,7 +3,14 @@ import type { DriverManifest } from '../drivers/contract.ts';
 import type { EngineSpec, MachineSpec } from '../machine/model.ts';
 import { defaultProfiles } from '../profiles/registry.ts';
 import { withSeparateLogins } from '../machine/engine-logins.ts';
-import { engineOptions, lifetimeOptions, withoutUnusedInstallUrl, withInferredSource } from '../machine/spec.ts';
+import {
+  engineOptions,
+  lifetimeOptions,
+  sharingMember,
+  sharingOptions,
+  withoutUnusedInstallUrl,
+  withInferredSource,
+} from '../machine/spec.ts';
 import { formatPath } from './check-file.ts';
 import type { FleetSource } from './read-sources.ts';
 import type { FileProblem } from './file-problems.ts';
@@ -163,6 +170,10 @@ function buildSpec(
     ttl: settings.get('ttl')?.value,
     idleStop: settings.get('idleStop')?.value,
   });
+  const sharing = sharingOptions.parse({
+    link: settings.get('link')?.value,
+    publishOn: settings.get('publishOn')?.value,
+  });
   const hasLifetime = lifetime.ttl !== undefined || lifetime.idleStop !== undefined;
   if (hasLifetime && !driver.shutdownBehavior) found.push(noLifetimeProblem(driver, settings));
   if (!options.success || !engine) return undefined;
@@ -172,6 +183,7 @@ function buildSpec(
     engine,
     profiles: (settings.get('profiles')?.value as readonly string[] | undefined) ?? defaultProfiles,
     ...(hasLifetime ? { lifetime } : {}),
+    ...sharingMember(sharing),
   };
 }
 

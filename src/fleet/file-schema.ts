@@ -3,7 +3,7 @@ import type { DriverManifest } from '../drivers/contract.ts';
 import { drivers } from '../drivers/registry.ts';
 import { describeOptions } from '../machine/options.ts';
 import { defaultProfiles, profiles } from '../profiles/registry.ts';
-import { engineOptions, lifetimeOptions } from '../machine/spec.ts';
+import { engineOptions, lifetimeOptions, sharingOptions } from '../machine/spec.ts';
 
 /** A larger count is taken for a mistake. */
 export const MAX_COUNT = 1000;
@@ -63,6 +63,7 @@ function settingsShape(): Record<string, z.ZodType> {
   const all = drivers.toSorted((left, right) => (left.name < right.name ? -1 : 1));
   const driverNames = all.flatMap(({ name, aliases = [] }) => [name, ...aliases]) as [string, ...string[]];
   const { ttl, idleStop } = lifetimeOptions.shape;
+  const { link, publishOn } = sharingOptions.shape;
   const engine = sectionSchema('engine', engineOptions);
   return {
     driver: z
@@ -77,6 +78,8 @@ function settingsShape(): Record<string, z.ZodType> {
       .meta({ description: `Client profiles to write; default: ${defaultProfiles.join(', ')}` }),
     ttl: ttl.optional(),
     idleStop: idleStop.optional(),
+    link: link.optional(),
+    publishOn: publishOn.optional(),
   };
 }
 

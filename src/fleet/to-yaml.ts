@@ -2,7 +2,7 @@ import { getDriver } from '../drivers/registry.ts';
 import type { MachineSpec } from '../machine/model.ts';
 import { describeOptions, type OptionSpec, isSameValue, type OptionValues } from '../machine/options.ts';
 import { defaultProfiles } from '../profiles/registry.ts';
-import { engineOptionSpecs, lifetimeOptionSpecs } from '../machine/spec.ts';
+import { engineOptionSpecs, lifetimeOptionSpecs, sharingOptionSpecs } from '../machine/spec.ts';
 import { formatYaml } from './yaml.ts';
 
 type ExportedSpec = Omit<MachineSpec, 'id' | 'batch' | 'fleet'>;
@@ -15,7 +15,15 @@ export function toYaml(spec: ExportedSpec): string {
   return formatYaml({ machines: { [spec.name]: entryOf(spec) } });
 }
 
-function entryOf({ driver: name, options, userOptions, engine, lifetime, profiles }: ExportedSpec): OptionValues {
+function entryOf({
+  driver: name,
+  options,
+  userOptions,
+  engine,
+  lifetime,
+  sharing,
+  profiles,
+}: ExportedSpec): OptionValues {
   const driver = getDriver(name);
   const driverValues = nonDefaultValues(describeOptions(driver.options, driver.name), userOptions ?? options);
   const variables = engine.env.map((pair) => pair.split('=', 1)[0] ?? '');
@@ -29,6 +37,7 @@ function entryOf({ driver: name, options, userOptions, engine, lifetime, profile
     ...(Object.keys(engineValues).length > 0 ? { engine: engineValues } : {}),
     ...(isSameValue(profiles, defaultProfiles) ? {} : { profiles }),
     ...nonDefaultValues(lifetimeOptionSpecs, lifetime ?? {}),
+    ...nonDefaultValues(sharingOptionSpecs, sharing ?? {}),
   };
 }
 

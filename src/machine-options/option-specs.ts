@@ -1,15 +1,16 @@
 import { drivers } from '../drivers/registry.ts';
 import { describeOptions, type OptionSpec } from '../machine/options.ts';
-import { engineOptionSpecs, lifetimeOptionSpecs } from '../machine/spec.ts';
+import { engineOptionSpecs, lifetimeOptionSpecs, sharingOptionSpecs } from '../machine/spec.ts';
 
 /** The options of each driver, by the driver's name. */
 export const driverOptionSpecs: Readonly<Record<string, readonly OptionSpec[]>> = Object.fromEntries(
   drivers.map((driver) => [driver.name, describeOptions(driver.options, driver.name)]),
 );
 
-/** The options that `create` and `provision` accept: lifetime, engine, and those of all drivers. */
+/** The options that `create` and `provision` accept: lifetime, sharing, engine, and those of all drivers. */
 export const machineOptionSpecs: readonly OptionSpec[] = [
   ...lifetimeOptionSpecs,
+  ...sharingOptionSpecs,
   ...engineOptionSpecs,
   ...Object.values(driverOptionSpecs).flat(),
 ];

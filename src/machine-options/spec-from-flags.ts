@@ -19,6 +19,9 @@ import {
   engineOptions,
   lifetimeOptionSpecs,
   lifetimeOptions,
+  sharingMember,
+  sharingOptions,
+  sharingOptionSpecs,
   withoutUnusedInstallUrl,
   withInferredSource,
 } from '../machine/spec.ts';
@@ -60,6 +63,11 @@ export function resolveSpec({ name, driver: driverName, flags, env, before, prof
     ...before?.lifetime,
     ...pickFlagValues(lifetimeOptionSpecs, flags),
   });
+  const sharing = parseMergedOptions(sharingOptions, sharingOptionSpecs, {
+    ...optionsFromEnv(sharingOptionSpecs, env),
+    ...before?.sharing,
+    ...pickFlagValues(sharingOptionSpecs, flags),
+  });
   return {
     id: before?.id ?? randomUUID(),
     name,
@@ -71,6 +79,7 @@ export function resolveSpec({ name, driver: driverName, flags, env, before, prof
     ...(before?.batch ? { batch: before.batch } : {}),
     ...(before?.fleet === undefined ? {} : { fleet: before.fleet }),
     ...(Object.keys(lifetime).length === 0 ? {} : { lifetime }),
+    ...sharingMember(sharing),
   };
 }
 

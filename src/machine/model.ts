@@ -34,6 +34,14 @@ export type EngineSpec = {
  */
 export type LifetimeSpec = { readonly ttl?: string | undefined; readonly idleStop?: string | undefined };
 
+/** What a machine and this computer share while it runs. `spec.ts` declares the flags. */
+export type SharingSpec = {
+  /** Whether the machine has a link while it runs. If missing, only a VM of this computer has one. */
+  readonly link?: boolean | undefined;
+  /** The address of this computer on which ports are opened; 127.0.0.1 if missing. */
+  readonly publishOn?: string | undefined;
+};
+
 /** Whether the provider removes a machine that shuts itself down, or keeps it stopped. */
 export type ShutdownBehavior = 'removed' | 'stopped';
 
@@ -49,6 +57,8 @@ export type MachineSpec = {
   readonly profiles: readonly string[];
   /** Absent if the user set neither --ttl nor --idle-stop. */
   readonly lifetime?: LifetimeSpec;
+  /** Absent if the user set neither --no-link nor --publish-on. */
+  readonly sharing?: SharingSpec;
   readonly batch?: Batch;
   /**
    * The options as the user gave them. Present if the driver adds to `options` what the user left open

@@ -13,6 +13,7 @@ import type {
   LifetimeSpec,
   Machine,
   MachineSpec,
+  SharingSpec,
   ShutdownBehavior,
   SshHop,
   SshTarget,
@@ -27,6 +28,7 @@ export type MachineSpecRecord = {
   readonly engine: EngineSpec;
   readonly profiles: readonly string[];
   readonly life?: LifetimeSpec;
+  readonly sharing?: SharingSpec;
   readonly batch?: Batch;
   readonly given?: Readonly<Record<string, unknown>>;
   readonly fleet?: string;

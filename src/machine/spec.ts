@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { hasLogin } from '../url-login.ts';
-import type { EngineSpec } from './model.ts';
+import type { EngineSpec, SharingSpec } from './model.ts';
 import { describeOptions, type OptionSpec, type OptionValues } from './options.ts';
 
 const UNPARSABLE_URL = 'a URL, with special characters of a password as %XX';
@@ -145,6 +145,38 @@ export const lifetimeOptions = z.object({
 });
 
 export const lifetimeOptionSpecs: readonly OptionSpec[] = describeOptions(lifetimeOptions);
+
+/**
+ * The options of what a machine and this computer share: flags `--link` and `--publish-on`. `SharingSpec` is the type
+ * of the parsed values.
+ */
+export const sharingOptions = z.object({
+  link: z.boolean().optional().meta({
+    description: 'Open the published ports of the machine on this computer; default: only those of local VMs',
+    env: 'SLIPWAY_LINK',
+  }),
+  publishOn: z
+    .string()
+    .refine((address) => isIP(address) !== 0, 'an IP address of this computer, or 0.0.0.0 for all')
+    .optional()
+    .meta({
+      description: 'Address of this computer on which published ports are opened',
+      env: 'SLIPWAY_PUBLISH_ON',
+      value: 'address',
+      default: '127.0.0.1',
+    }),
+});
+
+export const sharingOptionSpecs: readonly OptionSpec[] = describeOptions(sharingOptions);
+
+/** Returns the member of a spec for these values, without those that are the default. */
+export function sharingMember({ link, publishOn }: SharingSpec): { readonly sharing?: SharingSpec } {
+  const sharing = {
+    ...(link === undefined ? {} : { link }),
+    ...(publishOn === undefined || publishOn === '127.0.0.1' ? {} : { publishOn }),
+  };
+  return Object.keys(sharing).length === 0 ? {} : { sharing };
+}
 
 export function isDuration(text: string): boolean {
   return DURATION_PATTERN.test(text);

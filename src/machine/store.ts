@@ -7,6 +7,7 @@
  *                            repository-login  the login of --engine-repository-url, if it has one
  *                            install-login    the same for --engine-install-url
  *                            lock.N           the command that holds its lock (lock.ts)
+ *                            link/            the process that forwards its ports: lock.N, state.json, link.log
  *                            known_hosts      its pinned SSH host key
  *                            ca/              ca-key.pem, which never leaves this folder
  *                            server/          cert.pem key.pem, copies of the files on the host
@@ -43,6 +44,7 @@ export type MachinePaths = {
   readonly serverKey: string;
   readonly ssh: string;
   readonly tls: string;
+  readonly link: string;
 };
 
 /** The layout of a machine's folder. The drop-in `docker-machine` uses that of Docker Machine, whose tools read it. */
@@ -160,6 +162,7 @@ function pathsOf(root: string, name: string, layout: StoreLayout): MachinePaths 
     knownHosts: join(folder, 'known_hosts'),
     ca: join(folder, 'ca'),
     ssh: join(folder, 'ssh'),
+    link: join(folder, 'link'),
     ...layout.paths(folder),
   };
 }

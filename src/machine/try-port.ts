@@ -24,7 +24,7 @@ export async function toPortRefusal(
 ): Promise<PortRefusal> {
   const code = systemCode(error);
   if (code === 'EADDRINUSE') {
-    const user = await findPortUser({ protocol, port: listen.port }, call);
+    const user = await findPortUser({ protocol, ...listen }, call);
     return { reason: 'taken', ...(user === undefined ? {} : { user }) };
   }
   // Windows answers like this for ports that Hyper-V has reserved, which an administrator can't open either.

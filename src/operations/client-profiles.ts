@@ -9,7 +9,10 @@ import type { World } from './world.ts';
 /** A machine whose engine has answered, and the client certificates that the engine accepts; none without TLS. */
 export type VerifiedMachine = { readonly machine: ReadyMachine; readonly tls: ClientCertificates | undefined };
 
-/** The last stage of every path to a ready machine: writes the client profiles, then the record of a ready machine. */
+/**
+ * The last stage of every path to a ready machine: writes the client profiles, then the record of a ready machine, and
+ * starts its link.
+ */
 export async function finishProvision(
   verified: VerifiedMachine,
   world: World,
@@ -18,6 +21,7 @@ export async function finishProvision(
   await writeClientProfiles(verified, world);
   // Saved last: if this run is killed before, the next `create` completes the machine.
   await save(verified.machine);
+  for (const note of (await world.links?.start(verified.machine)) ?? []) world.progress.note(note);
   warnOfProxy(verified.machine, world);
   return verified.machine;
 }

@@ -8,7 +8,7 @@ import { allKeysOf, mergeOptions } from '../machine/user-options.ts';
 /** How a change takes effect: as the driver says of its own options, or by restarting the engine. */
 export type ChangeEffect = OptionChange | 'engine';
 
-export type SpecSection = 'driver' | 'options' | 'engine' | 'profiles' | 'lifetime';
+export type SpecSection = 'driver' | 'options' | 'engine' | 'profiles' | 'lifetime' | 'sharing';
 
 /** One value that differs between a machine and its wanted spec. `key` is the option's name within its section. */
 export type SpecChange = {
@@ -22,7 +22,7 @@ export type SpecChange = {
 export type SpecDiff = readonly SpecChange[];
 
 /** The parts of a spec that a user can ask to change. */
-export type ComparableSpec = Pick<MachineSpec, 'driver' | 'options' | 'engine' | 'profiles' | 'lifetime'>;
+export type ComparableSpec = Pick<MachineSpec, 'driver' | 'options' | 'engine' | 'profiles' | 'lifetime' | 'sharing'>;
 
 /**
  * Compares a machine's spec with a wanted one, value by value, and says how each change takes effect. Pure, and the
@@ -43,6 +43,7 @@ export function diffSpecs(
     ...diffEngine(before, wanted),
     ...diffValues('profiles', { profiles: spec.profiles }, { profiles: wanted.profiles }),
     ...diffLifetime(before, wanted, driver),
+    ...diffValues('sharing', spec.sharing ?? {}, wanted.sharing ?? {}),
   ];
 }
 

@@ -38,11 +38,12 @@ export async function startMachine(name: string, world: World): Promise<ReadyMac
 }
 
 export async function stopMachine(name: string, seconds: number, world: World, restarts = false): Promise<void> {
-  await runPowerAction(name, 'stop', world, async (_machine, driver, target) =>
-    world.progress.step('stop', `Stop ${name}`, async (log) =>
+  await runPowerAction(name, 'stop', world, async (_machine, driver, target) => {
+    await world.progress.step('stop', `Stop ${name}`, async (log) =>
       driver.power?.stop(target, { seconds, restarts }, driverCallFor(world, log)),
-    ),
-  );
+    );
+    await world.links?.end(name);
+  });
 }
 
 /** Stops a machine and keeps its memory, so that `start` resumes it. */
@@ -52,13 +53,17 @@ export async function suspendMachine(name: string, world: World): Promise<void> 
     await world.progress.step('suspend', `Suspend ${name}`, async (log) =>
       driver.power?.suspend?.(target, driverCallFor(world, log)),
     );
+    await world.links?.end(name);
   });
 }
 
 export async function killMachine(name: string, world: World): Promise<void> {
-  await runPowerAction(name, 'kill', world, async (_machine, driver, target) =>
-    world.progress.step('kill', `Kill ${name}`, async (log) => driver.power?.kill(target, driverCallFor(world, log))),
-  );
+  await runPowerAction(name, 'kill', world, async (_machine, driver, target) => {
+    await world.progress.step('kill', `Kill ${name}`, async (log) =>
+      driver.power?.kill(target, driverCallFor(world, log)),
+    );
+    await world.links?.end(name);
+  });
 }
 
 /**

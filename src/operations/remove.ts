@@ -68,6 +68,8 @@ export async function removeMachine(
     for (const profile of profiles)
       if (await isOwnProfile(profile, name, found, clientPaths))
         await applyFileChanges(profile.changesToRemove(name, clientPaths));
+    // Its files are open in the machine's folder, which Windows does not move then.
+    await world.links?.end(name);
     await store.remove(name);
   });
   if (!found && drivers.some(({ kind }) => kind === 'cloud'))

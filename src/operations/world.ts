@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Computer } from '../computer/computer.ts';
 import type { DriverCall } from '../drivers/contract.ts';
 import { canceledError } from '../errors.ts';
-import type { MachineSpec } from '../machine/model.ts';
+import type { MachineSpec, ReadyMachine } from '../machine/model.ts';
 import type { Log, Progress } from '../progress.ts';
 import type { ReadTemplate } from '../provision/step.ts';
 import type { ClientPaths } from '../profiles/profile.ts';
@@ -24,8 +24,23 @@ export type World = {
   readonly sudoPassword: string | undefined;
   readonly clientPaths: ClientPaths;
   readonly debug: (line: string) => void;
+  /** Starts and ends the links of machines. Missing if machines get no links. */
+  readonly links?: LinkControl;
   /** Starts a background process that builds a spare of this kind. Missing if spares are not wanted. */
   readonly startSpareBuild?: (spec: MachineSpec) => Promise<void>;
+};
+
+/** Starts and ends the background process beside a running machine, which forwards its published ports. */
+export type LinkControl = {
+  /**
+   * Ensures that a running machine has its link, if it is to have one, and waits until the ports are open. Returns
+   * sentences for the user about ports that could not be opened. Never throws: a machine works without its link.
+   */
+  readonly start: (machine: ReadyMachine) => Promise<readonly string[]>;
+  /** Starts a link again that has ended although its machine runs. Quick: does not wait for the link. */
+  readonly heal: (machine: ReadyMachine) => Promise<void>;
+  /** Ends the link of a machine that has stopped or is about to be removed, and waits for its end. */
+  readonly end: (name: string) => Promise<void>;
 };
 
 /** Waits this long; throws `CANCELED` when the signal aborts. */

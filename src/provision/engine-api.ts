@@ -1,4 +1,10 @@
-import { request as httpRequest, type ClientRequest, type IncomingMessage, type RequestOptions } from 'node:http';
+import {
+  request as httpRequest,
+  type Agent,
+  type ClientRequest,
+  type IncomingMessage,
+  type RequestOptions,
+} from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { canceledError, networkReasonOf, SlipwayError, systemCode } from '../errors.ts';
@@ -12,7 +18,12 @@ export type EngineVersion = {
   readonly Arch: string;
 };
 
-export type EngineCallOptions = { readonly signal: AbortSignal; readonly seconds: number };
+export type EngineCallOptions = {
+  readonly signal: AbortSignal;
+  readonly seconds: number;
+  /** Keeps connections open for further requests, which must all be to one engine with the same certificates. */
+  readonly agent?: Agent;
+};
 
 /** Sends one `GET /version`. Rejects with Node's error, or with an error that quotes the engine's answer. */
 export async function fetchEngineVersion(
@@ -51,6 +62,15 @@ export async function fetchEngineInfo(
   call: EngineCallOptions,
 ): Promise<EngineInfo> {
   return (await fetchEngineJson('/info', endpoint, tls, call)) as EngineInfo;
+}
+
+/** Returns the containers that run, as the engine describes them. */
+export async function fetchRunningContainers(
+  endpoint: Endpoint,
+  tls: ClientCertificates | undefined,
+  call: EngineCallOptions,
+): Promise<unknown> {
+  return await fetchEngineJson('/containers/json', endpoint, tls, call);
 }
 
 async function fetchEngineJson(
@@ -171,15 +191,15 @@ async function requireClientAuth(endpoint: Endpoint, { ca }: ClientCertificates,
 export function createEngineRequest(
   endpoint: Endpoint,
   tls: Partial<ClientCertificates> | undefined,
-  { path, signal }: { readonly path: string; readonly signal: AbortSignal },
+  { path, signal, agent }: { readonly path: string; readonly signal: AbortSignal; readonly agent?: Agent | undefined },
   onResponse: (response: IncomingMessage) => void,
 ): ClientRequest {
   const socket = /^unix:\/\/(.+)$/.exec(endpoint.url)?.[1];
   const url = new URL(endpoint.url.replace(/^tcp:/, tls ? 'https:' : 'http:').replace(/^unix:.*/, 'http://localhost'));
   const options: RequestOptions = {
     path,
-    // Uses no pooled connection: a request without a certificate must not reuse one that was opened with it.
-    agent: false,
+    // Without an agent, uses no pooled connection: a request without a certificate must not reuse one that has one.
+    agent: agent ?? false,
     signal,
     ...(socket === undefined ? { host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port } : { socketPath: socket }),
   };
@@ -189,7 +209,7 @@ export function createEngineRequest(
 function fetchFromEngine(
   endpoint: Endpoint,
   tls: Partial<ClientCertificates> | undefined,
-  { signal, seconds }: EngineCallOptions,
+  { signal, seconds, agent }: EngineCallOptions,
   path = '/version',
 ): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
@@ -204,7 +224,7 @@ function fetchFromEngine(
       response.on('end', () => resolve({ status: response.statusCode ?? 0, body }));
       response.on('error', reject);
     };
-    const call = createEngineRequest(endpoint, tls, { path, signal }, onResponse);
+    const call = createEngineRequest(endpoint, tls, { path, signal, agent }, onResponse);
     // AbortSignal.timeout is no option: a signal that only AbortSignal.any refers to may be garbage-collected.
     const timer = setTimeout(() => call.destroy(new Error(`no answer within ${seconds} s`)), seconds * 1000);
     call.on('error', reject);

@@ -272,7 +272,7 @@ test('invalid filters and formats are reported with a hint', async () => {
 
     $ slipway ls --format {{.Nmae}}
     ✗ --format can't be used: unknown field .Nmae (at ".Nmae}}")
-    → Did you mean .Name? Known: .Name .Current .Driver .State .URL .Engine .CertificateDays .Deadline .IdleStop .Trouble
+    → Did you mean .Name? Known: .Name .Current .Driver .State .URL .Engine .CertificateDays .Deadline .IdleStop .Ports .Trouble
     (2)
 
     $ slipway ls --format {{.Name
@@ -307,7 +307,7 @@ test('invalid filters and formats are reported with a hint', async () => {
 
     $ slipway status m-2 --format {{.State}}
     ✗ --format can't be used: unknown field .State (at ".State}}")
-    → Did you mean .state? Known: .name .state .engine .days .trouble .driver .address .ssh .url .context .deadline .idleStop .containers .images .host .unasked
+    → Did you mean .state? Known: .name .state .engine .days .trouble .driver .address .ssh .url .context .deadline .idleStop .containers .images .ports .host .unasked
     (2)
 
     $ slipway status m-2 --format {{.state}} --json

@@ -109,6 +109,7 @@ describeOnBed('commands', () => {
       certificateDays: expect.any(Number),
       deadline: null,
       idleStop: null,
+      ports: [],
       trouble: '',
     });
 

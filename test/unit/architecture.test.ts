@@ -90,7 +90,7 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
   terminal: {
     description:
       'terminal/ is how both programs print, ask and run programs: of operations/ it imports only the type of the world',
-    may: /^(computer|machine|go-template|ssh)\/|^operations\/world\.ts$/,
+    may: /^(computer|machine|go-template|ssh)\/|^operations\/world\.ts$|^link\/link-control\.ts$/,
   },
   completion: {
     description:
@@ -113,7 +113,7 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
   },
   cli: {
     description: 'cli/ is the command line: it imports operations, registries and output formats, but no driver',
-    may: /^(computer|machine|machine-options|images|operations|fleet|profiles|openssh|terminal|completion|manual)\/|^drivers\/(contract|registry|availability)\.ts$|^provision\/step\.ts$|^ssh\/(shell|openssh-options)\.ts$|^docker-machine\/(config-json\/|(machine-authority|docker-machine-store)\.ts$)/,
+    may: /^(computer|machine|machine-options|images|operations|fleet|link|profiles|openssh|terminal|completion|manual)\/|^drivers\/(contract|registry|availability)\.ts$|^provision\/step\.ts$|^ssh\/(shell|openssh-options)\.ts$|^docker-machine\/(config-json\/|(machine-authority|docker-machine-store)\.ts$)/,
   },
   'docker-machine': {
     description:

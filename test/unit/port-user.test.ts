@@ -15,8 +15,12 @@ const TABLE = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->whe
 `;
 
 test('the socket that listens on a port is found, and no connection through it', () => {
-  expect(socketsOnPort(TABLE, 8080, '0A')).toEqual(['socket:[4711]']);
-  expect(socketsOnPort(TABLE, 81, '0A')).toEqual([]);
+  const find = (address: string, port: number): readonly string[] => socketsOnPort(TABLE, { address, port }, '0A');
+  expect(find('127.0.0.1', 8080)).toEqual(['socket:[4711]']);
+  expect(find('127.0.0.1', 22)).toEqual(['socket:[4713]']);
+  expect(find('127.0.0.2', 8080)).toEqual([]);
+  expect(find('::1', 8080)).toEqual([]);
+  expect(find('127.0.0.1', 81)).toEqual([]);
 });
 
 test.each([
@@ -51,7 +55,7 @@ test('a UDP port that is taken is not mistaken for a TCP port', async () => {
   expect(await tryPort({ protocol: 'udp', listen: { address: '127.0.0.1', port } }, call)).toMatchObject({
     reason: 'taken',
   });
-  expect(await findPortUser({ protocol: 'tcp', port }, call)).toBeUndefined();
+  expect(await findPortUser({ protocol: 'tcp', address: '127.0.0.1', port }, call)).toBeUndefined();
   await new Promise<void>((resolve) => void socket.close(() => resolve()));
 });
 

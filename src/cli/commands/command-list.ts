@@ -199,6 +199,12 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
     load: async () => (await import('./scp.ts')).scp,
   },
   {
+    name: 'link',
+    group: 'Connect',
+    summary: 'Show ports of a machine as they open',
+    load: async () => (await import('./link.ts')).link,
+  },
+  {
     name: 'mount',
     group: 'Connect',
     summary: 'Mount a folder of a machine',

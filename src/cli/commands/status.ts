@@ -6,7 +6,9 @@ import type { Machine } from '../../machine/model.ts';
 import type { World } from '../../operations/world.ts';
 import { contextName } from '../../profiles/docker-context.ts';
 import { connectShellCommand } from '../../profiles/shell-env.ts';
+import type { PortDocument } from '../../link/link-state.ts';
 import { defineCommand, type Command } from '../command.ts';
+import { formatPorts, loadPublishedPorts } from '../published-ports.ts';
 import { formatOptionMeta } from '../format-option.ts';
 import { compileDocumentFormat } from '../../terminal/output-format.ts';
 import { formatFields } from '../../terminal/text-output.ts';
@@ -35,11 +37,12 @@ export const status: Command<typeof args> = defineCommand({
       getStatus(machine, world, timeout),
       getStatusDetails(machine, world, timeout),
     ]);
+    const ports = await loadPublishedPorts(machine, answer.state === 'running', world);
     const state = { ...answer, trouble: [answer.trouble, ...details.problems].filter(Boolean).join('; ') };
-    const json = toStatusDocument(machine, state, details);
+    const json = toStatusDocument(machine, state, details, ports);
     return {
       json,
-      text: format ? format(json) : formatFields(statusFields(machine, state, details, world)),
+      text: format ? format(json) : formatFields(statusFields(machine, state, details, ports, world)),
       status: state.state === 'running' ? 0 : 1,
     };
   },
@@ -49,7 +52,12 @@ function contextNameOf({ phase, spec }: Machine): string | undefined {
   return phase === 'ready' && spec.profiles.includes('docker-context') ? contextName(spec.name) : undefined;
 }
 
-function toStatusDocument(machine: Machine, state: MachineStatus, { engine, host, errors }: StatusDetails): object {
+function toStatusDocument(
+  machine: Machine,
+  state: MachineStatus,
+  { engine, host, errors }: StatusDetails,
+  ports: readonly PortDocument[],
+): object {
   const { spec, endpoint, deadline, host: machineHost } = machine;
   return {
     name: spec.name,
@@ -74,6 +82,7 @@ function toStatusDocument(machine: Machine, state: MachineStatus, { engine, host
         }
       : null,
     images: engine ? toCount(engine.Images) : null,
+    ports,
     host: host ?? null,
     unasked: errors,
   };
@@ -86,7 +95,13 @@ function toCount(value: unknown): number {
 
 type StatusFields = readonly (readonly [string, string])[];
 
-function statusFields(machine: Machine, state: MachineStatus, details: StatusDetails, world: World): StatusFields {
+function statusFields(
+  machine: Machine,
+  state: MachineStatus,
+  details: StatusDetails,
+  ports: readonly PortDocument[],
+  world: World,
+): StatusFields {
   const { host, endpoint, spec } = machine;
   const context = contextNameOf(machine);
   const rows: readonly (readonly [string, string | undefined])[] = [
@@ -97,6 +112,7 @@ function statusFields(machine: Machine, state: MachineStatus, details: StatusDet
     ['Address', host?.address],
     ['Engine', state.engine],
     ['URL', endpoint?.url],
+    ['Ports', ports.length === 0 ? undefined : formatPorts(ports)],
     ...metricsFields(state, details),
     ['Certificates', state.days === undefined ? undefined : `valid for ${state.days} days`],
     ...lifetimeFields(machine, world.now()),

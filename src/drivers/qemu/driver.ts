@@ -8,6 +8,7 @@ import { create } from './create.ts';
 import { diagnose } from './diagnose.ts';
 import { deleteSeedDisk } from './disk.ts';
 import { giveUpVm } from './end-vm.ts';
+import { openForwarder } from './forwarder.ts';
 import type { QemuOptions } from './options.ts';
 import { kill, start, stop, suspend } from './power.ts';
 import { getRunState, type RunState } from './qemu-process.ts';
@@ -69,6 +70,7 @@ export const driver: LocalDriverCode<QemuOptions> = {
     },
   },
   power: { start, suspend, stop, kill },
+  openForwarder,
   warmPool,
   cost: {
     describeResources: ({ cpus, memory, disk, image }) =>
