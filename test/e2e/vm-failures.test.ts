@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { appendFile, chmod, cp, mkdir, readdir, readFile, stat, truncate, unlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { totalmem } from 'node:os';
@@ -125,6 +125,7 @@ describeOnVm('failures of local VMs', { timeout: VM_TIMEOUT_SECONDS * 1000 }, ()
 describeOnVm('a local VM on a small disk of this computer', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
   let user: User;
   let folder = '';
+  let create: ChildProcess | undefined;
   const readStatus = async (name: string): Promise<{ state: string; trouble: string }> =>
     JSON.parse((await user.slipway('status', name, '--json')).stdout) as { state: string; trouble: string };
 
@@ -135,14 +136,20 @@ describeOnVm('a local VM on a small disk of this computer', { timeout: VM_TIMEOU
     await expectSuccess(user.run('mount', ['-t', 'tmpfs', '-o', 'size=1200m', 'tmpfs', folder]));
   });
   afterAll(async () => {
-    const { stdout } = await user.slipway('ls', '--quiet');
-    if (stdout.trim() !== '') await expectSuccess(user.slipway('rm', '--force', 'dev'));
-    await user.run('umount', ['-l', folder]);
-    await user[Symbol.asyncDispose]();
+    // A create of a failed test may still run.
+    create?.kill('SIGKILL');
+    try {
+      const { stdout } = await user.slipway('ls', '--quiet');
+      if (stdout.trim() !== '') await expectSuccess(user.slipway('rm', '--force', 'dev'));
+    } finally {
+      await user.run('umount', ['-l', folder]);
+      await user[Symbol.asyncDispose]();
+    }
   });
 
   test('that exits while it starts is reported at once, with the end of its console, and continued by create', async () => {
-    const { ended } = user.start('create', 'dev');
+    const { process: child, ended } = user.start('create', 'dev');
+    create = child;
     await expect.poll(async () => (await listQemuPids(user)).length, { timeout: 60_000 }).toBe(1);
     const [vm] = await listVms(user);
     const console = join(vm?.folder ?? '', 'console.log');
