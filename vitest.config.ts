@@ -1,12 +1,17 @@
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
+import { LongestFirstSequencer } from './test/longest-first.ts';
 
 // CI reads the figures from a file; people read the terminal.
 const report = process.env.SLIPWAY_TEST_REPORT;
 
+/** Tests that hold a command to its time run alone, since a test beside them would take that time. */
+const TIMED_TESTS = ['test/contract/ls.test.ts'];
+
 export default defineConfig({
   test: {
     reporters: report ? ['default', ['json', { outputFile: report }]] : ['default'],
+    sequence: { sequencer: LongestFirstSequencer },
     projects: [
       // What is slow on a busy machine is not wrong.
       {
@@ -22,8 +27,19 @@ export default defineConfig({
         test: {
           name: 'contract',
           include: ['test/contract/**/*.test.ts'],
+          exclude: TIMED_TESTS,
           testTimeout: 30_000,
+          maxWorkers: availableParallelism(),
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: 'timed',
+          include: TIMED_TESTS,
+          testTimeout: 30_000,
+          maxWorkers: 1,
+          sequence: { groupOrder: 2 },
         },
       },
       {
@@ -35,7 +51,7 @@ export default defineConfig({
           testTimeout: 180_000,
           hookTimeout: 180_000,
           maxWorkers: 3,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
         },
       },
       // Takes an hour, so only `npm run soak` runs it.

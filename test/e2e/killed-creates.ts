@@ -26,7 +26,7 @@ type KillResult = {
 type TestLane = {
   readonly cloud: Cloud;
   readonly user: User;
-  /** The same without hosts, which an undone create does not need. */
+  /** The same without hosts, which a create does not need until it connects. */
   readonly hostlessCloud: Cloud;
   readonly hostlessUser: User;
 };
@@ -34,15 +34,22 @@ type TestLane = {
 /** A create mostly waits for hosts to boot. */
 const LANE_COUNT = 3;
 
+/** The step with which a create leaves its provider and connects to the host. */
+const CONNECT_STEP = 'connect';
+
 /**
  * Defines the tests of a create that is killed at each call to its provider and at each checkpoint. The next create
  * must end ready with exactly one instance, and rm must leave nothing. Prints a table of all kill points.
+ *
+ * All calls come before the host is needed. So of each call's moments, only the one at which nobody knows whether the
+ * call had an effect boots a host for the next create; at the others, that create has to reach its one instance.
  */
 export function describeKilledCreates({ driver, start }: CloudProvider, delayLists: (cloud: Cloud) => void): void {
   describeOnBed(`a create in ${driver} that is killed`, () => {
     const lanes: TestLane[] = [];
     const rows = new Map<string, KillResult>();
     let points: readonly NamedKillPoint[] = [];
+    let steps: readonly string[] = [];
 
     async function openLane(): Promise<TestLane> {
       const [cloud, hostlessCloud] = await Promise.all([start('with hosts'), start('without hosts')]);
@@ -61,7 +68,7 @@ export function describeKilledCreates({ driver, start }: CloudProvider, delayLis
           afterCreate: 'not proven',
           afterRemove: '',
         };
-        return [name.padEnd(64), reached ? 'killed' : 'ended ', afterCreate.padEnd(18), afterRemove].join('  ');
+        return [name.padEnd(64), reached ? 'killed' : 'ended ', afterCreate.padEnd(21), afterRemove].join('  ');
       });
       process.stdout.write(`\n${driver}: ${points.length} points\n${lines.join('\n')}\n`);
       for (const { user, hostlessUser, cloud, hostlessCloud } of lanes)
@@ -91,6 +98,23 @@ export function describeKilledCreates({ driver, start }: CloudProvider, delayLis
       return reached;
     }
 
+    /** Kills a create there, and expects the next one to connect to its one instance. Returns whether it was killed. */
+    async function expectConnecting(
+      point: NamedKillPoint,
+      { hostlessCloud, hostlessUser }: TestLane,
+    ): Promise<boolean> {
+      const { killPoint, name } = point;
+      const reached = await runCreateUntilKilled(hostlessUser, hostlessCloud, killPoint, argv);
+      const connects = { step: CONNECT_STEP, moment: 'started' } as const;
+      expect(await runCreateUntilKilled(hostlessUser, hostlessCloud, connects, argv), `${name}, then create`).toBe(
+        true,
+      );
+      expect(aliveInstances(hostlessCloud), `${name}, then create`).toHaveLength(1);
+      await expectSuccess(hostlessUser.slipway('rm', 'web'));
+      expect(hostlessCloud.listAlive(), `${name}, then create and rm`).toEqual([]);
+      return reached;
+    }
+
     /** Runs the create again. A create that was killed at its very end is ready already, and says so. */
     async function createAgain(user: User): Promise<void> {
       const outcome = await user.slipway('create', ...argv);
@@ -98,20 +122,27 @@ export function describeKilledCreates({ driver, start }: CloudProvider, delayLis
     }
 
     async function tryKillPoint(point: NamedKillPoint, lane: TestLane): Promise<void> {
-      const { cloud, user, hostlessCloud, hostlessUser } = lane;
-      const atCall = 'call' in point.killPoint;
-      const [reached] = await Promise.all([
-        expectCompleted(point, lane),
-        ...(atCall ? [expectRemoved(point, hostlessCloud, hostlessUser)] : []),
-      ]);
-      // A step on the host needs the host.
-      if (!atCall) await expectRemoved(point, cloud, user);
+      const isReady = !('call' in point.killPoint) || point.killPoint.moment === 'after it is sent';
+      const complete = isReady ? expectCompleted(point, lane) : expectConnecting(point, lane);
+      const [cloud, user] = needsHost(point.killPoint)
+        ? [lane.cloud, lane.user]
+        : [lane.hostlessCloud, lane.hostlessUser];
+      // Two creates at once need two clouds.
+      if ((cloud === lane.cloud) === isReady) await complete;
+      const [reached] = await Promise.all([complete, expectRemoved(point, cloud, user)]);
       rows.set(point.name, {
         point: point.name,
         reached,
-        afterCreate: 'ready, 1 instance',
+        afterCreate: isReady ? 'ready, 1 instance' : 'connects, 1 instance',
         afterRemove: 'nothing left',
       });
+    }
+
+    /** Returns whether a create that is killed there has connected to its host. */
+    function needsHost(killPoint: KillPoint): boolean {
+      if ('call' in killPoint) return false;
+      const [at, connecting] = [steps.indexOf(killPoint.step), steps.indexOf(CONNECT_STEP)];
+      return at > connecting || (at === connecting && killPoint.moment === 'done');
     }
 
     /** Tries all kill points, as many at once as there are lanes; the first failure stops them all. */
@@ -132,16 +163,18 @@ export function describeKilledCreates({ driver, start }: CloudProvider, delayLis
     test('at each call to its provider and at each checkpoint is completed by the next create, or undone by rm', async () => {
       const [first] = lanes;
       if (!first) throw new Error('there are lanes');
-      const { steps, calls } = await traceCreate(first.user, first.cloud, argv);
+      const trace = await traceCreate(first.user, first.cloud, argv);
+      steps = [...new Set(trace.steps)];
+      expect(steps).toContain(CONNECT_STEP);
       await expectSuccess(first.user.slipway('rm', 'web'));
       points = [
-        ...killableCalls(calls).flatMap(({ at, operation }) =>
+        ...killableCalls(trace.calls).flatMap(({ at, operation }) =>
           KILL_MOMENTS.map((moment): NamedKillPoint => ({
             name: `${at} ${operation}: ${moment}`,
             killPoint: { call: at, moment },
           })),
         ),
-        ...[...new Set(steps)].flatMap((step) =>
+        ...steps.flatMap((step) =>
           (['started', 'done'] as const).map((moment): NamedKillPoint => ({
             name: `step ${step}: ${moment}`,
             killPoint: { step, moment },

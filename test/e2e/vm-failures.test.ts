@@ -1,10 +1,10 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { appendFile, chmod, cp, mkdir, readdir, readFile, stat, truncate, unlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { resolveImagesFolder } from '../bed/vm-prerequisites.ts';
 import { expectSuccess, program, type User } from './test-user.ts';
 import { describeOnVm, runInVmOrThrow, createVmUser, listQemuPids, VM_TIMEOUT_SECONDS, listVms } from './vm-user.ts';
@@ -20,8 +20,6 @@ describeOnVm('failures of local VMs', { timeout: VM_TIMEOUT_SECONDS * 1000 }, ()
 
   const docker = (name: string, ...argv: readonly string[]): Promise<string> =>
     expectSuccess(user.docker('--context', name, ...argv)).then(({ stdout }) => stdout.trim());
-  const readStatus = async (name: string): Promise<{ state: string; trouble: string }> =>
-    JSON.parse((await user.slipway('status', name, '--json')).stdout) as { state: string; trouble: string };
   /** Expects no process, no folder of a VM and no record. */
   const expectNothingLeft = async (): Promise<void> => {
     expect(await listQemuPids(user)).toEqual([]);
@@ -36,7 +34,7 @@ describeOnVm('failures of local VMs', { timeout: VM_TIMEOUT_SECONDS * 1000 }, ()
     return folder;
   };
 
-  test('two creates at once succeed, and a name that is in use is refused', async () => {
+  test('two creates at once succeed, a name in use is refused, and rm --force removes a broken record with its VM', async () => {
     const [one, two] = await Promise.all([user.slipway('create', 'one'), user.slipway('create', 'two')]);
     expect([one.code, two.code], one.stderr + two.stderr).toEqual([0, 0]);
     expect(await docker('one', 'info', '--format', '{{.Name}}')).toBe('one');
@@ -49,7 +47,10 @@ describeOnVm('failures of local VMs', { timeout: VM_TIMEOUT_SECONDS * 1000 }, ()
     // An image in use is not removed.
     const refusedRemoval = await user.slipway('image', 'rm', 'debian-13');
     expect([refusedRemoval.code, refusedRemoval.stderr]).toEqual([3, expect.stringContaining('one and two') as string]);
-    await expectSuccess(user.slipway('rm', 'one', 'two'));
+    await expectSuccess(user.slipway('rm', 'one'));
+    // A machine with a broken record is removed with its VM.
+    await writeFile(join(user.home, '.slipway', 'machines', 'two', 'machine.json'), 'garbage');
+    await expectSuccess(user.slipway('rm', '--force', 'two'));
     await expectNothingLeft();
   });
 
@@ -108,8 +109,47 @@ describeOnVm('failures of local VMs', { timeout: VM_TIMEOUT_SECONDS * 1000 }, ()
     await expectNothingLeft();
   });
 
-  test('a guest that exits while it starts is reported at once, with the end of its console', async () => {
-    const { ended } = user.start('create', 'dev');
+  test('Ctrl-C during a start stops create at once, which says that the machine is incomplete', async () => {
+    const { process: child, ended } = user.start('create', 'dev');
+    await expect.poll(async () => (await listQemuPids(user)).length, { timeout: 60_000 }).toBe(1);
+    child.kill('SIGINT');
+    const { code, stderr } = await ended;
+    expect(code).toBe(130);
+    expect(stderr).toContain('machine "dev" is incomplete');
+    await expectSuccess(user.slipway('rm', 'dev'));
+    await expectNothingLeft();
+  });
+});
+
+/** Both tests use one machine, since an emulated one takes a minute to start. */
+describeOnVm('a local VM on a small disk of this computer', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
+  let user: User;
+  let folder = '';
+  let create: ChildProcess | undefined;
+  const readStatus = async (name: string): Promise<{ state: string; trouble: string }> =>
+    JSON.parse((await user.slipway('status', name, '--json')).stdout) as { state: string; trouble: string };
+
+  beforeAll(async () => {
+    user = await createVmUser();
+    folder = join(user.home, '.slipway', 'vms');
+    await mkdir(folder, { recursive: true });
+    await expectSuccess(user.run('mount', ['-t', 'tmpfs', '-o', 'size=1200m', 'tmpfs', folder]));
+  });
+  afterAll(async () => {
+    // A create of a failed test may still run.
+    create?.kill('SIGKILL');
+    try {
+      const { stdout } = await user.slipway('ls', '--quiet');
+      if (stdout.trim() !== '') await expectSuccess(user.slipway('rm', '--force', 'dev'));
+    } finally {
+      await user.run('umount', ['-l', folder]);
+      await user[Symbol.asyncDispose]();
+    }
+  });
+
+  test('that exits while it starts is reported at once, with the end of its console, and continued by create', async () => {
+    const { process: child, ended } = user.start('create', 'dev');
+    create = child;
     await expect.poll(async () => (await listQemuPids(user)).length, { timeout: 60_000 }).toBe(1);
     const [vm] = await listVms(user);
     const console = join(vm?.folder ?? '', 'console.log');
@@ -124,65 +164,38 @@ describeOnVm('failures of local VMs', { timeout: VM_TIMEOUT_SECONDS * 1000 }, ()
     expect(outcome.stderr).toMatch(/│ .*systemd/);
     // The next create continues it.
     await expectSuccess(user.slipway('create', 'dev'));
-    expect(await docker('dev', 'info', '--format', '{{.Name}}')).toBe('dev');
+    const { stdout } = await expectSuccess(user.docker('--context', 'dev', 'info', '--format', '{{.Name}}'));
+    expect(stdout.trim()).toBe('dev');
   });
 
-  test('Ctrl-C during a start stops create at once, which says that the machine is incomplete', async () => {
-    const { process: child, ended } = user.start('create', 'dev');
-    await expect.poll(async () => (await listQemuPids(user)).length, { timeout: 60_000 }).toBe(1);
-    child.kill('SIGINT');
-    const { code, stderr } = await ended;
-    expect(code).toBe(130);
-    expect(stderr).toContain('machine "dev" is incomplete');
-    await expectSuccess(user.slipway('rm', 'dev'));
-    await expectNothingLeft();
-  });
-
-  test('a machine is paused while the disk of this computer is full, says so, and is resumed by start', async () => {
-    const folder = join(user.home, '.slipway', 'vms');
-    await mkdir(folder, { recursive: true });
-    await expectSuccess(user.run('mount', ['-t', 'tmpfs', '-o', 'size=1200m', 'tmpfs', folder]));
-    try {
-      await expectSuccess(user.slipway('create', 'dev'));
-      await expectSuccess(user.run('mount', ['-o', 'remount,size=300m', folder]));
-      const diskFiller = spawn(
-        process.execPath,
-        [program, 'ssh', 'dev', 'dd if=/dev/urandom of=big bs=1M count=600; sync; echo written'],
-        {
-          env: user.env,
-          stdio: ['ignore', 'pipe', 'inherit'],
-        },
-      );
-      let output = '';
-      diskFiller.stdout.setEncoding('utf8').on('data', (text: string) => {
-        output += text;
-      });
-      await expect
-        .poll(async () => (await readStatus('dev')).state, { timeout: 120_000, interval: 1000 })
-        .toBe('paused');
-      expect((await readStatus('dev')).trouble).toContain('is full');
-      const pids = await listQemuPids(user);
-      // None of them is a power cut: the guest has data that is not on its disk yet.
-      for (const argv of [['start'], ['stop'], ['restart'], ['stop', '--suspend']]) {
-        const refused = await user.slipway(...argv, 'dev');
-        expect([refused.code, refused.stderr]).toEqual([10, expect.stringContaining('Free up space there') as string]);
-        expect([(await readStatus('dev')).state, await listQemuPids(user)]).toEqual(['paused', pids]);
-      }
-      await expectSuccess(user.run('mount', ['-o', 'remount,size=3g', folder]));
-      await expectSuccess(user.slipway('start', 'dev'));
-      await expect.poll(() => output, { timeout: 120_000 }).toContain('written');
-      expect(await runInVmOrThrow(user, 'dev', 'stat -c %s big')).toBe(String(600 * 1024 * 1024));
-      await expectSuccess(user.slipway('rm', 'dev'));
-    } finally {
-      await user.run('umount', ['-l', folder]);
+  test('is paused while the disk of this computer is full, says so, and is resumed by start', async () => {
+    await expectSuccess(user.run('mount', ['-o', 'remount,size=300m', folder]));
+    const diskFiller = spawn(
+      process.execPath,
+      [program, 'ssh', 'dev', 'dd if=/dev/urandom of=big bs=1M count=600; sync; echo written'],
+      {
+        env: user.env,
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
+    let output = '';
+    diskFiller.stdout.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+    });
+    await expect.poll(async () => (await readStatus('dev')).state, { timeout: 120_000, interval: 1000 }).toBe('paused');
+    expect((await readStatus('dev')).trouble).toContain('is full');
+    const pids = await listQemuPids(user);
+    // None of them is a power cut: the guest has data that is not on its disk yet.
+    for (const argv of [['start'], ['stop'], ['restart'], ['stop', '--suspend']]) {
+      const refused = await user.slipway(...argv, 'dev');
+      expect([refused.code, refused.stderr]).toEqual([10, expect.stringContaining('Free up space there') as string]);
+      expect([(await readStatus('dev')).state, await listQemuPids(user)]).toEqual(['paused', pids]);
     }
-  });
-
-  test('rm --force removes a machine with a broken record, and its VM', async () => {
-    await expectSuccess(user.slipway('create', 'dev'));
-    await writeFile(join(user.home, '.slipway', 'machines', 'dev', 'machine.json'), 'garbage');
-    await expectSuccess(user.slipway('rm', '--force', 'dev'));
-    await expectNothingLeft();
+    await expectSuccess(user.run('mount', ['-o', 'remount,size=3g', folder]));
+    await expectSuccess(user.slipway('start', 'dev'));
+    await expect.poll(() => output, { timeout: 120_000 }).toContain('written');
+    expect(await runInVmOrThrow(user, 'dev', 'stat -c %s big')).toBe(String(600 * 1024 * 1024));
+    await expectSuccess(user.slipway('rm', 'dev'));
   });
 });
 
