@@ -5,7 +5,8 @@
  *                     .new-…/             an image that a builder is creating (work-folder.ts)
  *                     .removed-…/         an image that is being deleted
  *                     .downloads/         downloads, also interrupted ones (download.ts)
- *                     .locks/NAME/        held to create or remove images of that name (lock.ts)
+ *                     .locks/NAME/        held to create or remove images of that name (lock.ts);
+ *                                         NAME-arm64 for those of another architecture
  */
 import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -72,11 +73,16 @@ export type ImageStore = {
   add(staging: WorkFolder, about: ImageDescription, signal?: AbortSignal): Promise<Image>;
   /** Throws IMAGE_IN_USE if it has users. Hides the image first, then deletes it. */
   remove(image: ImageKey, usedBy: readonly string[]): Promise<void>;
-  /** Takes the lock for creating or removing images of this name. Waits, and notes who holds it. */
-  lock(name: string, call: LockCall): Promise<AsyncDisposable>;
+  /**
+   * Takes the lock for creating or removing images of this name and architecture, or for a download. Waits, and notes
+   * who holds it.
+   */
+  lock(image: LockedImage, call: LockCall): Promise<AsyncDisposable>;
 };
 
 type VerifyCall = { readonly signal: AbortSignal; readonly log: Log };
+/** A download has a name, and no architecture. */
+type LockedImage = { readonly name: string; readonly arch?: Arch };
 type LockCall = { readonly signal: AbortSignal; readonly note: (text: string) => void };
 
 export function openImageStore(home: string): ImageStore {
@@ -91,7 +97,7 @@ export function openImageStore(home: string): ImageStore {
     createStagingFolder: () => createStagingFolder(root),
     add: (staging, about, signal) => addImage(root, staging.folder, about, signal),
     remove: (image, usedBy) => removeImage(root, image, usedBy),
-    lock: (name, call) => lockImageName(root, name, call),
+    lock: (image, call) => lockImage(root, image, call),
   };
 }
 
@@ -229,9 +235,14 @@ async function cleanUp(root: string): Promise<void> {
   await removeAbandonedWork(root, STAGING_PREFIX);
 }
 
-async function lockImageName(root: string, name: string, { signal, note }: LockCall): Promise<AsyncDisposable> {
+async function lockImage(
+  root: string,
+  { name, arch = 'amd64' }: LockedImage,
+  { signal, note }: LockCall,
+): Promise<AsyncDisposable> {
   if (!isImageName(name)) throw invalidImageNameError(name);
-  const folder = join(root, '.locks', name);
+  // Versions without other architectures have locks by name alone.
+  const folder = join(root, '.locks', arch === 'amd64' ? name : `${name}-${arch}`);
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
   } catch (error) {

@@ -244,9 +244,12 @@ test('waiting for an image ends on Ctrl-C', async () => {
   const images = openImageStore(home.path);
   const stop = new AbortController();
   const note = (): void => stop.abort();
-  await using _lock = await images.lock('debian-13', { signal: stop.signal, note });
-  expect((await catchRejection(images.lock('debian-13', { signal: stop.signal, note })))?.code).toBe('CANCELED');
-  await using _other = await images.lock('debian-12', { signal: quietCall.signal, note });
+  await using _lock = await images.lock({ name: 'debian-13' }, { signal: stop.signal, note });
+  expect((await catchRejection(images.lock({ name: 'debian-13' }, { signal: stop.signal, note })))?.code).toBe(
+    'CANCELED',
+  );
+  await using _other = await images.lock({ name: 'debian-12' }, { signal: quietCall.signal, note });
+  await using _foreign = await images.lock({ name: 'debian-13', arch: 'arm64' }, { signal: quietCall.signal, note });
 });
 
 /** Runs work in a process that kills itself before its file system change of this number. */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { archs } from '../../images/image.ts';
 
 export const qemuOptions = z.object({
   cpus: z.int().min(1).max(255).default(2).meta({ description: 'Number of CPUs', ask: 'How many CPUs?', value: 'n' }),
@@ -22,6 +23,9 @@ export const qemuOptions = z.object({
     .regex(/^(sha(256|512):)?[0-9a-fA-F]{64}([0-9a-fA-F]{64})?$/, 'a digest like sha512:…')
     .optional()
     .meta({ description: 'Digest of an image from a path or URL', flag: 'image-digest', value: 'digest' }),
+  arch: z.enum(archs).optional().meta({
+    description: "Processor architecture; default: this computer's. Another one is emulated in software, which is slow",
+  }),
   accelerator: z
     .enum(['auto', 'kvm', 'hvf', 'whpx', 'tcg'])
     .default('auto')

@@ -1,11 +1,11 @@
 import { z } from 'zod';
 import { defaultImageName, requireKnownImage, knownImages } from '../../../images/catalog.ts';
-import { archOf } from '../../../images/image.ts';
+import { archOf, archs } from '../../../images/image.ts';
 import { getOrMakeImage, type ImageMakeContext } from '../../../images/get-or-make-image.ts';
 import { defineCommand, type Cli, type Command, type CommandResult } from '../../command.ts';
 
 const args = z.object({
-  arch: z.enum(['amd64', 'arm64']).optional().meta({ description: "Architecture; the default is this computer's" }),
+  arch: z.enum(archs).optional().meta({ description: "Architecture; the default is this computer's" }),
   force: z.boolean().default(false).meta({ description: 'Build the image again even if it exists', short: 'f' }),
   mirror: z
     .url({ protocol: /^https?$/, error: 'a URL like http://deb.debian.org/debian' })
