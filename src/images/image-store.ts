@@ -266,10 +266,10 @@ async function isPresent(path: string): Promise<boolean> {
 
 function imageChangedError(image: Image, file: ImageFile, actual: string | undefined): SlipwayError {
   const what = actual === undefined ? `${file} is missing` : `${file} does not match what was built (sha256 ${actual})`;
-  const { source, name } = image;
+  const { source, name, arch } = image;
   const argv = source.kind === 'built' ? `build ${name}` : `pull ${name} --url ${source.url} --digest ${source.digest}`;
   return new SlipwayError('IMAGE_CHANGED', `Image "${image.name}" has changed on disk: ${what}`, {
-    hint: `Create it again: slipway image ${argv} --force. Machines that use it need it unchanged`,
+    hint: `Create it again: slipway image ${argv} --arch ${arch} --force. Machines that use it need it unchanged`,
   });
 }
 

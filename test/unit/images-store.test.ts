@@ -121,7 +121,7 @@ test.each(['disk.qcow2', 'vmlinuz', 'initrd'] as const)(
     expect(await catchRejection(images.verify(image, quietCall))).toMatchObject({
       code: 'IMAGE_CHANGED',
       message: `Image "debian-13" has changed on disk: ${file} does not match what was built (sha256 ${now})`,
-      hint: 'Create it again: slipway image build debian-13 --force. Machines that use it need it unchanged',
+      hint: 'Create it again: slipway image build debian-13 --arch amd64 --force. Machines that use it need it unchanged',
     });
     await rm(path);
     expect((await catchRejection(images.verify(image, quietCall)))?.message).toMatch(`${file} is missing`);

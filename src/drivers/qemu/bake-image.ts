@@ -9,6 +9,7 @@ import type { Arch } from '../../images/image.ts';
 import type { DriverCall } from '../contract.ts';
 import { hardwareAccelerator, readLastProbe } from './accelerator.ts';
 import { isForeignArch } from './guest-arch.ts';
+import { requireBootLoader } from './boot-loader.ts';
 import { bakeArguments, type Accelerator } from './command-line.ts';
 import { parseBootResult, stripTerminalSequences, type BootResult } from './console.ts';
 import { qemuImgProgram, requireProgramPath, qemuSystemProgram } from './required-programs.ts';
@@ -41,6 +42,7 @@ export async function bakeImage(base: string, arch: Arch, folder: string, call: 
     if (code !== 0) throw bakeError(`qemu-img ${argv[0]} failed`, lines);
   };
   const [work, output, seed] = [join(folder, 'work.qcow2'), join(folder, 'out.raw'), join(folder, 'seed')];
+  await requireBootLoader(base, arch, folder, runQemuImg);
   await writeNoCloudSeed(seed, computer.templates);
 
   let result: GuestRunResult | 'silent' = 'silent';

@@ -31,17 +31,17 @@ import {
 } from './required-programs.ts';
 
 /** The options that decide from which image a machine boots. */
-type ImageOptions = Pick<QemuOptions, 'image'> & Partial<Pick<QemuOptions, 'imageDigest' | 'arch'>>;
+type VmImageOptions = Pick<QemuOptions, 'image'> & Partial<Pick<QemuOptions, 'imageDigest' | 'arch'>>;
 
 /** Returns the image that `--image` and `--image-digest` name. Throws USAGE for an unknown name. */
-export function parseImageOptions(options: ImageOptions): ImageReference {
+export function parseImageOptions(options: VmImageOptions): ImageReference {
   const reference = parseImageReference(options.image, options.imageDigest);
   if (reference.kind === 'known') requireKnownImage(reference.name);
   return reference;
 }
 
 /** Returns the image that options specify. Creates it if it does not exist on this computer yet. */
-export async function ensureImage(options: ImageOptions, call: DriverCall): Promise<Image> {
+export async function ensureImage(options: VmImageOptions, call: DriverCall): Promise<Image> {
   const { computer, signal, log, note } = call;
   const step: ImageMakeContext['progress']['step'] = async (_id, title, work) => {
     log(title);

@@ -42,11 +42,12 @@ export function imageBuildContext({ world, images }: Cli): ImageMakeContext {
 export function imageResult(
   { image, isNew }: Awaited<ReturnType<typeof getOrMakeImage>>,
   how: string,
-  { images }: Cli,
+  { images, world }: Cli,
 ): CommandResult {
   const { name, arch, digest } = image;
   const { folder } = images.paths(image);
-  const hints = isNew ? [] : [`To create it again: slipway image ${how} ${name} --force`];
+  const archFlag = arch === archOf(world.computer) ? '' : ` --arch ${arch}`;
+  const hints = isNew ? [] : [`To create it again: slipway image ${how} ${name}${archFlag} --force`];
   return {
     json: { name, arch, digest, folder, made: isNew },
     text: [`${name} (${arch}) is ${isNew ? 'ready' : 'already here'}: ${digest}`, ...hints].join('\n'),
