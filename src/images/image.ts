@@ -74,7 +74,7 @@ export function parseImageFolderName(folder: string): Pick<Image, 'name' | 'arch
 }
 
 /** Returns the architecture that this computer runs without emulation. */
-export function archOf(computer: Computer): Arch {
+export function archOf(computer: Pick<Computer, 'arch'>): Arch {
   const byNodeName: Readonly<Record<string, Arch>> = { x64: 'amd64', arm64: 'arm64' };
   const arch = byNodeName[computer.arch];
   if (arch !== undefined) return arch;

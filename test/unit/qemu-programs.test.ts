@@ -1,4 +1,6 @@
 import { expect, test } from 'vitest';
+import { qemu } from '../../src/drivers/qemu/manifest.ts';
+import { archOf, archs } from '../../src/images/image.ts';
 import { requiredPrograms } from '../../src/drivers/qemu/required-programs.ts';
 import { packagesOf } from '../../src/computer/programs.ts';
 import { computerWithPrograms } from '../fakes/executable-scripts.ts';
@@ -31,5 +33,18 @@ test('a machine of another architecture also needs the programs that build its i
   expect(commandsFor({ ...computer, platform: 'darwin' }, { arch: 'arm64' })).toEqual([
     'qemu-system-aarch64',
     'qemu-img',
+  ]);
+});
+
+test('to name the architecture that a machine has anyway changes nothing, and another one needs a new machine', () => {
+  const own = archOf(process);
+  const kinds = archs.map((arch) => [
+    qemu.changeKindOf?.('arch', undefined, arch),
+    qemu.changeKindOf?.('arch', arch, undefined),
+    arch === own,
+  ]);
+  expect(kinds.toSorted()).toEqual([
+    ['live', 'live', true],
+    ['replace', 'replace', false],
   ]);
 });

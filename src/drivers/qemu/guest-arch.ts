@@ -3,7 +3,7 @@ import { archOf, type Arch } from '../../images/image.ts';
 import type { QemuOptions } from './options.ts';
 
 /** Returns the architecture of the machines with these options: by default that of this computer. */
-export function guestArchOf({ arch }: Partial<Pick<QemuOptions, 'arch'>>, computer: Computer): Arch {
+export function guestArchOf({ arch }: Partial<Pick<QemuOptions, 'arch'>>, computer: Pick<Computer, 'arch'>): Arch {
   return arch ?? archOf(computer);
 }
 
