@@ -20,8 +20,7 @@ const readTemplate = (name: string): Promise<string> =>
 
 /** Runs commands on this computer: each goes to its own sh, as with sshd. */
 const localSession: SshSession = {
-  hostKey: '',
-  jumpHostKey: undefined,
+  ...fakeSession({}),
   exec: (command, { stdin = '' }) =>
     new Promise((resolve) => {
       const child = execFile('sh', ['-c', command], (error, stdout, stderr) =>
