@@ -8,8 +8,8 @@ import { isForeignArch } from './guest-arch.ts';
 import { requireProgramPath, qemuSystemProgram } from './required-programs.ts';
 import type { Vm } from './vm.ts';
 
-/** Measured for arm64 on x86-64, by what the machine does: `test/e2e-arm/` prints it. */
-const EMULATION_FACTOR = '10 to 20';
+/** Measured for arm64 on x86-64, in processor time: the first is that of computations, the second of new processes. */
+const EMULATION_FACTOR = '15 to 35';
 
 /**
  * Returns the accelerator that the option names; for `auto`, the one that works on this computer. No accelerator runs
