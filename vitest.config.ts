@@ -54,6 +54,18 @@ export default defineConfig({
           sequence: { groupOrder: 3 },
         },
       },
+      // Needs an image that takes a quarter of an hour to build, so only `npm run test:arm` runs it.
+      ...(process.env.SLIPWAY_ARM
+        ? [
+            {
+              test: {
+                name: 'arm',
+                include: ['test/arm/**/*.test.ts'],
+                globalSetup: ['test/e2e/setup.ts'],
+              },
+            },
+          ]
+        : []),
       // Takes an hour, so only `npm run soak` runs it.
       ...(process.env.SLIPWAY_SOAK
         ? [

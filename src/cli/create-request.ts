@@ -89,14 +89,14 @@ async function chooseDefaultDriver({ world: { computer }, say }: Cli): Promise<s
   return best?.driver.name;
 }
 
-/** Installs the programs that the driver needs, once the user agrees. */
+/** Installs the programs that the machine's driver needs, once the user agrees. */
 export async function installDriverPrograms(
-  driver: string,
+  { driver, options }: Pick<MachineSpec, 'driver' | 'options'>,
   { yes, dryRun }: Pick<CreateOptions, 'yes' | 'dryRun'>,
   repeatCommand: string,
   cli: Cli,
 ): Promise<void> {
-  const programs = getDriver(driver).programs?.(cli.world.computer) ?? [];
+  const programs = getDriver(driver).programs?.(cli.world.computer, options) ?? [];
   // A dry run changes nothing on this computer either, so it fails with the command to type, as without a terminal.
   const context = dryRun ? { ...cli, interactive: false } : cli;
   await installMissing(programs, { yes: yes && !dryRun, consentCommand: `${repeatCommand} --yes` }, context);

@@ -39,7 +39,7 @@ export async function createSeveral(
   );
   await validateSpec(first, world);
   if (before.some((machine) => machine?.phase !== 'ready'))
-    await installDriverPrograms(first.driver, options, toRepeatCommand(first, false, ownOptions, cli), cli);
+    await installDriverPrograms(first, options, toRepeatCommand(first, false, ownOptions, cli), cli);
   if (options.dryRun) return await planSeveral(specs, before, cli);
   return await createAll(specs, cli);
 }

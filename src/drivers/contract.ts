@@ -214,10 +214,10 @@ type DeclarationBase<S extends z.ZodObject> = {
    */
   checkHealth?(computer: Computer): Promise<DriverHealth>;
   /**
-   * The programs of this computer that the driver needs. Slipway finds and installs them, so `checkHealth` does not
-   * look for them.
+   * The programs of this computer that a machine with these options needs; without options, those of a usual machine.
+   * Slipway finds and installs them, so `checkHealth` does not look for them.
    */
-  programs?(computer: Computer): readonly Program[];
+  programs?(computer: Computer, options?: Readonly<Record<string, unknown>>): readonly Program[];
   /** What `remove` keeps, as a sentence for the user; undefined if nothing remains. */
   readonly retainedOnRemove?: string;
   /** Returns when a changed option takes effect on a machine. Without it, every change needs a new machine. */

@@ -43,7 +43,7 @@ export async function getOrMakeImage(
   call: ImageMakeContext,
 ): Promise<{ readonly image: Image; readonly isNew: boolean }> {
   const { images, progress, signal } = call;
-  await using _lock = await images.lock(request.name, { signal, note: (text) => progress.note(text) });
+  await using _lock = await images.lock(request, { signal, note: (text) => progress.note(text) });
   const existing = options.force ? undefined : await findMatchingImage(request, images);
   if (!existing) return { image: await options.make(request, call), isNew: true };
   // The command that created the image may have been killed right after that.

@@ -5,7 +5,8 @@
  *                     .new-…/             an image that a builder is creating (work-folder.ts)
  *                     .removed-…/         an image that is being deleted
  *                     .downloads/         downloads, also interrupted ones (download.ts)
- *                     .locks/NAME/        held to create or remove images of that name (lock.ts)
+ *                     .locks/NAME/        held to create or remove images of that name (lock.ts);
+ *                                         NAME-arm64 for those of another architecture
  */
 import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -74,11 +75,16 @@ export type ImageStore = {
   remove(image: ImageKey, usedBy: readonly string[]): Promise<void>;
   /** Deletes what killed builds and removals left. */
   removeLeftovers(): Promise<void>;
-  /** Takes the lock for creating or removing images of this name. Waits, and notes who holds it. */
-  lock(name: string, call: LockCall): Promise<AsyncDisposable>;
+  /**
+   * Takes the lock for creating or removing images of this name and architecture, or for a download. Waits, and notes
+   * who holds it.
+   */
+  lock(image: LockedImage, call: LockCall): Promise<AsyncDisposable>;
 };
 
 type VerifyCall = { readonly signal: AbortSignal; readonly log: Log };
+/** A download has a name, and no architecture. */
+type LockedImage = { readonly name: string; readonly arch?: Arch };
 type LockCall = { readonly signal: AbortSignal; readonly note: (text: string) => void };
 
 export function openImageStore(home: string): ImageStore {
@@ -94,7 +100,7 @@ export function openImageStore(home: string): ImageStore {
     add: (staging, about, signal) => addImage(root, staging.folder, about, signal),
     remove: (image, usedBy) => removeImage(root, image, usedBy),
     removeLeftovers: () => removeLeftovers(root),
-    lock: (name, call) => lockImageName(root, name, call),
+    lock: (image, call) => lockImage(root, image, call),
   };
 }
 
@@ -239,9 +245,14 @@ async function cleanUp(root: string): Promise<void> {
   await removeAbandonedWork(root, STAGING_PREFIX);
 }
 
-async function lockImageName(root: string, name: string, { signal, note }: LockCall): Promise<AsyncDisposable> {
+async function lockImage(
+  root: string,
+  { name, arch = 'amd64' }: LockedImage,
+  { signal, note }: LockCall,
+): Promise<AsyncDisposable> {
   if (!isImageName(name)) throw invalidImageNameError(name);
-  const folder = join(root, '.locks', name);
+  // Versions without other architectures have locks by name alone.
+  const folder = join(root, '.locks', arch === 'amd64' ? name : `${name}-${arch}`);
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
   } catch (error) {
@@ -265,10 +276,10 @@ async function isPresent(path: string): Promise<boolean> {
 
 function imageChangedError(image: Image, file: ImageFile, actual: string | undefined): SlipwayError {
   const what = actual === undefined ? `${file} is missing` : `${file} does not match what was built (sha256 ${actual})`;
-  const { source, name } = image;
+  const { source, name, arch } = image;
   const argv = source.kind === 'built' ? `build ${name}` : `pull ${name} --url ${source.url} --digest ${source.digest}`;
   return new SlipwayError('IMAGE_CHANGED', `Image "${image.name}" has changed on disk: ${what}`, {
-    hint: `Create it again: slipway image ${argv} --force. Machines that use it need it unchanged`,
+    hint: `Create it again: slipway image ${argv} --arch ${arch} --force. Machines that use it need it unchanged`,
   });
 }
 

@@ -2,7 +2,9 @@ import { basename } from 'node:path';
 import type { Computer } from '../computer/computer.ts';
 import { SlipwayError } from '../errors.ts';
 
-export type Arch = 'amd64' | 'arm64';
+/** Processor architectures, as Debian names them. */
+export const archs = ['amd64', 'arm64'] as const;
+export type Arch = (typeof archs)[number];
 
 /** The files from which a local VM boots, largest first. */
 export const imageFiles = ['disk.qcow2', 'vmlinuz', 'initrd'] as const;
@@ -72,9 +74,9 @@ export function parseImageFolderName(folder: string): Pick<Image, 'name' | 'arch
 }
 
 /** Returns the architecture that this computer runs without emulation. */
-export function archOf(computer: Computer): Arch {
-  const archs: Readonly<Record<string, Arch>> = { x64: 'amd64', arm64: 'arm64' };
-  const arch = archs[computer.arch];
+export function archOf(computer: Pick<Computer, 'arch'>): Arch {
+  const byNodeName: Readonly<Record<string, Arch>> = { x64: 'amd64', arm64: 'arm64' };
+  const arch = byNodeName[computer.arch];
   if (arch !== undefined) return arch;
   throw new SlipwayError(
     'DRIVER_UNSUPPORTED',

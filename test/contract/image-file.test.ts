@@ -2,7 +2,7 @@ import { appendFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
 import type { DriverCall } from '../../src/drivers/contract.ts';
-import { ensureImage, parseImageOptions } from '../../src/drivers/qemu/vm-image.ts';
+import { ensureImage } from '../../src/drivers/qemu/vm-image.ts';
 import type { ImageMakeRequest } from '../../src/images/get-or-make-image.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { computerWithPrograms } from '../fakes/executable-scripts.ts';
@@ -32,7 +32,7 @@ test('an image file is read once by a command that needs its digest several time
     note: () => {},
     signal: new AbortController().signal,
   };
-  const getDigest = async (): Promise<unknown> => await ensureImage(parseImageOptions({ image: file }), call);
+  const getDigest = async (): Promise<unknown> => await ensureImage({ image: file }, call);
   const first = await getDigest();
   expect(first).toMatch(/^sha512:[0-9a-f]{128}$/);
   expect([await getDigest(), await getDigest(), counters.hashed]).toEqual([first, first, 1]);

@@ -34,13 +34,18 @@ const GIB = 1024 ** 3;
 // Images have tests of their own; these tests get one that exists.
 vi.mock('../../src/drivers/qemu/vm-image.ts', () => ({
   parseImageOptions: ({ image }: { readonly image: string }) => image,
-  ensureImage: async (name: string) =>
-    name === IMAGE_METADATA.name ? IMAGE_METADATA : { ...IMAGE_METADATA, name, digest: 'sha256:2' },
+  ensureImage: async ({ image: name, arch = 'amd64' }: { readonly image: string; readonly arch?: string }) => {
+    if (name !== IMAGE_METADATA.name) return { ...IMAGE_METADATA, name, digest: 'sha256:2' };
+    return arch === IMAGE_METADATA.arch ? IMAGE_METADATA : ARM_IMAGE_METADATA;
+  },
 }));
 vi.mock('../../src/images/image-store.ts', () => ({
   openImageStore: (home: string) => ({
     list: async () =>
-      [IMAGE_METADATA, { ...IMAGE_METADATA, digest: 'sha256:2' }].map((image) => ({ key: image, image })),
+      [IMAGE_METADATA, { ...IMAGE_METADATA, digest: 'sha256:2' }, ARM_IMAGE_METADATA].map((image) => ({
+        key: image,
+        image,
+      })),
     paths: () => ({ folder: join(home, 'images', 'one'), disk: join(home, 'images', 'one', 'disk.qcow2') }),
     lock: async () => ({ async [Symbol.asyncDispose]() {} }),
     verify: async () => {},
@@ -71,6 +76,7 @@ const IMAGE_METADATA = {
   root: '/dev/vda',
   files: { vmlinuz: {} },
 };
+const ARM_IMAGE_METADATA = { ...IMAGE_METADATA, arch: 'arm64', digest: 'sha256:3' };
 
 type Options = Target<ReturnType<typeof qemuManifest.options.parse>>['options'];
 
@@ -150,6 +156,25 @@ describe('validate', () => {
       `USAGE: Machine "web" would have ${available + 1} MB of memory, but this computer has ${available} MB`,
     );
     expect(error?.hint).toMatch(/^Use less memory, such as: --qemu-memory \d+$/);
+  });
+
+  test('refuses hardware acceleration for another architecture, and accepts software emulation', async () => {
+    await using folder = await createTemporaryFolder();
+    const { call, target } = await createFixture(folder.path, 'exit 0');
+    const refused = await catchRejection(qemu.validate(target({ arch: 'arm64', accelerator: 'kvm' }), call));
+    expect([refused?.code, refused?.message, refused?.hint]).toEqual([
+      'USAGE',
+      "--qemu-accelerator kvm can't run a machine for arm64 on this computer, which is amd64",
+      'Leave out --qemu-accelerator: the processor is then emulated in software',
+    ]);
+    await qemu.validate(target({ arch: 'arm64', accelerator: 'tcg' }), call);
+    await qemu.validate(target({ arch: 'arm64', accelerator: 'auto' }), call);
+    await qemu.validate(target({ arch: 'amd64', accelerator: 'kvm' }), call);
+    const arm = { ...call, computer: { ...call.computer, arch: 'arm64' } };
+    await qemu.validate(target({ accelerator: 'kvm' }), arm);
+    expect((await catchRejection(qemu.validate(target({ arch: 'amd64', accelerator: 'kvm' }), arm)))?.code).toBe(
+      'USAGE',
+    );
   });
 
   test('refuses the same port for SSH and for the engine', async () => {
@@ -361,6 +386,28 @@ describe.runIf(hasQemu)('a VM', () => {
     expect(await isProcessAlive(second)).toBe(false);
     await qemu.remove(target(), call);
     expect(await qemu.inspect(target(), call)).toEqual({ state: 'missing' });
+  });
+
+  test('for another architecture runs in software emulation, with a note that says so once', async () => {
+    await using vm = await createEmptyVm();
+    const { call, notes, vms } = vm;
+    const bin = join(call.computer.home, '..', 'bin');
+    await rm(join(bin, 'qemu-system-x86_64'));
+    await writeScript(join(bin, 'qemu-system-aarch64'), emptyVmScript('slipway: ready\\n'));
+    // The option can't have this value. The machine may have come from a computer on which it could.
+    const target = vm.target({ arch: 'arm64', accelerator: 'kvm' });
+    await qemu.create(target, bootConfig(), call);
+    await qemu.waitUntilBooted(target, call);
+    expect(await readVm(vms)).toMatchObject({ arch: 'arm64', accelerator: 'tcg', imageDigest: 'sha256:3' });
+    expect((await vm.starts()).at(-1)).toMatch(/-machine virt,\S+ -accel tcg,/);
+    await qemu.kill(target, call);
+    await qemu.start(target, call);
+    expect(notes).toEqual([
+      expect.stringMatching(
+        /^The machine is for arm64 and this computer is amd64, so its processor is emulated in software: expect it to be \d+ to \d+ times slower$/,
+      ),
+    ]);
+    await qemu.remove(target, call);
   });
 
   test('is not started twice by a second create, but started again with another identity', async () => {

@@ -121,7 +121,7 @@ test.each(['disk.qcow2', 'vmlinuz', 'initrd'] as const)(
     expect(await catchRejection(images.verify(image, quietCall))).toMatchObject({
       code: 'IMAGE_CHANGED',
       message: `Image "debian-13" has changed on disk: ${file} does not match what was built (sha256 ${now})`,
-      hint: 'Create it again: slipway image build debian-13 --force. Machines that use it need it unchanged',
+      hint: 'Create it again: slipway image build debian-13 --arch amd64 --force. Machines that use it need it unchanged',
     });
     await rm(path);
     expect((await catchRejection(images.verify(image, quietCall)))?.message).toMatch(`${file} is missing`);
@@ -244,9 +244,12 @@ test('waiting for an image ends on Ctrl-C', async () => {
   const images = openImageStore(home.path);
   const stop = new AbortController();
   const note = (): void => stop.abort();
-  await using _lock = await images.lock('debian-13', { signal: stop.signal, note });
-  expect((await catchRejection(images.lock('debian-13', { signal: stop.signal, note })))?.code).toBe('CANCELED');
-  await using _other = await images.lock('debian-12', { signal: quietCall.signal, note });
+  await using _lock = await images.lock({ name: 'debian-13' }, { signal: stop.signal, note });
+  expect((await catchRejection(images.lock({ name: 'debian-13' }, { signal: stop.signal, note })))?.code).toBe(
+    'CANCELED',
+  );
+  await using _other = await images.lock({ name: 'debian-12' }, { signal: quietCall.signal, note });
+  await using _foreign = await images.lock({ name: 'debian-13', arch: 'arm64' }, { signal: quietCall.signal, note });
 });
 
 /** Runs work in a process that kills itself before its file system change of this number. */

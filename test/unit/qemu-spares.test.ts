@@ -115,6 +115,7 @@ describe('hardwareDigestOf', () => {
 describe('partitionSpares', () => {
   const requirements: SpareRequirements = {
     image: 'debian-13',
+    arch: 'amd64',
     digest: 'sha256:0',
     cpus: 2,
     memory: 2048,
@@ -146,6 +147,7 @@ describe('partitionSpares', () => {
 
   test.each<[string, Partial<Spare>, Partial<Vm>]>([
     ['of another image', { imageName: 'debian-12' }, {}],
+    ['for another architecture', {}, { arch: 'arm64', imageDigest: 'sha256:1' }],
     ['with another disk', { diskGb: 40 }, {}],
     ['with other CPUs', {}, { cpus: 4 }],
     ['with other memory', {}, { memory: 1024 }],
@@ -197,6 +199,15 @@ describe('findSurplusSpares', () => {
     expect(surplusOf(spares)).toEqual(['1025 2026-06-02', '1028 2026-06-01']);
     // A new spare of an old kind means that the kind is in use.
     expect(surplusOf([...spares, spare(1028, '2026-06-06')])).toEqual(['1025 2026-06-02', '1027 2026-06-03']);
+  });
+
+  test('counts machines of another architecture as another kind', () => {
+    const foreign = (day: string): Spare => {
+      const { vm, ...rest } = spare(1024, day);
+      return { ...rest, vm: { ...vm, id: `arm64 ${day}`, arch: 'arm64' } };
+    };
+    const spares = [1024, 2048, 4096].map((memory) => spare(memory, '2026-06-02'));
+    expect(surplusOf([foreign('2026-06-01'), ...spares])).toEqual(['arm64 2026-06-01']);
   });
 
   test('finds those that nobody has taken for more than 30 days', () => {

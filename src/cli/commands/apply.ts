@@ -89,8 +89,9 @@ async function installDriverPrograms(
   cli: Cli,
 ): Promise<void> {
   const creations = work.filter(({ action }) => ['create', 'finish', 'replace'].includes(action));
-  const drivers = new Set(creations.map(({ driver }) => driver));
-  const programs = [...drivers].flatMap((name) => getDriver(name).programs?.(cli.world.computer) ?? []);
+  const programs = creations.flatMap(
+    ({ driver, wanted }) => getDriver(driver).programs?.(cli.world.computer, wanted?.spec.options) ?? [],
+  );
   await installMissing(programs, { yes, consentCommand }, cli);
 }
 

@@ -78,7 +78,7 @@ async function createOne(
   const repeatCommand = toRepeatCommand(spec, use, ownOptions(), cli);
   // Refuses a taken name, and a machine that can't be created, before anything is installed for it.
   const valid = await validateSpec(spec, cli.world);
-  if (before?.phase !== 'ready') await installDriverPrograms(spec.driver, options, repeatCommand, cli);
+  if (before?.phase !== 'ready') await installDriverPrograms(spec, options, repeatCommand, cli);
   if (options.dryRun) return planResult(spec.name, await planDryRun(valid, before, cli.world));
   const machine = await createValidMachine(valid, cli.world);
   if (use) await makeCurrent(machine, cli);

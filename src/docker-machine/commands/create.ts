@@ -208,7 +208,7 @@ async function runCreate(spec: MachineSpec, { print, world }: DockerMachineInvoc
 
 async function runPreCreateChecks(spec: MachineSpec, world: World): Promise<ResolvedSpec> {
   try {
-    await requirePrograms(spec.driver, world);
+    await requirePrograms(spec, world);
     return await resolveCreateSpec(await validateSpec(spec, world), world);
   } catch (error) {
     throw createError(error, (text) => ({
@@ -244,8 +244,8 @@ const ERROR_PREFIXES: Readonly<Record<string, string>> = {
   verify: 'Error checking the host: ',
 };
 
-async function requirePrograms(name: string, { computer }: World): Promise<void> {
-  const missing = await findMissingPrograms(getDriver(name).programs?.(computer) ?? [], computer);
+async function requirePrograms({ driver, options }: MachineSpec, { computer }: World): Promise<void> {
+  const missing = await findMissingPrograms(getDriver(driver).programs?.(computer, options) ?? [], computer);
   if (missing.length === 0) return;
   const { instruction } = await planInstall(missing, computer);
   throw new SlipwayError(

@@ -5,9 +5,11 @@ import { parseTar } from 'nanotar';
 import { deleteFolder, localFileError } from '../../computer/files.ts';
 import { runChild } from '../../computer/child-process.ts';
 import { SlipwayError } from '../../errors.ts';
-import { archOf } from '../../images/image.ts';
+import type { Arch } from '../../images/image.ts';
 import type { DriverCall } from '../contract.ts';
 import { hardwareAccelerator, readLastProbe } from './accelerator.ts';
+import { isForeignArch } from './guest-arch.ts';
+import { requireBootLoader } from './boot-loader.ts';
 import { bakeArguments, type Accelerator } from './command-line.ts';
 import { parseBootResult, stripTerminalSequences, type BootResult } from './console.ts';
 import { qemuImgProgram, requireProgramPath, qemuSystemProgram } from './required-programs.ts';
@@ -31,9 +33,8 @@ export type BakedImage = { readonly root: string; readonly engine: string };
  * engine and exports the kernel and an initial RAM disk. Writes files only in `folder`, so that an interruption leaves
  * none elsewhere.
  */
-export async function bakeImage(base: string, folder: string, call: DriverCall): Promise<BakedImage> {
+export async function bakeImage(base: string, arch: Arch, folder: string, call: DriverCall): Promise<BakedImage> {
   const { computer, log } = call;
-  const arch = archOf(computer);
   const qemuImg = await requireProgramPath(qemuImgProgram, computer);
   const emulator = await requireProgramPath(qemuSystemProgram(arch), computer);
   const runQemuImg = async (...argv: readonly string[]): Promise<void> => {
@@ -41,10 +42,11 @@ export async function bakeImage(base: string, folder: string, call: DriverCall):
     if (code !== 0) throw bakeError(`qemu-img ${argv[0]} failed`, lines);
   };
   const [work, output, seed] = [join(folder, 'work.qcow2'), join(folder, 'out.raw'), join(folder, 'seed')];
+  await requireBootLoader(base, arch, folder, runQemuImg);
   await writeNoCloudSeed(seed, computer.templates);
 
   let result: GuestRunResult | 'silent' = 'silent';
-  for (const accelerator of await listAcceleratorsToTry(call)) {
+  for (const accelerator of await listAcceleratorsToTry(arch, call)) {
     log("Copy the vendor's image");
     await runQemuImg('convert', '-O', 'qcow2', base, work);
     const size = Math.max(MIN_DISK_GIB, await readVirtualSizeGib(qemuImg, work, call));
@@ -74,14 +76,15 @@ async function writeNoCloudSeed(seed: string, templates: string): Promise<void> 
   await cp(join(templates, 'image', 'bake.user-data'), join(seed, 'user-data'));
 }
 
-async function listAcceleratorsToTry({ computer }: DriverCall): Promise<readonly Accelerator[]> {
+async function listAcceleratorsToTry(arch: Arch, { computer }: DriverCall): Promise<readonly Accelerator[]> {
+  if (isForeignArch(arch, computer)) return ['tcg'];
   const fast = hardwareAccelerator(computer.platform);
   const probe = await readLastProbe(computer);
   return fast === undefined || probe?.works === false ? ['tcg'] : [fast, 'tcg'];
 }
 
 /** Returns the firmware of an ARM machine. Debian has it in a package of its own; elsewhere QEMU includes it. */
-function findFirmware(arch: 'amd64' | 'arm64'): string | undefined {
+function findFirmware(arch: Arch): string | undefined {
   if (arch === 'amd64') return undefined;
   const debianFirmware = '/usr/share/qemu-efi-aarch64/QEMU_EFI.fd';
   return existsSync(debianFirmware) ? debianFirmware : 'edk2-aarch64-code.fd';

@@ -20,7 +20,7 @@ import { fileDigestsOf, guestIdentityOf, seedOf, type Seed } from './seed.ts';
 import { canSuspend } from './snapshot.ts';
 import { spareFolder, sparesFolder, writeSpare } from './spare-store.ts';
 import { suspendVm } from './suspend.ts';
-import { ensureImage, parseImageOptions } from './vm-image.ts';
+import { ensureImage } from './vm-image.ts';
 import { readVm, VM_RECORD_FILE } from './vm-record.ts';
 import type { SuspendedVm, VmWithAccelerator } from './vm.ts';
 
@@ -49,7 +49,7 @@ export async function buildSpare(
   try {
     const seed = seedOf(guestIdentityOf(target, boot));
     const vm = await startAndSuspend(target, boot, seed, folder, call);
-    const image = await ensureImage(parseImageOptions(options), call);
+    const image = await ensureImage(options, call);
     const createdAt = new Date().toISOString();
     const spare = { vm, imageName: image.name, diskGb: options.disk, seedFiles: fileDigestsOf(seed), createdAt };
     await writeSpare(folder, spare, secrets);

@@ -7,7 +7,7 @@ import { VM_FILES } from './command-line.ts';
 import { GIB, createOverlayDisk, readVirtualSize, requireFreeSpace } from './disk.ts';
 import type { QemuOptions } from './options.ts';
 import { choosePorts } from './ports.ts';
-import { ensureImage, parseImageOptions } from './vm-image.ts';
+import { ensureImage } from './vm-image.ts';
 import { writeVm } from './vm-record.ts';
 import type { Vm } from './vm.ts';
 
@@ -22,9 +22,9 @@ export async function createVm(
   const { options } = target;
   const { computer } = call;
   const images = openImageStore(computer.home);
-  const image = await ensureImage(parseImageOptions(options), call);
+  const image = await ensureImage(options, call);
   // Held until the record shows that the image is in use: until then another command could remove it.
-  await using _lock = await images.lock(image.name, call);
+  await using _lock = await images.lock(image, call);
   await images.verify(image, call);
   await requireFreeSpace(folder);
   const { folder: imageFolder, disk: base } = images.paths(image);

@@ -12,7 +12,7 @@ import { getRunState } from './qemu-process.ts';
 import { diffSeedFiles, guestIdentityOf, seedOf, type Seed } from './seed.ts';
 import { deleteSecrets } from './spare-store.ts';
 import { convertSpareToVm } from './take-spare.ts';
-import { ensureImage, parseImageOptions } from './vm-image.ts';
+import { ensureImage } from './vm-image.ts';
 import { readVm, writeVm } from './vm-record.ts';
 import { vmFolder, type Vm } from './vm.ts';
 
@@ -70,7 +70,7 @@ async function continueWith(
 }
 
 async function findObstacle(vm: Vm, { options }: Target<QemuOptions>, call: DriverCall): Promise<string | undefined> {
-  const image = await ensureImage(parseImageOptions(options), call);
+  const image = await ensureImage(options, call);
   if (vm.imageDigest !== image.digest)
     return `its options now specify the image ${image.name} (${shortDigest(image.digest)})`;
   // A VM that has started has its user; any other gets the one of its seed.

@@ -1,12 +1,16 @@
 import type { Computer } from '../../computer/computer.ts';
+import { findMissingPrograms } from '../../computer/programs.ts';
+import { archOf, archs } from '../../images/image.ts';
 import type { Diagnostic } from '../contract.ts';
 import { hardwareAccelerator, readLastProbe } from './accelerator.ts';
+import { isForeignArch } from './guest-arch.ts';
+import { requiredPrograms } from './required-programs.ts';
 import { canSuspend } from './snapshot.ts';
 import { listSpares } from './spare-store.ts';
 
 /** Returns what `doctor` reports about this driver. */
 export async function diagnose(computer: Computer): Promise<readonly Diagnostic[]> {
-  return [await diagnoseAcceleration(computer), await diagnoseWarmStart(computer)];
+  return [await diagnoseAcceleration(computer), await diagnoseOtherArch(computer), await diagnoseWarmStart(computer)];
 }
 
 async function diagnoseAcceleration(computer: Computer): Promise<Diagnostic> {
@@ -20,6 +24,19 @@ async function diagnoseAcceleration(computer: Computer): Promise<Diagnostic> {
     what,
     state: 'note',
     detail: `software emulation, which is slow: ${accelerator} does not work (${probe.reason})`,
+  };
+}
+
+/** Machines of another architecture need programs that `doctor` does not install, because few users need them. */
+async function diagnoseOtherArch(computer: Computer): Promise<Diagnostic> {
+  const other = archs.find((arch) => isForeignArch(arch, computer)) ?? archOf(computer);
+  const what = `${other} machines`;
+  const missing = await findMissingPrograms(requiredPrograms(computer, { arch: other }), computer);
+  if (missing.length === 0) return { what, state: 'ok', detail: 'software emulation, which is slow' };
+  return {
+    what,
+    state: 'note',
+    detail: `not possible yet: no ${missing.map(({ command }) => command).join(', no ')}; to install: slipway create NAME --qemu-arch ${other} --yes`,
   };
 }
 

@@ -14,7 +14,7 @@ import { kill, start, stop, suspend } from './power.ts';
 import { getRunState, type RunState } from './qemu-process.ts';
 import { requireVm } from './require-vm.ts';
 import { validate } from './validate.ts';
-import { ensureImage, parseImageOptions } from './vm-image.ts';
+import { ensureImage } from './vm-image.ts';
 import { readVm, writeVm } from './vm-record.ts';
 import { listVmIds, vmFolder, type Vm } from './vm.ts';
 import { warmPool } from './warm-pool.ts';
@@ -25,7 +25,7 @@ export const driver: LocalDriverCode<QemuOptions> = {
   machines: {
     validate,
     async prepare({ options }, call) {
-      await ensureImage(parseImageOptions(options), call);
+      await ensureImage(options, call);
     },
     create,
     async waitUntilBooted(target, call) {

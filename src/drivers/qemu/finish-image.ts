@@ -3,12 +3,12 @@ import { deleteFile } from '../../computer/files.ts';
 import { runChild } from '../../computer/child-process.ts';
 import { SlipwayError } from '../../errors.ts';
 import { hashFile } from '../../images/hashing.ts';
-import { archOf } from '../../images/image.ts';
 import { findProgram } from '../../computer/programs.ts';
 import type { DriverCall } from '../contract.ts';
 import { chooseAccelerator } from './accelerator.ts';
 import { runGuestOnce } from './bake-image.ts';
 import { VM_FILES, finishArguments, type QemuConfig } from './command-line.ts';
+import { isForeignArch } from './guest-arch.ts';
 import { qemuImgProgram, requireProgramPath, qemuSystemProgram } from './required-programs.ts';
 
 /** An overlay that holds what the guest writes, until the guest has finished. */
@@ -33,10 +33,9 @@ export async function finishImage(
   }
   const guest = { ...image, kernel: join(folder, 'vmlinuz'), initrd: join(folder, 'initrd') };
   // The first start of each machine needs this probe; its result is kept.
-  const accelerator =
-    arch === archOf(computer)
-      ? (await chooseAccelerator(emulator, guest, await hashFile(guest.kernel, 'sha256', { signal }), call)).accelerator
-      : 'tcg';
+  const accelerator = isForeignArch(arch, computer)
+    ? 'tcg'
+    : (await chooseAccelerator(emulator, guest, await hashFile(guest.kernel, 'sha256', { signal }), call)).accelerator;
   const qemuImg = await requireProgramPath(qemuImgProgram, computer);
   await runQemuImg(
     qemuImg,

@@ -1,5 +1,6 @@
 import { defineManifest } from '../contract.ts';
-import { OPTIONS_APPLIED_AT_START, qemuOptions } from './options.ts';
+import { guestArchOf } from './guest-arch.ts';
+import { OPTIONS_APPLIED_AT_START, qemuOptions, type QemuOptions } from './options.ts';
 import { requiredPrograms } from './required-programs.ts';
 
 export const qemu = defineManifest({
@@ -11,6 +12,8 @@ export const qemu = defineManifest({
   programs: requiredPrograms,
   changeKindOf(option, from, to) {
     if (option === 'warm') return 'live';
+    // A machine whose option is left open has the architecture of this computer.
+    if (option === 'arch') return isSameArch(from, to) ? 'live' : 'replace';
     if (option === 'disk') return Number(to) >= Number(from) ? 'restart' : 'replace';
     return OPTIONS_APPLIED_AT_START.has(option) ? 'restart' : 'replace';
   },
@@ -19,3 +22,8 @@ export const qemu = defineManifest({
   },
   load: () => import('./driver.ts'),
 });
+
+function isSameArch(from: unknown, to: unknown): boolean {
+  const [before, after] = [from, to].map((arch) => guestArchOf({ arch: arch as QemuOptions['arch'] }, process));
+  return before === after;
+}

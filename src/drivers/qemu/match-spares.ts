@@ -1,4 +1,5 @@
-import { archOf, type Image } from '../../images/image.ts';
+import type { Arch, Image } from '../../images/image.ts';
+import { findProgram } from '../../computer/programs.ts';
 import { openImageStore } from '../../images/image-store.ts';
 import type { DriverCall, Target } from '../contract.ts';
 import type { Accelerator } from './command-line.ts';
@@ -7,11 +8,12 @@ import { requireProgramPath, qemuSystemProgram } from './required-programs.ts';
 import { resolveAccelerator } from './resolve-accelerator.ts';
 import { hardwareDigestOf, incompatibilityReason, readSnapshotHost, type SnapshotHost } from './snapshot.ts';
 import { readSpares, removeSpareFolder, type Spare, type SpareWithFiles } from './spare-store.ts';
-import { ensureImage, parseImageOptions } from './vm-image.ts';
+import { ensureImage } from './vm-image.ts';
 
 /** The properties that a spare needs to become a certain machine. */
 export type SpareRequirements = {
   readonly image: string;
+  readonly arch: Arch;
   readonly digest: string;
   readonly cpus: number;
   readonly memory: number;
@@ -52,6 +54,7 @@ export function partitionSpares(
 function isMatchingSpare({ imageName, diskGb, vm }: Spare, requirements: SpareRequirements): boolean {
   return (
     imageName === requirements.image &&
+    vm.arch === requirements.arch &&
     diskGb === requirements.disk &&
     vm.cpus === requirements.cpus &&
     vm.memory === requirements.memory &&
@@ -65,9 +68,9 @@ export async function findSparesFor(target: Target<QemuOptions>, call: DriverCal
   const { computer } = call;
   const spares = await readSpares(computer);
   if (spares.length === 0) return { usable: [], unusable: [] };
-  const image = await ensureImage(parseImageOptions(target.options), call);
+  const image = await ensureImage(target.options, call);
   const requirements = await resolveRequirements(target, image, call);
-  const program = await requireProgramPath(qemuSystemProgram(archOf(computer)), computer);
+  const program = await requireProgramPath(qemuSystemProgram(image.arch), computer);
   const host = await readSnapshotHost(program, requirements.accelerator);
   return partitionSpares(spares, requirements, { host, hardwareDigestOf });
 }
@@ -80,7 +83,7 @@ async function resolveRequirements(
   const imageFolder = openImageStore(call.computer.home).paths(image).folder;
   const accelerator = await resolveAccelerator(options.accelerator, image, { imageFolder, seedApplied: true }, call);
   const { cpus, memory, disk, sshUser: user } = options;
-  return { image: image.name, digest: image.digest, cpus, memory, disk, user, accelerator };
+  return { image: image.name, arch: image.arch, digest: image.digest, cpus, memory, disk, user, accelerator };
 }
 
 /** Returns how many spares are ready for such a machine, without those that can't resume any more. */
@@ -105,8 +108,8 @@ export function findSurplusSpares(spares: readonly Spare[], now: Date): readonly
 }
 
 /** Spares of one kind fit the same machines. */
-function kindOf({ imageName, diskGb, vm: { cpus, memory, user, accelerator } }: Spare): string {
-  return [imageName, diskGb, cpus, memory, user, accelerator].join(' ');
+function kindOf({ imageName, diskGb, vm: { arch, cpus, memory, user, accelerator } }: Spare): string {
+  return [imageName, arch, diskGb, cpus, memory, user, accelerator].join(' ');
 }
 
 export async function removeSurplusSpares({ computer }: DriverCall): Promise<void> {
@@ -116,10 +119,12 @@ export async function removeSurplusSpares({ computer }: DriverCall): Promise<voi
 
 /** Removes all spares, of any kind, that can never resume because their QEMU or their image has changed. */
 export async function removeUnusableSpares({ computer }: DriverCall): Promise<void> {
-  const program = await requireProgramPath(qemuSystemProgram(archOf(computer)), computer);
   const imageDigests = (await openImageStore(computer.home).list()).map(({ key }) => key.digest);
   for (const { spare, files } of await readSpares(computer)) {
-    const { id, imageDigest, snapshot, accelerator } = spare.vm;
+    const { id, arch, imageDigest, snapshot, accelerator } = spare.vm;
+    const program = await findProgram(qemuSystemProgram(arch), computer);
+    // The QEMU of another architecture may be installed again.
+    if (program === undefined) continue;
     const host = await readSnapshotHost(program, accelerator);
     const reason = incompatibilityReason(snapshot, hardwareDigestOf(spare.vm), host, files);
     const hasImage = imageDigests.some((digest) => imageDigest.startsWith(digest));

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { archs } from '../../images/image.ts';
 import { hasLogin } from '../../url-login.ts';
 
 export const qemuOptions = z.object({
@@ -28,6 +29,9 @@ export const qemuOptions = z.object({
     .regex(/^(sha(256|512):)?[0-9a-fA-F]{64}([0-9a-fA-F]{64})?$/, 'a digest like sha512:…')
     .optional()
     .meta({ description: 'Digest of an image from a path or URL', flag: 'image-digest', value: 'digest' }),
+  arch: z.enum(archs).optional().meta({
+    description: "Processor architecture; default: this computer's. Another one is emulated in software, which is slow",
+  }),
   accelerator: z
     .enum(['auto', 'kvm', 'hvf', 'whpx', 'tcg'])
     .default('auto')

@@ -1,14 +1,16 @@
 import { existsSync } from 'node:fs';
 import type { Computer } from '../../computer/computer.ts';
 import { SlipwayError } from '../../errors.ts';
-import { archOf } from '../../images/image.ts';
-import { findProgram, type Program } from '../../computer/programs.ts';
+import type { Arch } from '../../images/image.ts';
+import { findProgram, planInstall, type Program } from '../../computer/programs.ts';
+import { guestArchOf, isForeignArch } from './guest-arch.ts';
+import type { QemuOptions } from './options.ts';
 
 const downloadPage = 'https://www.qemu.org/download/';
 const installFolders = ['C:\\Program Files\\qemu', '/opt/homebrew/bin', '/usr/local/bin', '/opt/local/bin'];
 const commonPackages = { brew: ['qemu'], winget: ['SoftwareFreedomConservancy.QEMU'], choco: ['qemu'] } as const;
 
-export function qemuSystemProgram(arch: 'amd64' | 'arm64'): Program {
+export function qemuSystemProgram(arch: Arch): Program {
   const arm = arch === 'arm64';
   return {
     command: arm ? 'qemu-system-aarch64' : 'qemu-system-x86_64',
@@ -43,7 +45,7 @@ export const zstdProgram: Program = {
 };
 
 /** The programs that build images from packages, which is possible on Debian and distributions derived from it. */
-export const imageBuildPrograms: readonly Program[] = [
+const imageBuildPrograms: readonly Program[] = [
   {
     command: 'mmdebstrap',
     purpose: 'builds images of VMs from signed packages',
@@ -65,8 +67,44 @@ export const imageBuildPrograms: readonly Program[] = [
   },
 ];
 
-export function requiredPrograms(computer: Computer): readonly Program[] {
-  return [qemuSystemProgram(archOf(computer)), qemuImgProgram, ...(canBuildImages(computer) ? imageBuildPrograms : [])];
+/** Tells whether this computer can run programs of another architecture. */
+export const archTestProgram: Program = {
+  command: 'arch-test',
+  purpose: 'finds out which programs this computer can run',
+  packages: { apt: ['arch-test'] },
+  link: 'https://packages.debian.org/arch-test',
+};
+
+/** Runs programs of another architecture, which configure the packages in an image. The kernel starts it by itself. */
+function userEmulator(arch: Arch): Program {
+  const name = arch === 'arm64' ? 'qemu-aarch64' : 'qemu-x86_64';
+  return {
+    command: `${name}-static`,
+    // The name since Debian 13.
+    alternatives: [name],
+    purpose: `runs programs for ${arch} while an image is built`,
+    packages: { apt: ['qemu-user-static'] },
+    link: 'https://packages.debian.org/qemu-user-static',
+  };
+}
+
+/** Returns the programs that build images for this architecture. */
+export function buildProgramsFor(arch: Arch, computer: Computer): readonly Program[] {
+  return isForeignArch(arch, computer)
+    ? [...imageBuildPrograms, userEmulator(arch), archTestProgram]
+    : imageBuildPrograms;
+}
+
+export function requiredPrograms(
+  computer: Computer,
+  options: Partial<Pick<QemuOptions, 'arch'>> = {},
+): readonly Program[] {
+  const arch = guestArchOf(options, computer);
+  return [
+    qemuSystemProgram(arch),
+    qemuImgProgram,
+    ...(canBuildImages(computer) ? buildProgramsFor(arch, computer) : []),
+  ];
 }
 
 /** Returns whether this computer can fetch and unpack Debian's packages. */
@@ -78,7 +116,9 @@ export function canBuildImages({ platform, env }: Computer): boolean {
 export async function requireProgramPath(program: Program, computer: Computer): Promise<string> {
   const path = await findProgram(program, computer);
   if (path !== undefined) return path;
+  // Of all architectures, `doctor` installs only what the machines of this computer's own need.
+  const isUsual = requiredPrograms(computer).some(({ command }) => command === program.command);
   throw new SlipwayError('PROGRAM_MISSING', `Missing on this computer: ${program.command}, which ${program.purpose}`, {
-    hint: 'Install it: slipway doctor --fix',
+    hint: `Install it: ${isUsual ? 'slipway doctor --fix' : (await planInstall([program], computer)).instruction}`,
   });
 }

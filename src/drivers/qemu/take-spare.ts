@@ -45,7 +45,7 @@ export async function takeSpare(target: Target<QemuOptions>, call: DriverCall): 
 async function tryTakeSpare({ vm, imageName }: Spare, folder: string, call: DriverCall): Promise<boolean> {
   const { computer } = call;
   // A removal of the image holds this lock too, and looks for the image's users in both places.
-  await using _lock = await openImageStore(computer.home).lock(imageName, call);
+  await using _lock = await openImageStore(computer.home).lock({ name: imageName, arch: vm.arch }, call);
   try {
     await renamePath(spareFolder(computer, vm.id), folder);
     return true;

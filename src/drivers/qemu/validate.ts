@@ -1,7 +1,10 @@
 import { totalmem } from 'node:os';
 import { SlipwayError } from '../../errors.ts';
+import { archOf } from '../../images/image.ts';
+import type { Computer } from '../../computer/computer.ts';
 import type { DriverCall, Target } from '../contract.ts';
 import type { QemuOptions } from './options.ts';
+import { guestArchOf, isForeignArch } from './guest-arch.ts';
 import { isPortFree, portOptions, portTakenError } from './ports.ts';
 import { requireShortSocketPath } from './qemu-process.ts';
 import { parseImageOptions } from './vm-image.ts';
@@ -18,6 +21,7 @@ export async function validate(
   requireShortSocketPath(vmFolder(computer, id));
   parseImageOptions(options);
   requireMemory(name, options.memory);
+  requireEmulation(options, computer);
   if (options.sshPort !== undefined && options.sshPort === options.enginePort)
     throw new SlipwayError('USAGE', `--qemu-ssh-port and --qemu-engine-port are both ${options.sshPort}`, {
       hint: 'Use two different ports',
@@ -35,4 +39,16 @@ function requireMemory(name: string, memory: number): void {
   throw new SlipwayError('USAGE', message, {
     hint: `Use less memory, such as: --qemu-memory ${Math.max(512, Math.floor(total / 2048) * 1024)}`,
   });
+}
+
+/** No accelerator runs guests of another architecture. */
+function requireEmulation(options: QemuOptions, computer: Computer): void {
+  const { accelerator } = options;
+  const arch = guestArchOf(options, computer);
+  if (!isForeignArch(arch, computer) || accelerator === 'auto' || accelerator === 'tcg') return;
+  throw new SlipwayError(
+    'USAGE',
+    `--qemu-accelerator ${accelerator} can't run a machine for ${arch} on this computer, which is ${archOf(computer)}`,
+    { hint: 'Leave out --qemu-accelerator: the processor is then emulated in software' },
+  );
 }

@@ -1,12 +1,13 @@
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { runChild } from '../../computer/child-process.ts';
 import { deleteFile, localFileError } from '../../computer/files.ts';
 import { SlipwayError } from '../../errors.ts';
 import { buildImage } from '../../images/build-image.ts';
 import { requireKnownImage } from '../../images/catalog.ts';
 import { download } from '../../images/download.ts';
 import { hashFile } from '../../images/hashing.ts';
-import { archOf, imageNameFor, type Image, type ImageSource } from '../../images/image.ts';
+import { imageNameFor, type Arch, type Image, type ImageSource } from '../../images/image.ts';
 import {
   getOrMakeImage,
   type ImageMakeRequest,
@@ -19,20 +20,28 @@ import { openImageStore } from '../../images/image-store.ts';
 import type { DriverCall } from '../contract.ts';
 import { bakeImage, type BakedImage } from './bake-image.ts';
 import { finishImage } from './finish-image.ts';
-import { canBuildImages, imageBuildPrograms, qemuImgProgram, requireProgramPath } from './required-programs.ts';
+import { guestArchOf, isForeignArch } from './guest-arch.ts';
+import type { QemuOptions } from './options.ts';
+import {
+  archTestProgram,
+  buildProgramsFor,
+  canBuildImages,
+  qemuImgProgram,
+  requireProgramPath,
+} from './required-programs.ts';
+
+/** The options that decide from which image a machine boots. */
+type VmImageOptions = Pick<QemuOptions, 'image'> & Partial<Pick<QemuOptions, 'imageDigest' | 'arch'>>;
 
 /** Returns the image that `--image` and `--image-digest` name. Throws USAGE for an unknown name. */
-export function parseImageOptions(options: {
-  readonly image: string;
-  readonly imageDigest?: string | undefined;
-}): ImageReference {
+export function parseImageOptions(options: VmImageOptions): ImageReference {
   const reference = parseImageReference(options.image, options.imageDigest);
   if (reference.kind === 'known') requireKnownImage(reference.name);
   return reference;
 }
 
-/** Returns the image that a reference names. Creates it if it does not exist on this computer yet. */
-export async function ensureImage(reference: ImageReference, call: DriverCall): Promise<Image> {
+/** Returns the image that options specify. Creates it if it does not exist on this computer yet. */
+export async function ensureImage(options: VmImageOptions, call: DriverCall): Promise<Image> {
   const { computer, signal, log, note } = call;
   const step: ImageMakeContext['progress']['step'] = async (_id, title, work) => {
     log(title);
@@ -40,7 +49,7 @@ export async function ensureImage(reference: ImageReference, call: DriverCall): 
   };
   const progress: ImageMakeContext['progress'] = { step: call.step ?? step, lastStepId: () => '', note };
   const images = openImageStore(computer.home);
-  const request = await resolveImageRequest(reference, call);
+  const request = await resolveImageRequest(parseImageOptions(options), guestArchOf(options, computer), call);
   // The image usually exists, and then need not wait for a command that creates another one with the same name.
   const existing = request.source === undefined ? await images.find(request.name, request.arch) : undefined;
   if (existing) return existing;
@@ -55,9 +64,9 @@ export async function ensureImage(reference: ImageReference, call: DriverCall): 
 /** Returns a request to build the image if this computer can do that, or else to download the vendor's. */
 async function resolveImageRequest(
   reference: ImageReference,
+  arch: Arch,
   { computer, signal }: DriverCall,
 ): Promise<ImageMakeRequest> {
-  const arch = archOf(computer);
   if (reference.kind === 'known')
     return { how: canBuildImages(computer) ? 'build' : 'pull', name: reference.name, arch };
   const url = reference.kind === 'url' ? reference.url : resolve(reference.path);
@@ -122,7 +131,8 @@ async function buildFromPackages(
     );
   }
   const { suite } = requireKnownImage(request.name);
-  for (const program of imageBuildPrograms) await requireProgramPath(program, computer);
+  for (const program of buildProgramsFor(request.arch, computer)) await requireProgramPath(program, computer);
+  await requireRunnableArch(request, call);
   const qemuImg = await requireProgramPath(qemuImgProgram, computer);
   const built = await progress.step(
     'image-build',
@@ -141,33 +151,45 @@ async function buildFromPackages(
   return [built, { kind: 'built', suite }];
 }
 
+/** Throws DRIVER_UNSUPPORTED if the packages of an image can't run on this computer, which configuring them needs. */
+async function requireRunnableArch(
+  { name, arch }: ImageMakeRequest,
+  { computer, signal }: ImageMakeContext,
+): Promise<void> {
+  if (!isForeignArch(arch, computer)) return;
+  const archTest = await requireProgramPath(archTestProgram, computer);
+  const { code } = await runChild(archTest, [arch], { computer, log: () => {}, signal, purpose: { maker: true } });
+  if (code === 0) return;
+  throw new SlipwayError(
+    'DRIVER_UNSUPPORTED',
+    `The image ${name} for ${arch} could not be built: this computer does not run programs for ${arch}`,
+    {
+      hint: `Register QEMU for them, as root: systemctl restart systemd-binfmt. To download the vendor's image instead: slipway image pull ${name} --arch ${arch}`,
+    },
+  );
+}
+
 async function pullCloudImage(
   request: ImageMakeRequest,
   folder: string,
   call: ImageMakeContext,
 ): Promise<[BakedImage, ImageSource]> {
   const { computer, progress, signal } = call;
-  if (request.arch !== archOf(computer)) {
-    throw new SlipwayError(
-      'DRIVER_UNSUPPORTED',
-      `An image for ${request.arch} can't be started on this computer, which is needed to install its engine`,
-      {
-        hint: `Leave out --arch, or pull the image on a computer with that architecture`,
-      },
-    );
-  }
   const downloads = join(computer.home, 'images', '.downloads');
   const source = request.source ?? (await findPublishedImage(request, call));
   // Two commands must not write the same download, whatever their images are called.
-  await using _lock = await call.images.lock(`download-${source.digest.slice(7, 47)}`, {
-    signal,
-    note: (text) => progress.note(text),
-  });
+  await using _lock = await call.images.lock(
+    { name: `download-${source.digest.slice(7, 47)}` },
+    {
+      signal,
+      note: (text) => progress.note(text),
+    },
+  );
   const base = await progress.step('image-download', `Download ${source.url}`, (log) =>
     download(source.url, { digest: source.digest, folder: downloads, log, signal, env: computer.env }),
   );
   const baked = await progress.step('image-bake', `Install the engine into the image ${request.name}`, (log) =>
-    bakeImage(base, folder, { computer, log, note: (text) => progress.note(text), signal }),
+    bakeImage(base, request.arch, folder, { computer, log, note: (text) => progress.note(text), signal }),
   );
   // The new image contains the download.
   if (base.startsWith(downloads)) await deleteFile(base);

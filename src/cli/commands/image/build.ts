@@ -1,11 +1,11 @@
 import { z } from 'zod';
 import { defaultImageName, requireKnownImage, knownImages } from '../../../images/catalog.ts';
-import { archOf } from '../../../images/image.ts';
+import { archOf, archs } from '../../../images/image.ts';
 import { getOrMakeImage, type ImageMakeContext } from '../../../images/get-or-make-image.ts';
 import { defineCommand, type Cli, type Command, type CommandResult } from '../../command.ts';
 
 const args = z.object({
-  arch: z.enum(['amd64', 'arm64']).optional().meta({ description: "Architecture; the default is this computer's" }),
+  arch: z.enum(archs).optional().meta({ description: "Architecture; the default is this computer's" }),
   force: z.boolean().default(false).meta({ description: 'Build the image again even if it exists', short: 'f' }),
   mirror: z
     .url({ protocol: /^https?$/, error: 'a URL like http://deb.debian.org/debian' })
@@ -42,11 +42,12 @@ export function imageBuildContext({ world, images }: Cli): ImageMakeContext {
 export function imageResult(
   { image, isNew }: Awaited<ReturnType<typeof getOrMakeImage>>,
   how: string,
-  { images }: Cli,
+  { images, world }: Cli,
 ): CommandResult {
   const { name, arch, digest } = image;
   const { folder } = images.paths(image);
-  const hints = isNew ? [] : [`To create it again: slipway image ${how} ${name} --force`];
+  const archFlag = arch === archOf(world.computer) ? '' : ` --arch ${arch}`;
+  const hints = isNew ? [] : [`To create it again: slipway image ${how} ${name}${archFlag} --force`];
   return {
     json: { name, arch, digest, folder, made: isNew },
     text: [`${name} (${arch}) is ${isNew ? 'ready' : 'already here'}: ${digest}`, ...hints].join('\n'),

@@ -2,14 +2,14 @@ import { z } from 'zod';
 import { SlipwayError } from '../../../errors.ts';
 import { defaultImageName, requireKnownImage } from '../../../images/catalog.ts';
 import { parseDigest } from '../../../images/digest.ts';
-import { archOf, invalidImageNameError, isImageName, imageNameFor } from '../../../images/image.ts';
+import { archOf, archs, invalidImageNameError, isImageName, imageNameFor } from '../../../images/image.ts';
 import { getOrMakeImage, type ImageMakeRequest } from '../../../images/get-or-make-image.ts';
 import { parseImageReference } from '../../../images/image-reference.ts';
 import { defineCommand, type Command } from '../../command.ts';
 import { imageResult, imageBuildContext } from './build.ts';
 
 const args = z.object({
-  arch: z.enum(['amd64', 'arm64']).optional().meta({ description: "Architecture; the default is this computer's" }),
+  arch: z.enum(archs).optional().meta({ description: "Architecture; the default is this computer's" }),
   force: z.boolean().default(false).meta({ description: 'Create the image again even if it exists', short: 'f' }),
   url: z
     .string()

@@ -49,7 +49,7 @@ export async function removeUnusedImage(
   { isDryRun }: { readonly isDryRun: boolean },
 ): Promise<void> {
   const { signal, progress } = cli.world;
-  await using _lock = await cli.images.lock(key.name, { signal, note: (text) => progress.note(text) });
+  await using _lock = await cli.images.lock(key, { signal, note: (text) => progress.note(text) });
   const users = await cli.findImageUsers(key);
   if (users.length === 0 && isDryRun) return;
   // Disks of spares are layers over the image, and no user has these machines yet.

@@ -27,7 +27,7 @@ export const imageWarm: Command<typeof args> = defineCommand({
   args,
   extraOptions: driverOptionSpecs[SPARE_DRIVER] ?? [],
   details:
-    'Each spare boots once with its own keys and is then suspended to disk. One create with the same image, CPUs, memory, disk, user and accelerator takes it.',
+    'Each spare boots once with its own keys and is then suspended to disk. One create with the same image, architecture, CPUs, memory, disk, user and accelerator takes it.',
   async run({ positionals: [image], args: { count }, flags }, { world, env }) {
     const named = image === undefined ? {} : { image };
     const { lifetime: _lifetime, ...spec } = resolveSpec({
