@@ -116,10 +116,12 @@ describe('a connection', () => {
     await once(server.listen(0, '127.0.0.1'), 'listening');
     const socket = connectPacketSocket('127.0.0.1', (server.address() as AddressInfo).port);
     await once(socket, 'connect');
+    const sendTogether = vi.spyOn(socket, '_writev');
     for (const part of ['len', 'data', 'tag']) socket.write(part);
-    await vi.waitFor(() => expect(chunks).toEqual(['lendatatag']));
+    await vi.waitFor(() => expect(chunks.join('')).toBe('lendatatag'));
+    expect(sendTogether.mock.calls.map(([parts]) => parts.length)).toEqual([3]);
     socket.end('more');
-    await vi.waitFor(() => expect(chunks).toEqual(['lendatatag', 'more']));
+    await vi.waitFor(() => expect(chunks.join('')).toBe('lendatatagmore'));
     await new Promise((resolve) => void server.close(resolve));
   });
 
