@@ -57,7 +57,12 @@ async function withIncludedFiles(text: string, sshHome: string, depth: number): 
 }
 
 function resolveInclude(pattern: string, sshHome: string): string {
-  return pattern.startsWith('~/') ? join(dirname(sshHome), pattern.slice(2)) : resolve(sshHome, pattern);
+  return resolve(sshHome, expandHome(pattern, dirname(sshHome)));
+}
+
+/** Returns a path in which `~` stands for the home folder. Windows also writes it with a backslash. */
+function expandHome(path: string, home: string): string {
+  return path.startsWith('~/') || path.startsWith('~\\') ? join(home, path.slice(2)) : path;
 }
 
 /** Returns the files that match a pattern with `*` and `?` in its last part, sorted as ssh reads them. */
@@ -98,8 +103,7 @@ function toSshConfigHost(alias: string, values: ComputedSshConfig, computer: Com
     address: (firstValue('HostName') ?? alias).replaceAll('%h', alias),
     user: firstValue('User'),
     port: Number(firstValue('Port')) || undefined,
-    keyFile:
-      key === undefined || key.includes('%') ? undefined : key.replace(/^~(?=[\\/])/, join(sshFolder(computer), '..')),
+    keyFile: key === undefined || key.includes('%') ? undefined : expandHome(key, dirname(sshFolder(computer))),
     jump: jump === undefined || jump === 'none' || jump.includes(',') ? undefined : jump,
     ...(jump?.includes(',') === true
       ? { unsupportedRoute: 'several jump hosts' }
