@@ -2,7 +2,8 @@
 # MANIFEST: lines `mode number path`. Mode `-` removes the file; mode `=` keeps the file's mode and owner (a new file
 # gets 644). The new files are in ./files.
 # ENGINE: restart; start; later (the package of another version will restart it); or none (there is no engine yet, its
-# package will start it, or it need not read the files). ENABLE: yes, to start the engine with the host.
+# package will start it, or it need not read the files).
+# ENABLE: yes, to start the engine with the host; undo, to no longer do so; or no, to leave that as it is.
 
 main() {
     LC_ALL=C
@@ -16,6 +17,10 @@ main() {
     if [ "$ENGINE" = restart ] || [ "$ENGINE" = later ]; then
         mark_restart_pending
         protect_containers
+    fi
+    # Before the state file is removed, since it says that the service was disabled.
+    if [ "$ENABLE" = undo ]; then
+        disable_engine || { explain "the engine's service could not be disabled again"; each unstage_file; exit 1; }
     fi
     each move_file || { explain 'the files could not be moved into place'; restore_previous; exit 1; }
     reload_definitions

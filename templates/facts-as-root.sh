@@ -1,6 +1,6 @@
 # Prints the facts that only root can read, one `key value` per line; contents of files as base64. Changes nothing.
 # FAMILIES: names of service managers and distributions. The scripts that define their functions `facts_of_NAME` come
-# before this one.
+# before this one. ENGINE_PORT: the port on which the engine is to listen.
 LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export LC_ALL PATH

@@ -6,6 +6,8 @@ other_engines() {
     for process in /proc/[0-9]*; do
         read -r name 2>/dev/null <"$process/comm" || continue
         case $name in dockerd | balenad | balena-engine-d* | com.docker.back*) ;; *) continue ;; esac
+        # The service manager's answer saves the programs below.
+        if [ "${process#/proc/}" = "${service_pid:-}" ]; then own=yes && continue; fi
         # An engine in a container is not the host's.
         if [ "$(readlink "$process/ns/pid")" != "$(readlink /proc/self/ns/pid)" ]; then continue; fi
         case $(unit_of "${process#/proc/}") in docker.service) own=yes ;; *) others="$others ${process#/proc/}" ;; esac
@@ -39,10 +41,7 @@ socket_server() {
         $4 == "00010000" && ($8 == target || $8 == "/run/docker.sock" || $8 == "/var/run/docker.sock") { inode = $7 }
         END { print inode }' /proc/net/unix)
     if [ -z "$inode" ]; then return; fi
-    # shellcheck disable=SC2044 # no path here contains a space
-    for open in $(find /proc/[0-9]*/fd -maxdepth 1 -lname "socket:\\[$inode\\]" 2>/dev/null); do
-        process=${open#/proc/}
-        process=${process%%/*}
+    for process in $(open_by "$inode" '[0-9]*'); do
         if [ "$process" != 1 ]; then
             print_other_engine socket "$process"
             return
@@ -51,4 +50,32 @@ socket_server() {
         # The service's own socket waits for its engine.
         if [ "$unit" != docker.socket ]; then echo "other_engine socket 1 root ${unit:--} ${unit:--}"; fi
     done
+}
+
+# Prints who listens on TCP port ENGINE_PORT in place of the engine: `port_holder PORT PID UNIT PROGRAM`, with `-` for
+# what is not known. `service_pid` is the process of the engine's service, if it runs.
+port_holder() {
+    inodes=$(awk -v port="$(printf ':%04X' "$ENGINE_PORT")" '
+        $4 == "0A" && substr($2, length($2) - 4) == port { print $10 }' /proc/net/tcp /proc/net/tcp6 2>/dev/null)
+    for inode in $inodes; do
+        if [ -n "$(open_by "$inode" "${service_pid:-none}")" ]; then continue; fi
+        holder=1
+        # The process that a service manager has given its socket to serves it.
+        for process in $(open_by "$inode" '[0-9]*'); do
+            if [ "$process" != 1 ]; then holder=$process; fi
+        done
+        unit=$(unit_of "$holder")
+        read -r name 2>/dev/null <"/proc/$holder/comm" || name=-
+        # An engine whose service starts it through another program.
+        case $unit/$name in docker.service/dockerd) continue ;; esac
+        if [ "$holder" = 1 ]; then unit=$(unit_of_socket ":$ENGINE_PORT") name=-; fi
+        echo "port_holder $ENGINE_PORT $holder ${unit:--} $name"
+        return
+    done
+}
+
+# Prints the processes that have socket $1 open, among those that match $2.
+open_by() {
+    # shellcheck disable=SC2086 # a pattern
+    find /proc/$2/fd -maxdepth 1 -lname "socket:\\[$1\\]" 2>/dev/null | cut -d / -f 3
 }

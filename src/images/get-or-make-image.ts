@@ -45,7 +45,10 @@ export async function getOrMakeImage(
   const { images, progress, signal } = call;
   await using _lock = await images.lock(request.name, { signal, note: (text) => progress.note(text) });
   const existing = options.force ? undefined : await findMatchingImage(request, images);
-  return existing ? { image: existing, isNew: false } : { image: await options.make(request, call), isNew: true };
+  if (!existing) return { image: await options.make(request, call), isNew: true };
+  // The command that created the image may have been killed right after that.
+  await images.removeLeftovers();
+  return { image: existing, isNew: false };
 }
 
 /** Finds an image by name and architecture, and by the digest it was created from if the request has one. */

@@ -72,6 +72,8 @@ export type ImageStore = {
   add(staging: WorkFolder, about: ImageDescription, signal?: AbortSignal): Promise<Image>;
   /** Throws IMAGE_IN_USE if it has users. Hides the image first, then deletes it. */
   remove(image: ImageKey, usedBy: readonly string[]): Promise<void>;
+  /** Deletes what killed builds and removals left. */
+  removeLeftovers(): Promise<void>;
   /** Takes the lock for creating or removing images of this name. Waits, and notes who holds it. */
   lock(name: string, call: LockCall): Promise<AsyncDisposable>;
 };
@@ -91,6 +93,7 @@ export function openImageStore(home: string): ImageStore {
     createStagingFolder: () => createStagingFolder(root),
     add: (staging, about, signal) => addImage(root, staging.folder, about, signal),
     remove: (image, usedBy) => removeImage(root, image, usedBy),
+    removeLeftovers: () => removeLeftovers(root),
     lock: (name, call) => lockImageName(root, name, call),
   };
 }
@@ -223,7 +226,14 @@ async function removeImage(root: string, image: ImageKey, usedBy: readonly strin
   }
 }
 
-/** Deletes what killed builds and removals left. */
+async function removeLeftovers(root: string): Promise<void> {
+  try {
+    await cleanUp(root);
+  } catch (error) {
+    throw localFileError(root, error);
+  }
+}
+
 async function cleanUp(root: string): Promise<void> {
   await emptyTrash(root);
   await removeAbandonedWork(root, STAGING_PREFIX);

@@ -9,7 +9,10 @@ export type Forward = {
   readonly protocol: 'tcp' | 'udp';
   /** Where this computer listens: an IPv4 or IPv6 address, without brackets. */
   readonly listen: PortAddress;
-  /** What it connects to, as the machine sees it: `127.0.0.1` is the machine itself. */
+  /**
+   * What it connects to, as the machine sees it: `127.0.0.1` is the machine itself. `0.0.0.0` is a port that the
+   * machine opens on all its addresses, so that a forwarder may connect to any of them.
+   */
   readonly target: PortAddress;
 };
 

@@ -176,12 +176,12 @@ function connectionHintsForCloud(name: string, driver: string): Partial<Record<E
 export async function gatherHostFacts(
   session: SshSession,
   ssh: SshTarget,
-  { driver }: MachineSpec,
+  { driver, engine }: MachineSpec,
   world: World,
 ): Promise<Facts> {
   const userFlag = userFlagOf(getDriver(driver));
   const host = { user: ssh.user, address: ssh.address, sudoPassword: world.sudoPassword, ...userFlag };
-  return gatherFacts(session, await readFactsScript(world.readTemplate), host, world.now);
+  return gatherFacts(session, await readFactsScript(world.readTemplate, engine.port), host, world.now);
 }
 
 /** Returns the driver's flag for the user to log in as, for hints. */

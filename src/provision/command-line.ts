@@ -8,7 +8,7 @@ import {
   daemonSettingsFromFlags,
   type DaemonSettings,
 } from './daemon-json.ts';
-import { findDockerdFlags, formatFlag, isListeningFlag, type FilePlace } from './dockerd-flags.ts';
+import { findDockerdFlags, formatFlag, isListeningFlag, separateShorthands, type FilePlace } from './dockerd-flags.ts';
 import type { Facts } from './facts.ts';
 import type { CommandFlag, EngineCommand } from './init/service-manager.ts';
 
@@ -107,5 +107,5 @@ function requireKnownFlags(command: EngineCommand, { argv = [] }: Facts['engineS
 /** Returns the flags of a running engine. */
 export function runningFlags(argv: readonly string[]): ReturnType<typeof findDockerdFlags> {
   const program = argv.findIndex((word) => /(?:^|\/)dockerd?$/.test(word));
-  return program < 0 ? [] : findDockerdFlags(argv.slice(program + 1));
+  return program < 0 ? [] : findDockerdFlags(argv.slice(program + 1).flatMap(separateShorthands));
 }

@@ -13,6 +13,8 @@ export type EngineEffect = {
   readonly engine: 'restart' | 'start' | 'later' | 'none';
   /** Whether to enable the engine at boot. */
   readonly enable: boolean;
+  /** Whether to disable it again, before its files change. */
+  readonly disable?: boolean;
 };
 
 /** Decides what happens to the engine, which may have to read new files. An installation step may follow. */
@@ -31,7 +33,7 @@ export const RESTART_SCRIPTS = ['engine-info.sh', 'restart-engine.sh'] as const;
 /** Returns the step that writes these files and makes the engine load them. */
 export function configureStep(
   files: readonly RemoteFileChange[],
-  { engine, enable }: EngineEffect,
+  { engine, enable, disable = false }: EngineEffect,
   { containers, socket }: { readonly containers: 'keep' | 'stop'; readonly socket: LocalSocket },
   { scripts }: ServiceManager,
 ): Step {
@@ -51,7 +53,7 @@ export function configureStep(
       ENGINE: engine,
       ...((engine === 'restart' || engine === 'later') && containers === 'stop' ? { CONTAINERS: 'stop' } : {}),
       ...(engine === 'restart' || engine === 'start' ? localSocketVariable(socket) : {}),
-      ENABLE: enable ? 'yes' : 'no',
+      ENABLE: enable ? 'yes' : disable ? 'undo' : 'no',
       MANIFEST: formatManifest(files),
     },
     files,

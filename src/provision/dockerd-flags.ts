@@ -54,7 +54,17 @@ export function isListeningFlag(name: string): boolean {
   return name === 'host' || TLS_FLAGS.has(name);
 }
 
-/** Finds the flags among the words of a command line, as dockerd does. */
+/**
+ * Separates switches that are written in one word, so that each flag has words of its own: `-DH` means `-D -H`, and
+ * `-Dldebug` means `-D -ldebug`. Other words stay as they are.
+ */
+export function separateShorthands(word: string): readonly string[] {
+  const [, letter = '', rest = ''] = /^-([A-Za-z])([^=].*)$/s.exec(word) ?? [];
+  if (!SWITCHES.has(SHORTHANDS[letter] ?? '')) return [word];
+  return [`-${letter}`, ...separateShorthands(`-${rest}`)];
+}
+
+/** Finds the flags among the words of a command line, as dockerd does. Expects the words of `separateShorthands`. */
 export function findDockerdFlags(words: readonly string[]): readonly DockerdFlag[] {
   const flags: DockerdFlag[] = [];
   for (let start = 0; start < words.length;) {
@@ -82,7 +92,7 @@ function splitFlag(word: string): { readonly name: string; readonly inline: stri
   const [, letter = '', rest = ''] = /^-([A-Za-z])(.*)$/s.exec(word) ?? [];
   if (letter === '') return { name: '', inline: undefined };
   const [, old = '', oldValue] = /^([a-z][a-z-]+)(?:=(.*))?$/s.exec(letter + rest) ?? [];
-  if (old !== '' && SHORTHANDS[letter] !== 'host') return { name: old, inline: oldValue };
+  if (old !== '' && SHORTHANDS[letter] === undefined) return { name: old, inline: oldValue };
   const name = SHORTHANDS[letter] ?? letter;
   return { name, inline: rest === '' ? undefined : rest.replace(/^=/, '') };
 }

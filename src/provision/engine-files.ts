@@ -14,8 +14,8 @@ import {
   withoutOwnSettings,
   type DaemonSettings,
 } from './daemon-json.ts';
-import { parseOwnership, STATE_FILE } from './engine-owner.ts';
-import { type Facts, TEMPORARY_LIVE_RESTORE_FILE } from './facts.ts';
+import { parseOwnership, STATE_FILE, isDisabledWithoutSlipway } from './engine-owner.ts';
+import { type Facts, type PortHolder, TEMPORARY_LIVE_RESTORE_FILE } from './facts.ts';
 import type { EngineCommand, EngineService } from './init/service-manager.ts';
 import { formatJson, hasChanged, sha256 } from './remote-files.ts';
 import type { RemoteFile, RemoteFileChange } from './step.ts';
@@ -38,7 +38,10 @@ export type EngineConfig = {
 };
 
 /** The facts about the engine's present configuration. */
-type EngineFacts = Pick<Facts, 'daemonJson' | 'daemonJsonEncoding' | 'localEngine' | 'slipwayState' | 'engineService'>;
+type EngineFacts = Pick<
+  Facts,
+  'daemonJson' | 'daemonJsonEncoding' | 'localEngine' | 'slipwayState' | 'engineService' | 'portHolder'
+>;
 
 const ENGINE_ENV = '/etc/docker/slipway/engine.env';
 
@@ -84,7 +87,13 @@ export function engineConfigurationFor(
     {
       path: STATE_FILE,
       mode: '600',
-      content: formatJson({ id, name, ...ownership, ...(original === undefined ? {} : { original }) }),
+      content: formatJson({
+        id,
+        name,
+        ...ownership,
+        ...(original === undefined ? {} : { original }),
+        ...(isDisabledWithoutSlipway(facts) ? { wasDisabled: true } : {}),
+      }),
       live: true,
     },
     ...service.dropInPaths.map((path) =>
@@ -118,15 +127,44 @@ function requireLastDropIn(
   );
 }
 
-/** Refuses a port on which the service manager listens for the engine: the engine could not listen there, too. */
-function requireFreePort(port: number, { engineService }: EngineFacts, service: EngineService, where: string): void {
+/**
+ * Refuses a port on which another program listens, or the service manager for the engine: the engine could not listen
+ * there, too.
+ */
+function requireFreePort(
+  port: number,
+  { engineService, portHolder }: EngineFacts,
+  service: EngineService,
+  where: string,
+): void {
+  const other = port === OTHER_PORT ? DEFAULT_PORT : OTHER_PORT;
   const place = service.findSocketPlace(engineService, port);
-  if (!place) return;
+  if (place) {
+    throw new SlipwayError(
+      'ENGINE_CONFLICT',
+      `The engine on ${where} can't listen on port ${port} with TLS: ${formatPlace(place)} opens that port for it already`,
+      {
+        hint: `Remove that line on the host and restart docker.socket, or choose another port: --engine-port ${other}`,
+      },
+    );
+  }
+  if (portHolder?.port !== port) return;
   throw new SlipwayError(
     'ENGINE_CONFLICT',
-    `The engine on ${where} can't listen on port ${port} with TLS: ${formatPlace(place)} opens that port for it already`,
-    { hint: 'Remove that line on the host and restart docker.socket, or choose another port: --engine-port' },
+    `The engine on ${where} can't listen on port ${port}: ${describeHolder(portHolder)} listens there`,
+    {
+      hint: `Choose another port: --engine-port ${other}. Or end that program on the host, then run the same command again`,
+    },
   );
+}
+
+const DEFAULT_PORT = 2376;
+/** A port to suggest: no usual program listens there, and 2377 is a swarm's. */
+const OTHER_PORT = 12376;
+
+function describeHolder({ pid, unit, program }: PortHolder): string {
+  if (pid === 1) return unit ?? 'another program';
+  return `${program ?? 'another program'} (PID ${pid}${unit === undefined ? '' : `, ${unit}`})`;
 }
 
 /** Parses the host's daemon.json (`parseDaemonJson`). Also refuses an encoding that the host's engine can't read. */

@@ -5,10 +5,11 @@ import { joinTemplates, type ReadTemplate } from './step.ts';
 
 /**
  * Returns the script that gathers facts: a part that becomes root, followed by its input, the part that runs as root.
+ * The latter also looks who listens on the port that the engine is to have.
  * The latter contains the parts for all distributions and service managers: only the host knows its own, and the facts
  * must take only one round trip.
  */
-export async function readFactsScript(readTemplate: ReadTemplate): Promise<string> {
+export async function readFactsScript(readTemplate: ReadTemplate, enginePort: number): Promise<string> {
   const families = [...serviceManagers, ...distros].map(({ name }) => name);
   const parts = [
     ...serviceManagers.map(({ scripts }) => scripts.facts),
@@ -18,7 +19,7 @@ export async function readFactsScript(readTemplate: ReadTemplate): Promise<strin
     readTemplate('facts.sh'),
     joinTemplates(['engine-info.sh', ...parts, 'other-engines.sh', 'facts-as-root.sh'], readTemplate),
   ]);
-  const script = formatAssignments({ FAMILIES: families.join(' ') }) + asRoot;
+  const script = formatAssignments({ FAMILIES: families.join(' '), ENGINE_PORT: String(enginePort) }) + asRoot;
   return `${becomeRoot}\nmain <<'AS_ROOT'\n${script}\nAS_ROOT\n`;
 }
 

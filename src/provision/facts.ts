@@ -37,6 +37,8 @@ export type Facts = {
     readonly isActive: boolean;
     /** Whether the engine starts at boot. */
     readonly isEnabled: boolean;
+    /** The units that the engine needs and that an administrator has masked, so that nothing can start them. */
+    readonly maskedUnits?: readonly MaskedUnit[];
     /** The service's definition in the service manager's format; '' if the service does not exist. */
     readonly definition: string;
     /** The texts of the files that set variables of the service, by path. */
@@ -52,6 +54,8 @@ export type Facts = {
   readonly localEngine?: LocalEngine | 'silent';
   /** Where another program than the engine answers Docker clients without TLS. */
   readonly openAddresses?: readonly { readonly address: string; readonly program: string }[];
+  /** What listens on the port on which the engine is to listen; absent if nothing does, or the engine itself. */
+  readonly portHolder?: PortHolder;
   /** The text of daemon.json, without the setting that is in it only while the engine restarts. */
   readonly daemonJson: string | undefined;
   /** The encoding of daemon.json; absent for UTF-8. A byte order mark is the first character of the text. */
@@ -84,6 +88,17 @@ export type OtherEngine = {
   readonly pid: number | undefined;
   readonly user: string;
   /** The service manager's name for it; `user:NAME` if a user's own service manager runs it. */
+  readonly unit: string | undefined;
+  readonly program: string | undefined;
+};
+
+/** A unit by its name. A runtime mask ends with the next boot. */
+export type MaskedUnit = { readonly unit: string; readonly isRuntime: boolean };
+
+/** The service manager has process ID 1; then `unit` is the socket on which it listens for another program. */
+export type PortHolder = {
+  readonly port: number;
+  readonly pid: number;
   readonly unit: string | undefined;
   readonly program: string | undefined;
 };
@@ -206,6 +221,7 @@ function parseFacts(become: Become, answers: ScriptAnswers, receivedAt: Date): F
     engineService: parseEngineService(answers),
     ...parseLocalEngine(answers),
     ...(all('open_address').length > 0 ? { openAddresses: all('open_address').map(parseOpenAddress) } : {}),
+    ...(all('port_holder').length > 0 ? { portHolder: parsePortHolder(first('port_holder')) } : {}),
     ...parseDaemonJsonFacts(answers, files),
     slipwayState: decodeBase64(answers, 'slipway_state')?.toString('utf8'),
     restartPending: first('restart_pending') === 'yes',
@@ -237,6 +253,7 @@ export function parseEngineService(answers: ScriptAnswers): Facts['engineService
     isActive: first('engine_active') === 'yes',
     isEnabled: first('engine_enabled') === 'yes',
     definition: decodeBase64(answers, 'engine_definition')?.toString('utf8') ?? '',
+    ...(all('masked_unit').length > 0 ? { maskedUnits: all('masked_unit').map(parseMaskedUnit) } : {}),
     ...(environmentFiles.length > 0 ? { environmentFiles: Object.fromEntries(environmentFiles) } : {}),
     ...(variables.length > 0 ? { variables: Object.fromEntries(variables) } : {}),
     ...(argv && argv.length > 0 ? { argv } : {}),
@@ -266,6 +283,17 @@ function parseLocalEngine({ first, all }: ScriptAnswers): Pick<Facts, 'localEngi
 function parseOpenAddress(line: string): { readonly address: string; readonly program: string } {
   const [address = '', ...program] = line.split(' ');
   return { address, program: program.join(' ') };
+}
+
+function parseMaskedUnit(line: string): MaskedUnit {
+  const [unit = '', state] = line.split(' ');
+  return { unit, isRuntime: state === 'masked-runtime' };
+}
+
+function parsePortHolder(line: string): PortHolder {
+  const [port, pid, ...words] = line.split(' ');
+  const [unit, program] = [words[0], words.slice(1).join(' ')].map((word) => (word === '-' ? undefined : word));
+  return { port: Number(port), pid: Number(pid), unit, program };
 }
 
 function parseDaemonJsonFacts(

@@ -52,6 +52,11 @@ export function describeReopened({ command, settings }: PresentEngine, where: st
   );
 }
 
+/** Says that a service which was disabled will start the engine at boot. */
+export function describeEnabling(where: string, name: string): string {
+  return `The engine on ${where} does not start at boot. From now on it does. To undo: slipway rm --deprovision ${name}`;
+}
+
 /** Returns a sentence about containers that stop with the engine, and why; none if they keep running. */
 export function describeContainerStop(
   { localEngine, daemonJsonEncoding }: Pick<Facts, 'localEngine' | 'daemonJsonEncoding'>,

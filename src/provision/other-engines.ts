@@ -1,6 +1,7 @@
 import { SlipwayError } from '../errors.ts';
 import type { Facts, OtherEngine } from './facts.ts';
-import type { ServiceManager } from './init/service-manager.ts';
+import type { EngineService, ServiceManager } from './init/service-manager.ts';
+import { formatList } from '../machine/options.ts';
 
 /** Precedes the name of a unit that a user's own service manager runs. */
 const USER_UNIT = 'user:';
@@ -11,6 +12,17 @@ export function requireNoOtherEngine({ otherEngines }: Facts, where: string, man
   if (!other) return;
   throw new SlipwayError('ENGINE_CONFLICT', `${describeOther(other, where)}, and Slipway installs no second engine`, {
     hint: `To install Docker Engine in its place, end it on the host first: ${endCommand(other, manager)}. To use it as it is: docker context create NAME --docker host=ssh://USER@${where}`,
+  });
+}
+
+/** Refuses a host on which an administrator has masked what the engine needs: no command could start the engine. */
+export function requireNoMaskedUnit({ engineService }: Facts, where: string, service: EngineService): void {
+  const masks = service.findMasks(engineService);
+  if (!masks) return;
+  const [first = '', ...more] = masks.units;
+  const units = more.length === 0 ? `${first} is` : `${formatList(masks.units)} are`;
+  throw new SlipwayError('ENGINE_CONFLICT', `The engine on ${where} can't start: ${units} masked there`, {
+    hint: `To allow it, run this on the host, then the same command again: ${masks.undo}`,
   });
 }
 

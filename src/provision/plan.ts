@@ -15,9 +15,9 @@ import {
   readDaemonJson,
 } from './engine-files.ts';
 import { planEngineInstall } from './engine-install.ts';
-import { parseOwnership } from './engine-owner.ts';
-import { describeClientImpact, describeContainerStop, describeReopened } from './impact-notes.ts';
-import { requireNoOtherEngine } from './other-engines.ts';
+import { parseOwnership, isDisabledWithoutSlipway } from './engine-owner.ts';
+import { describeClientImpact, describeContainerStop, describeEnabling, describeReopened } from './impact-notes.ts';
+import { requireNoMaskedUnit, requireNoOtherEngine } from './other-engines.ts';
 import type { Facts } from './facts.ts';
 import { defaultServiceManager } from './init/registry.ts';
 import type { EngineService, HostLifetime, ServiceManager } from './init/service-manager.ts';
@@ -43,6 +43,7 @@ export type PlanInput = EngineConfig & {
 export function planProvision(input: PlanInput): Plan {
   const { engine, facts, address, lifetime } = input;
   const family = requireSupportedHost(facts, address);
+  requireNoMaskedUnit(facts, address, family.serviceManager.engine);
   const timers = planLifetime(lifetime, facts);
   const installation = planEngineInstall(engine, facts, address, family);
   if (installation || !facts.engineService.isActive) requireNoOtherEngine(facts, address, family.serviceManager);
@@ -100,7 +101,10 @@ function planEngineConfiguration(
     ...describeContainerStop(facts, { where: address, stoppingKeys, settings: [present.settings, settings] }),
   ];
   const impact = { containers: containersVariable(stoppingKeys, facts), socket };
-  return withNotes(configureStep(files, effect, impact, serviceManager), effect.engine === 'none' ? [] : notes);
+  return withNotes(configureStep(files, effect, impact, serviceManager), [
+    ...(effect.engine === 'none' ? [] : notes),
+    ...(effect.enable ? [describeEnabling(address, name)] : []),
+  ]);
 }
 
 function containersVariable(stoppingKeys: readonly string[], { daemonJsonEncoding }: Facts): 'keep' | 'stop' {
@@ -155,8 +159,10 @@ function planEngineDeprovision(facts: Facts, where: string): Step | undefined {
     (path) => !timers.paths.includes(path) && path !== service.dockerMachinePath,
   );
   const needsRestart = facts.dockerd !== undefined && facts.engineService.isActive;
-  const effect = { engine: needsRestart ? 'restart' : 'none', enable: false } as const;
+  const disable = facts.engineService.isEnabled && isDisabledWithoutSlipway(facts);
+  const effect = { engine: needsRestart ? 'restart' : 'none', enable: false, disable } as const;
   const names = { id: 'deprovision', title: "Remove Slipway's configuration" };
+  if (needsRestart) requireNoMaskedUnit(facts, where, service);
   const restored = restoredDaemonJson(facts, where);
   const socket = localSocketOf({ hosts: hostsAfterDeprovision(restored.settings, facts, service) }, facts);
   if (own.length === 0) {

@@ -7,6 +7,7 @@ import { describeContainerStop } from './impact-notes.ts';
 import { engineSourceLabels, findEnginePackage } from './engine-install.ts';
 import type { Facts } from './facts.ts';
 import type { ServiceManager } from './init/service-manager.ts';
+import { requireNoMaskedUnit } from './other-engines.ts';
 import type { Plan } from './step.ts';
 import { findDistro, requireSupportedHost } from './supported-host.ts';
 
@@ -50,8 +51,9 @@ export function planUpgrade({ version = '' }: EngineSpec, facts: Facts, where: s
 }
 
 /** Refuses to restart an engine that would not start, before its packages change. */
-function requireStartableEngine({ engineService }: Facts, { engine }: ServiceManager, where: string): void {
-  const flag = engine.findConflictingFlag(engineService);
+function requireStartableEngine(facts: Facts, { engine }: ServiceManager, where: string): void {
+  requireNoMaskedUnit(facts, where, engine);
+  const flag = engine.findConflictingFlag(facts.engineService);
   if (!flag) return;
   throw new SlipwayError('DAEMON_JSON', describeConflictingFlag(flag, where), {
     hint: 'To fix it, and then upgrade: slipway provision NAME',

@@ -211,6 +211,13 @@ export function connectionLostError({ address }: SshTarget, label: string): Slip
   });
 }
 
+/** Returns the error for a host or an `ssh` that forwards no port. */
+export function forwardingRefusedError({ address }: SshTarget, why: string): SlipwayError {
+  return new SlipwayError('SSH_REFUSED', `No port of ${address} can be forwarded over SSH: ${why}`, {
+    hint: 'Allow it in /etc/ssh/sshd_config on the host (AllowTcpForwarding yes), or log in with a key file that Slipway can use itself',
+  });
+}
+
 const CHECK_KEY_HINT = 'Specify a private key file with --generic-ssh-key';
 
 export function unusableKeyError(path: string, why: string): SlipwayError {

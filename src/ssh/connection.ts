@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import ssh2, { type AnyAuthMethod, type ClientChannel, type ConnectConfig } from 'ssh2';
 import { canceledError, SlipwayError, systemCode } from '../errors.ts';
+import { toDuplex } from './channel-stream.ts';
 import { collectOutput } from './command-output.ts';
 import {
   closedDuringLoginError,
@@ -21,11 +22,11 @@ import {
 } from './connection-errors.ts';
 import { verifyHostKey, toPublicKeyLine, type HostKeyExpectation, type HostKeyVerdict } from './host-key.ts';
 import type { SshHop, SshTarget } from '../machine/model.ts';
-import type { ExecOptions, ExecResult, SshClientOptions, SshSession } from './session.ts';
+import type { ExecOptions, ExecResult, RemoteCommand, SshClientOptions, SshSession } from './session.ts';
 import type { Shell } from './shell.ts';
 import { findKnownKeys } from './user-known-hosts.ts';
 
-export type { ExecResult, SshClientOptions, SshSession } from './session.ts';
+export type { ExecResult, RemoteCommand, SshClientOptions, SshSession } from './session.ts';
 
 /** A key pair in OpenSSH's formats: a private key file, and a line of an authorized_keys file. */
 export type KeyPair = { readonly private: string; readonly public: string };
@@ -360,15 +361,76 @@ function createSession(
   target: SshTarget,
   options: SshClientOptions,
 ): SshSession {
+  // Each command in progress adds a listener; without this, Node warns the user of a leak after ten.
+  client.setMaxListeners(0);
+  const streams = new Set<Duplex>();
+  const closed = new Promise<void>((resolve) => {
+    client.once('close', () => {
+      // The library ends the channels of a lost connection as if the host had closed them, after this event.
+      for (const stream of streams) stream.destroy(connectionLostError(target, 'a transfer'));
+      resolve();
+    });
+  });
+  const track = (channel: ClientChannel): Duplex => {
+    const stream = toDuplex(channel);
+    streams.add(stream);
+    return stream.once('close', () => streams.delete(stream));
+  };
   return {
     hostKey: key,
     jumpHostKey: jump?.key,
+    closed,
     exec: (command, how) => runRemoteCommand(client, command, how, target, options),
+    connectTcp: async ({ address, port }) =>
+      await openChannel((onOpen) => client.forwardOut('127.0.0.1', 0, address, port, onOpen), track, target),
+    async startCommand(command, label) {
+      options.debug(`ssh ${target.address} [${label}] ${command}`);
+      return await openChannel(
+        (onOpen) => client.exec(command, onOpen),
+        (channel) => ({ ended: waitForEnd(channel), stream: track(channel) }),
+        target,
+      );
+    },
+    drop: () => void client.destroy(),
     async [Symbol.asyncDispose]() {
       client.end();
       await jump?.end();
     },
   };
+}
+
+/** `reason` is the host's, if it refused the channel. */
+type OnOpen = (error: (Error & { readonly reason?: unknown }) | undefined, channel: ClientChannel) => void;
+
+/**
+ * Opens a channel. Rejects with the library's error if the host refuses it, with SSH_LOST if the connection is lost.
+ * `use` is called at once: what follows on the channel may have arrived already.
+ */
+function openChannel<T>(
+  open: (onOpen: OnOpen) => void,
+  use: (channel: ClientChannel) => T,
+  target: SshTarget,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onOpen: OnOpen = (error, channel) => {
+      if (!error) resolve(use(channel));
+      else reject(typeof error.reason === 'number' ? error : connectionLostError(target, 'a transfer'));
+    };
+    try {
+      open(onOpen);
+    } catch {
+      reject(connectionLostError(target, 'a transfer'));
+    }
+  });
+}
+
+function waitForEnd(channel: ClientChannel): RemoteCommand['ended'] {
+  const stderr = collectOutput(channel.stderr);
+  let code: number | undefined;
+  channel.on('exit', (status: number | null) => (code = status ?? undefined));
+  return new Promise((resolve) => {
+    channel.once('close', () => resolve({ code, stderr: stderr() }));
+  });
 }
 
 function runRemoteCommand(

@@ -5,17 +5,20 @@
  */
 import { type ChildProcess, type ChildProcessWithoutNullStreams, execFile, spawn } from 'node:child_process';
 import { mkdtemp, stat, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { deleteFolder } from '../computer/files.ts';
 import { locateProgram } from '../computer/programs.ts';
-import { canceledError } from '../errors.ts';
+import { canceledError, type SlipwayError } from '../errors.ts';
 import type { SshHop, SshTarget } from '../machine/model.ts';
 import { collectOutput } from './command-output.ts';
-import { CONNECT_SECONDS, connectionLostError } from './connection-errors.ts';
+import { CONNECT_SECONDS, connectionLostError, forwardingRefusedError } from './connection-errors.ts';
 import { formatKnownHosts, quoteLiteral, sshFlagsFor, sshOptionsFor } from './openssh-options.ts';
-import type { ExecOptions, ExecResult, SshClientOptions, SshSession } from './session.ts';
+import type { ExecOptions, ExecResult, RemoteCommand, SshClientOptions, SshSession } from './session.ts';
 import type { Shell } from './shell.ts';
 
 /** What `ssh` said when it could not log in; undefined if there is no `ssh` on this computer. */
@@ -34,6 +37,9 @@ const READY = 'slipway-login-complete';
 
 /** How long a broken connection takes to end the `ssh` that holds it, also on a busy computer. */
 const LOST_CONNECTION_MS = 3000;
+
+/** How long an `ssh` takes to end after it has closed its sockets. */
+const SSH_EXIT_MS = 100;
 
 const QUIET_FLAGS: readonly string[] = sshFlagsFor([
   ['BatchMode', 'yes'],
@@ -78,6 +84,8 @@ async function logIn(
   const problem = await waitForLogin(master, options.signal);
   if (problem) return problem;
   let ended = false;
+  // Each transfer adds a listener; without this, Node warns the user of a leak after ten.
+  master.setMaxListeners(0);
   master.once('exit', () => (ended = true));
   return { folder, argv, master, hasEnded: () => ended || master.exitCode !== null };
 }
@@ -112,6 +120,13 @@ function createSession(login: OpenSshLogin, target: SshTarget, options: SshClien
     hostKey: target.hostKey ?? '',
     jumpHostKey: target.jump?.hostKey,
     exec: (command, how) => runCommand(login, command, how, target, options),
+    connectTcp: createTcpConnector(login, target, options),
+    startCommand: async (command, label) => startCommand(login, command, label, target, options),
+    closed: new Promise((resolve) => {
+      if (login.hasEnded()) resolve();
+      else login.master.once('exit', () => resolve());
+    }),
+    drop: () => void login.master.kill('SIGKILL'),
     async [Symbol.asyncDispose]() {
       await endLogin(login);
     },
@@ -169,6 +184,78 @@ function runCommand(
       });
     });
   });
+}
+
+function startCommand(
+  { argv, master, hasEnded }: OpenSshLogin,
+  command: Shell,
+  label: string,
+  target: SshTarget,
+  options: SshClientOptions,
+): RemoteCommand {
+  if (hasEnded()) throw connectionLostError(target, label);
+  options.debug(`ssh ${target.address} [${label}] ${command}`);
+  const child = startSsh([...argv, target.address, command], options);
+  const stderr = collectOutput(child.stderr);
+  const stream = Duplex.from({ readable: child.stdout, writable: child.stdin });
+  const onLost = (): void => void stream.destroy(connectionLostError(target, label));
+  master.once('exit', onLost);
+  stream.once('close', () => child.kill('SIGTERM'));
+  const ended = new Promise<Awaited<RemoteCommand['ended']>>((resolve) => {
+    child.once('error', () => onLost());
+    child.once('close', (code) => {
+      master.removeListener('exit', onLost);
+      resolve({ code: code === null || hasEnded() ? undefined : code, stderr: stderr() });
+    });
+  });
+  return { stream, ended };
+}
+
+/**
+ * Returns a function that connects to the host's ports. The `ssh` that holds the connection listens on a socket for
+ * each port: `ssh -W` would not tell when one side alone ends, and start a process for each connection.
+ */
+function createTcpConnector(
+  { folder, master, hasEnded }: OpenSshLogin,
+  target: SshTarget,
+  options: SshClientOptions,
+): SshSession['connectTcp'] {
+  const sockets = new Map<string, Promise<string>>();
+  const listen = async (place: string): Promise<string> => {
+    const socket = join(folder, String(sockets.size));
+    const flags = ['-F', 'none', '-S', join(folder, 's'), '-O', 'forward', '-L', `${socket}:${place}`, target.address];
+    const child = startSsh(flags, options);
+    const said = collectOutput(child.stderr);
+    const [code] = (await once(child, 'close')) as [number | null];
+    if (code !== 0) throw forwardingRefusedError(target, linesOf(said()).at(-1) ?? 'ssh forwarded no port');
+    return socket;
+  };
+  return async ({ address, port }) => {
+    if (options.platform === 'win32') throw forwardingRefusedError(target, 'OpenSSH on Windows shares no connection');
+    if (hasEnded()) throw connectionLostError(target, 'a transfer');
+    const place = `${address.includes(':') ? `[${address}]` : address}:${port}`;
+    const listening = sockets.get(place) ?? listen(place);
+    sockets.set(place, listening);
+    listening.catch(() => sockets.delete(place));
+    const socket = connect({ path: await listening, allowHalfOpen: true });
+    await once(socket, 'connect');
+    const onLost = (): void => void stream.destroy(connectionLostError(target, 'a transfer'));
+    const readable = readUntilLost(socket, () => hasEnded() && connectionLostError(target, 'a transfer'));
+    const stream = Duplex.from({ readable, writable: socket });
+    master.once('exit', onLost);
+    return stream.once('close', () => {
+      master.removeListener('exit', onLost);
+      socket.destroy();
+    });
+  };
+}
+
+/** Reads what the host sends. An `ssh` that loses the connection closes its sockets a moment before it ends. */
+async function* readUntilLost(socket: Socket, findProblem: () => SlipwayError | false): AsyncGenerator<Buffer> {
+  yield* socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+  await sleep(SSH_EXIT_MS);
+  const problem = findProblem();
+  if (problem) throw problem;
 }
 
 /** Connections through a jump host that `ssh` logs in to. `words` is what `ssh` said; `end` closes them. */

@@ -1,3 +1,5 @@
+import type { Duplex } from 'node:stream';
+import type { PortAddress } from '../machine/forward.ts';
 import type { Shell } from './shell.ts';
 
 /** The result of a remote command. A non-zero exit code is no error here: only the caller knows what it means. */
@@ -9,6 +11,25 @@ export type SshSession = AsyncDisposable & {
   readonly jumpHostKey: string | undefined;
   /** Runs a command. Rejects only if the connection is lost (SSH_LOST) or the user canceled (CANCELED). */
   exec(command: Shell, how: ExecOptions): Promise<ExecResult>;
+  /**
+   * Connects to a TCP port as the host sees it. Each side of the stream ends by itself, as those of a socket do. The
+   * stream fails if the connection is lost, so that a truncated answer is never taken for a complete one.
+   */
+  connectTcp(target: PortAddress): Promise<Duplex>;
+  /** Starts a command whose input and output stay open. */
+  startCommand(command: Shell, label: string): Promise<RemoteCommand>;
+  /** Resolves when the connection has ended, for whatever reason. */
+  readonly closed: Promise<void>;
+  /** Ends the connection at once, also if the host does not answer. */
+  drop(): void;
+};
+
+/** A command that runs on the host. */
+export type RemoteCommand = {
+  /** What the command reads from and writes to. Fails if the connection is lost. */
+  readonly stream: Duplex;
+  /** Resolves when the command has ended. The code is undefined if the connection was lost or a signal ended it. */
+  readonly ended: Promise<{ readonly code: number | undefined; readonly stderr: string }>;
 };
 
 export type ExecOptions = {

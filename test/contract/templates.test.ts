@@ -20,8 +20,7 @@ const readTemplate = (name: string): Promise<string> =>
 
 /** Runs commands on this computer: each goes to its own sh, as with sshd. */
 const localSession: SshSession = {
-  hostKey: '',
-  jumpHostKey: undefined,
+  ...fakeSession({}),
   exec: (command, { stdin = '' }) =>
     new Promise((resolve) => {
       const child = execFile('sh', ['-c', command], (error, stdout, stderr) =>
@@ -35,7 +34,7 @@ const localSession: SshSession = {
 
 describe('the facts script', () => {
   test('prints one key and value per line', async () => {
-    const { stdout, code } = await runProgram('sh', ['-s'], { stdin: await readFactsScript(readTemplate) });
+    const { stdout, code } = await runProgram('sh', ['-s'], { stdin: await readFactsScript(readTemplate, 2376) });
     expect(code).toBe(0);
     const [first, ...lines] = stdout.split('\n').slice(0, -1);
     // A login that prints something without a newline must not change the first fact.
@@ -73,7 +72,7 @@ describe('the facts script', () => {
 
   test("gathers the facts of this computer, or says why it can't", async () => {
     const host = { user: 'me', address: 'localhost', sudoPassword: undefined };
-    const work = gatherFacts(localSession, await readFactsScript(readTemplate), host);
+    const work = gatherFacts(localSession, await readFactsScript(readTemplate, 2376), host);
     const refusal = await catchRejection(work);
     if (refusal) return expect(refusal.code).toBe('SUDO');
     const facts = await work;
@@ -90,7 +89,7 @@ describe('the facts script', () => {
     const password = `a'b"$(id)\\ !`;
     const work = localSession.exec('sh -s' as never, {
       label: 'facts.sh',
-      stdin: `SUDO_PASSWORD='${password.replaceAll("'", String.raw`'\''`)}'\n${await readFactsScript(readTemplate)}`,
+      stdin: `SUDO_PASSWORD='${password.replaceAll("'", String.raw`'\''`)}'\n${await readFactsScript(readTemplate, 2376)}`,
     });
     const { stdout, stderr, code } = await work;
     expect(code).toBe(0);

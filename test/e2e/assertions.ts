@@ -37,9 +37,9 @@ export async function expectEngineAnswer(user: User, name: string): Promise<void
   expect(stdout.trim()).toBe('linux');
 }
 
-/** Waits for something that another process does. Two minutes are far more than any of it takes. */
-export async function waitUntil(what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  const end = performance.now() + 120_000;
+/** Waits for something that another process does. Two minutes are far more than most of it takes. */
+export async function waitUntil(what: string, isTrue: () => Promise<boolean>, seconds = 120): Promise<void> {
+  const end = performance.now() + seconds * 1000;
   while (!(await isTrue())) {
     if (performance.now() > end) throw new Error(`timed out while waiting until ${what}`);
     await sleep(50);

@@ -49,18 +49,23 @@ describeOnBed('a host on which somebody else configured the engine', () => {
     await host.runOrThrow(`sed -i 's/$/ $DOCKER_OPTS/;1,2s/ .*//' ${DROP_INS}/override.conf`);
     await write('/etc/docker/daemon.json', '{ "log-driver":"local",\n\t"dns": [ "192.0.2.53" ] }');
     await host.runOrThrow('chmod 600 /etc/docker/daemon.json; systemctl daemon-reload; systemctl restart docker');
+    await host.runOrThrow('systemctl disable --quiet docker.service');
     const before = await host.runOrThrow(LIST_FILES);
 
     const note = `The engine on ${host.address} accepts clients without TLS at tcp://127.0.0.1:2375 (${DROP_INS}/override.conf, line 3)`;
+    const disabled = `The engine on ${host.address} does not start at boot. From now on it does. To undo: slipway rm --deprovision web`;
     const plan = await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), '--dry-run', '--json'));
     expect(JSON.parse(plan.stdout.trim().split('\n').at(-1) ?? '')).toMatchObject({
-      result: { steps: [{ id: 'configure-engine', notes: [expect.stringContaining(note), expect.anything()] }] },
+      result: {
+        steps: [{ id: 'configure-engine', notes: [expect.stringContaining(note), expect.anything(), disabled] }],
+      },
     });
     const created = await expectSuccess(
       user.slipway('create', 'web', ...hostFlags(host), '--engine-label', 'from=slipway'),
     );
     expect(created.stderr).toContain(note);
     await expectBothAnswer();
+    expect(await host.runOrThrow('systemctl is-enabled docker.service')).toBe('enabled');
     expect(await readHosts()).toEqual(['fd://', 'tcp://127.0.0.1:2375', 'tcp://127.0.0.1:2377', 'tcp://0.0.0.0:2376']);
     const { stdout: info } = await expectSuccess(
       user.docker('--context', 'web', 'info', '--format', '{{.Labels}} {{.Debug}}'),
@@ -76,6 +81,8 @@ describeOnBed('a host on which somebody else configured the engine', () => {
     expect(await host.runOrThrow('curl -s http://127.0.0.1:2375/_ping; docker info -f "{{.Labels}}"')).toBe(
       'OK[from=override]',
     );
+    expect((await host.exec('systemctl is-enabled docker.service')).stdout.trim()).toBe('disabled');
+    await host.runOrThrow('systemctl enable --quiet docker.service');
     await host.runOrThrow(`rm -r ${DROP_INS} /etc/docker/daemon.json; : >/etc/default/docker`);
     await host.runOrThrow('systemctl daemon-reload; systemctl restart docker');
   });

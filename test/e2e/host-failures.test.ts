@@ -62,6 +62,36 @@ describeOnBed('a host with problems', () => {
         failure: { step: 'facts', code: 'ENGINE_MISSING' },
       });
 
+      // What stands in the engine's way is found before anything changes, and a dry run says the same.
+      const listen = 'socket(my $s, 2, 1, 0); bind($s, pack("S n a4 x8", 2, 2376, "\\0" x 4)) && listen($s, 1); sleep';
+      await host.runOrThrow(`
+        systemd-run --quiet --unit=web perl -e '${listen}'
+        systemd-run --quiet --unit=lazy --socket-property=ListenStream=12376 sleep 999
+        until grep -q ':0948 .* 0A ' /proc/net/tcp; do sleep 0.1; done`);
+      for (const more of [['--dry-run'], []]) {
+        const distro = ['--engine-source', 'distro', ...more];
+        const held = await expectFailure(user.slipway('create', 'web', ...distro));
+        expect(held.status).toBe(7);
+        expect(held.sentence).toMatch(/can't listen on port 2376: perl \(PID \d+, web\.service\) listens there$/);
+        // What the hint says is refused by name as well here.
+        const flag = /--engine-port \d+/.exec(held.hint)?.[0].split(' ') ?? [];
+        const managed = await expectFailure(user.slipway('create', 'web', ...flag, ...distro));
+        expect(managed.sentence).toContain("can't listen on port 12376: lazy.socket listens there");
+      }
+      await host.runOrThrow('systemctl stop web lazy.socket; systemctl mask -q docker.service docker.socket');
+      for (const more of [['--dry-run'], []]) {
+        const masked = await expectFailure(
+          user.slipway('create', 'web', '--engine-port', '2376', '--engine-source', 'distro', ...more),
+        );
+        expect(masked).toMatchObject({
+          status: 7,
+          sentence: `The engine on ${host.address} can't start: docker.service and docker.socket are masked there`,
+        });
+        expect(await host.runOrThrow('readlink /etc/systemd/system/docker.service')).toBe('/dev/null');
+        if (more.length === 0) await host.runOrThrow(/sudo (systemctl .*)$/.exec(masked.hint)?.[1] ?? 'false');
+      }
+      expect((await host.exec('test -e /etc/docker')).code).not.toBe(0);
+
       await host.runOrThrow(
         `cp -a /var/lib /root/ && mount -t tmpfs -o size=500m tmpfs /var/lib && cp -a /root/lib/. /var/lib/`,
       );
@@ -168,8 +198,11 @@ describeOnBed('a host with problems', () => {
     test('does not unmask a masked unit', async () => {
       await host.runOrThrow('systemctl mask --now docker.service');
       const masked = await expectFailure(user.slipway('provision', 'web'));
-      expect(masked.status).toBe(7);
-      expect(masked.detail.join('\n')).toContain('masked');
+      expect(masked).toMatchObject({
+        status: 7,
+        sentence: `The engine on ${host.address} can't start: docker.service is masked there`,
+        hint: expect.stringMatching(/: sudo systemctl unmask docker\.service$/) as string,
+      });
       await host.runOrThrow('systemctl unmask docker.service');
       await expectSuccess(user.slipway('provision', 'web'));
       await expectEngineAnswer(user, 'web');

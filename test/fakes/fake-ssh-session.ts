@@ -24,6 +24,10 @@ export function fakeSession(
       for (const line of exit.stdout.split('\n').slice(0, -1)) onLine?.(line);
       return exit;
     },
+    connectTcp: async () => await Promise.reject(new Error('this double forwards no ports')),
+    startCommand: async () => await Promise.reject(new Error('this double starts no commands')),
+    closed: new Promise(() => {}),
+    drop: () => (disposed = true),
     async [Symbol.asyncDispose]() {
       disposed = true;
     },

@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
+import { systemCode } from '../../src/errors.ts';
 import { findFreePort } from './free-port.ts';
 import { runProgram } from './run-program.ts';
 
@@ -16,6 +17,12 @@ export type RealSshd = AsyncDisposable & {
   readonly hostKey: string;
   /** The server's own log. */
   log(): Promise<string>;
+  /** Sends a signal to the processes that serve logins, and to those of their commands. */
+  signalLogins(signal: NodeJS.Signals): Promise<void>;
+  /** Kills the server and all its logins. */
+  kill(): Promise<void>;
+  /** Starts the server again on the same port. */
+  restart(): Promise<void>;
 };
 
 /**
@@ -51,20 +58,52 @@ export async function startRealSshd(
   // sshd, as root, requires this folder, which Debian's service creates.
   if (process.getuid?.() === 0) await mkdir('/run/sshd', { recursive: true, mode: 0o755 });
   const log = join(home, 'log');
-  const child = spawn(SSHD, ['-D', '-f', join(home, 'sshd_config'), '-E', log], { stdio: 'ignore' });
-  await waitForLine(log, 'Server listening', child);
+  const start = async (): Promise<ChildProcess> => {
+    const server = spawn(SSHD, ['-D', '-f', join(home, 'sshd_config'), '-E', log], { stdio: 'ignore' });
+    await waitForLine(log, 'Server listening', server);
+    return server;
+  };
+  let child = await start();
   const [type, key] = (await readFile(`${hostKeyFile}.pub`, 'utf8')).split(' ');
+  const signalLogins = async (signal: NodeJS.Signals): Promise<void> => {
+    for (const pid of await findDescendants(child.pid ?? 0)) signalIfRunning(pid, signal);
+  };
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill(signal);
+    await once(child, 'exit');
+  };
   return {
     port,
     user: userInfo().username,
     hostKey: `${type} ${key}`,
     log: () => readFile(log, 'utf8'),
-    async [Symbol.asyncDispose]() {
-      if (child.exitCode !== null) return;
-      child.kill('SIGTERM');
-      await once(child, 'exit');
+    signalLogins,
+    async kill() {
+      await signalLogins('SIGKILL');
+      await end('SIGKILL');
     },
+    async restart() {
+      await rename(log, `${log}-${child.pid}`);
+      child = await start();
+    },
+    [Symbol.asyncDispose]: () => end('SIGTERM'),
   };
+}
+
+function signalIfRunning(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if (systemCode(error) !== 'ESRCH') throw error;
+  }
+}
+
+/** Returns the processes that this one has started, and those that these have started. Linux only. */
+async function findDescendants(pid: number): Promise<readonly number[]> {
+  const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '');
+  const children = text.trim().split(' ').filter(Boolean).map(Number);
+  return [...children, ...(await Promise.all(children.map(findDescendants))).flat()];
 }
 
 /** Generates a key pair with ssh-keygen, in `file` and `file.pub`. */

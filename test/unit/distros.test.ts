@@ -82,10 +82,11 @@ test('a service manager that is added to the registry gets its own drop-in and i
 });
 
 test('the facts of all families are gathered by one script', async () => {
-  const script = await readFactsScript(async (name) => `# ${name}`);
+  const script = await readFactsScript(async (name) => `# ${name}`, 2376);
   expect(script).toBe(`# facts.sh
 main <<'AS_ROOT'
 FAMILIES='systemd toyinit debian toy'
+ENGINE_PORT='2376'
 # engine-info.sh
 # init/systemd/facts.sh
 # init/toyinit/facts.sh

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { describeOpenAddresses } from '../../src/provision/impact-notes.ts';
 import { planDeprovision, planProvision } from '../../src/provision/plan.ts';
+import { planUpgrade } from '../../src/provision/upgrade-plan.ts';
 import { toPlannedSteps } from '../../src/provision/step.ts';
 import type { Facts } from '../../src/provision/facts.ts';
 import type { EngineSpec } from '../../src/machine/model.ts';
@@ -32,6 +33,97 @@ const refusalOf = (facts: Facts, engine: Partial<EngineSpec> = {}): string | und
   const error = catchError(() => planProvision(planInput(facts, engine)));
   return error && `${error.code}: ${error.message}`;
 };
+
+describe('what keeps the engine from starting', () => {
+  const errorOf = (facts: Facts, plan: (facts: Facts) => unknown = (all) => planProvision(planInput(all))) => {
+    const error = catchError(() => plan(facts));
+    return error && `${error.code}: ${error.message} → ${error.hint}`;
+  };
+  const UNMASK = 'To allow it, run this on the host, then the same command again:';
+
+  test('is named: a program that listens on the port', () => {
+    const portHolder = { port: 2376, pid: 812, unit: 'nginx.service', program: 'nginx' };
+    const hint =
+      'Choose another port: --engine-port 12376. Or end that program on the host, then run the same command again';
+    for (const facts of [bareHost, hostWithEngine])
+      expect(errorOf(factsWith(facts, { portHolder }))).toBe(
+        `ENGINE_CONFLICT: The engine on 192.0.2.10 can't listen on port 2376: nginx (PID 812, nginx.service) listens there → ${hint}`,
+      );
+    const holders = [
+      { ...portHolder, unit: undefined },
+      { ...portHolder, pid: 1, unit: 'cockpit.socket', program: undefined },
+      { port: 2376, pid: 1, unit: undefined, program: undefined },
+    ];
+    expect(
+      holders.map((holder) => /2376: (.*) listens/.exec(refusalOf({ ...bareHost, portHolder: holder }) ?? '')?.[1]),
+    ).toEqual(['nginx (PID 812)', 'cockpit.socket', 'another program']);
+    expect(refusalOf({ ...bareHost, portHolder }, { port: 3000 })).toBeUndefined();
+    expect(refusalOf({ ...bareHost, portHolder: { ...portHolder, port: 12376 } }, { port: 12376 })).toContain('12376');
+  });
+
+  test('is named: masked units, with the command that unmasks them, before provision, upgrade and rm', () => {
+    const masked = (...units: readonly string[]) => units.map((unit) => ({ unit, isRuntime: false }));
+    const withMasks = (facts: Facts, maskedUnits: Facts['engineService']['maskedUnits'], definition?: string): Facts =>
+      factsWith(facts, {
+        engineService: {
+          ...facts.engineService,
+          ...(maskedUnits && { maskedUnits }),
+          ...(definition && { definition }),
+        },
+      });
+    const bare = withMasks(bareHost, masked('docker.service', 'docker.socket'));
+    expect(errorOf(bare)).toBe(
+      `ENGINE_CONFLICT: The engine on 192.0.2.10 can't start: docker.service and docker.socket are masked there → ${UNMASK} sudo systemctl unmask docker.service docker.socket`,
+    );
+    const mixed = [...masked('docker.service'), { unit: 'containerd.service', isRuntime: true }];
+    expect(errorOf(withMasks(bareHost, mixed))).toContain(
+      'sudo systemctl unmask docker.service && sudo systemctl unmask --runtime containerd.service',
+    );
+    const engine = withMasks(hostWithEngine, masked('docker.service'));
+    const sentence = "ENGINE_CONFLICT: The engine on 192.0.2.10 can't start: docker.service is masked there";
+    expect(errorOf(engine)).toContain(sentence);
+    expect(errorOf(engine, (facts) => planUpgrade(planInput(facts).engine, facts, '192.0.2.10'))).toContain(sentence);
+    expect(errorOf(engine, (facts) => planDeprovision(facts, '192.0.2.10'))).toContain(sentence);
+    // An administrator can have an engine without its socket unit, and without the packages' containerd.
+    expect(errorOf(withMasks(hostWithEngine, masked('docker.socket', 'containerd.service')))).toBeUndefined();
+    const requiring = DEBIAN_UNIT.replace('[Unit]\n', '[Unit]\nRequires=docker.socket\n');
+    expect(errorOf(withMasks(hostWithEngine, masked('docker.socket'), requiring))).toContain('docker.socket is masked');
+    const stopped = factsWith(hostWithEngine, { engineService: { ...hostWithEngine.engineService, isActive: false } });
+    expect(errorOf(withMasks(stopped, masked('containerd.service')))).toContain('containerd.service is masked');
+    const without = DEBIAN_UNIT.replace(/--containerd=\S+/, '');
+    expect(errorOf(withMasks(stopped, masked('containerd.service'), without))).toBeUndefined();
+  });
+});
+
+describe('a service that was disabled', () => {
+  const disabled = factsWith(hostWithEngine, { engineService: { ...hostWithEngine.engineService, isEnabled: false } });
+  const bootOf = (facts: Facts): unknown => planDeprovision(facts, '192.0.2.10')[0]?.variables.ENABLE;
+
+  test('is enabled after a note, and disabled again by rm --deprovision', () => {
+    const plan = planProvision(planInput(disabled));
+    expect(plan.at(-1)).toMatchObject({
+      variables: { ENABLE: 'yes' },
+      notes: [
+        'The engine on 192.0.2.10 does not start at boot. From now on it does. To undo: slipway rm --deprovision web',
+      ],
+    });
+    const after = factsAfter(disabled, plan);
+    expect(bootOf(after)).toBe('undo');
+    // Later runs know it from the state file only, and a user may have disabled it again.
+    const again = factsAfter(after, planProvision(planInput(after, { label: ['a=b'] })));
+    expect(bootOf(again)).toBe('undo');
+    expect(bootOf(factsWith(again, { engineService: { ...again.engineService, isEnabled: false } }))).toBe('no');
+  });
+
+  test('is no other: one that was enabled or that Slipway installed, or that a user disabled since', () => {
+    for (const before of [bareHost, hostWithEngine]) {
+      const after = factsAfter(before, planProvision(planInput(before)));
+      expect(bootOf(after)).toBe('no');
+      const since = factsWith(after, { engineService: { ...after.engineService, isEnabled: false } });
+      expect(bootOf(factsAfter(since, planProvision(planInput(since))))).toBe('no');
+    }
+  });
+});
 
 describe("the notes before a step that takes somebody's access", () => {
   test('name each listener without TLS, and are in --dry-run', () => {

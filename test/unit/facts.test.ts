@@ -128,6 +128,23 @@ describe('gatherFacts', () => {
     expect(session.calls).toHaveLength(1);
   });
 
+  test('reads masked units and the listener on the port of the engine', async () => {
+    const lines = ['become root', 'masked_unit docker.service masked', 'masked_unit docker.socket masked-runtime'];
+    const factsOf = async (...more: readonly string[]) => {
+      const stdout = [...lines, ...more, 'complete yes'].join('\n');
+      return await gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', connection);
+    };
+    const facts = await factsOf('port_holder 2376 812 nginx.service nginx: master');
+    expect(facts.engineService.maskedUnits).toEqual([
+      { unit: 'docker.service', isRuntime: false },
+      { unit: 'docker.socket', isRuntime: true },
+    ]);
+    expect(facts.portHolder).toEqual({ port: 2376, pid: 812, unit: 'nginx.service', program: 'nginx: master' });
+    const { portHolder } = await factsOf('port_holder 2376 812 - -');
+    expect(portHolder).toEqual({ port: 2376, pid: 812, unit: undefined, program: undefined });
+    expect((await factsOf()).portHolder).toBeUndefined();
+  });
+
   test('reads a bare host as one without packages, files and an engine', async () => {
     const stdout = 'become root\nos_id alpine\nos_like \nos_name \narch aarch64\ncomplete yes\n';
     const facts = await gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', connection);

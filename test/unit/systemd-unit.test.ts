@@ -44,6 +44,28 @@ describe('commandOf', () => {
     ]);
   });
 
+  test('separates switches that share a word with a socket, and leaves other words as they are', () => {
+    const lineOf = (args: string) => commandOf(unitText(`ExecStart=/usr/sbin/dockerd ${args}`));
+    const sockets = ['tcp://0.0.0.0:2375'];
+    expect(lineOf('-DH tcp://0.0.0.0:2375 --dns 9.9.9.9')).toEqual({
+      line: '/usr/sbin/dockerd -D --dns 9.9.9.9',
+      sockets,
+    });
+    expect(lineOf('-DHtcp://0.0.0.0:2375')).toEqual({ line: '/usr/sbin/dockerd -D', sockets });
+    expect(lineOf('-Dlerror -H tcp://0.0.0.0:2375')).toEqual({ line: '/usr/sbin/dockerd -Dlerror', sockets });
+    expect(lineOf('-D=false -lerror -Gdocker')).toEqual({
+      line: '/usr/sbin/dockerd -D=false -lerror -Gdocker',
+      sockets: [],
+    });
+    const inVariable = unitText('EnvironmentFile=/etc/default/docker', 'ExecStart=dockerd $OPTS');
+    expect(commandOf(inVariable, { '/etc/default/docker': 'OPTS="-DH tcp://0.0.0.0:2375"' })).toEqual({
+      line: 'dockerd -D',
+      sockets,
+    });
+    const { flags } = dockerUnit.commandOf({ definition: unitText('ExecStart=dockerd -Dlerror') });
+    expect(flags).toMatchObject([{ name: 'debug' }, { name: 'log-level', value: 'error' }]);
+  });
+
   test('joins lines that end in a backslash', () => {
     const text = unitText(
       'ExecStart=/usr/bin/dockerd \\',

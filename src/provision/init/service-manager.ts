@@ -102,6 +102,11 @@ export type EngineService = {
    * that was added since. Undefined if there is none, or if Slipway has no file there.
    */
   findConflictingFlag(service: EngineServiceFacts): CommandFlag | undefined;
+  /**
+   * Returns the masked units without which the engine can't start, and the command, for people, that unmasks them.
+   * Undefined if none of those is masked.
+   */
+  findMasks(service: Facts['engineService']): { readonly units: readonly string[]; readonly undo: string } | undefined;
   /** Returns where the service manager is told to listen on a TCP port for the engine; undefined if it is not. */
   findSocketPlace(service: EngineServiceFacts, port: number): FilePlace | undefined;
   parseDockerMachineSettings(definition: string): DockerMachineSettings;

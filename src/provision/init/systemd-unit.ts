@@ -1,4 +1,5 @@
-import { findDockerdFlags, formatFlag, isListeningFlag, type FilePlace } from '../dockerd-flags.ts';
+import { findDockerdFlags, formatFlag, isListeningFlag, separateShorthands, type FilePlace } from '../dockerd-flags.ts';
+import type { Facts } from '../facts.ts';
 import type {
   CommandFlag,
   CommandPart,
@@ -53,6 +54,15 @@ export const dockerUnit: EngineService = {
   },
   commandOf,
   findConflictingFlag,
+  findMasks(service) {
+    const masked = (service.maskedUnits ?? []).filter(({ unit }) => isNeeded(unit, service));
+    if (masked.length === 0) return undefined;
+    const commands = [false, true].flatMap((isRuntime) => {
+      const units = masked.filter((mask) => mask.isRuntime === isRuntime).map(({ unit }) => unit);
+      return units.length === 0 ? [] : [`sudo systemctl unmask ${isRuntime ? '--runtime ' : ''}${units.join(' ')}`];
+    });
+    return { units: masked.map(({ unit }) => unit), undo: commands.join(' && ') };
+  },
   findSocketPlace: ({ definition }, port) =>
     listDirectives(parseUnitFiles(definition), { section: 'Socket', key: 'ListenStream' }).find(
       ({ value }) => /^(?:.*:)?(\d+)$/.exec(value)?.[1] === String(port),
@@ -70,6 +80,17 @@ export const dockerUnit: EngineService = {
     return `${pair.slice(0, equals)}="${pair.slice(equals + 1).replaceAll(/["\\$`]/g, String.raw`\$&`)}"\n`;
   },
 };
+
+/** The units of an engine that is not installed yet need each other, as in all packages. */
+function isNeeded(unit: string, { definition, isActive }: Facts['engineService']): boolean {
+  if (unit === 'docker.service' || definition === '') return true;
+  // The socket of containerd can be served by another unit.
+  if (unit === 'containerd.service' && isActive) return false;
+  const required = listDirectives(parseUnitFiles(definition), { section: 'Unit', key: 'Requires' });
+  if (required.some(({ value }) => splitWords(value).some((word) => word.value === unit))) return true;
+  const { flags } = commandOf({ definition });
+  return unit === 'containerd.service' && flags.some(({ name }) => name === 'containerd');
+}
 
 // --- the command line ------------------------------------------------------------------------------------------------
 
@@ -103,13 +124,18 @@ function parseCommand(line: string, place: FilePlace, variables: ReadonlyMap<str
   const parts = splitWords(line).map(({ text, value }): CommandPart => {
     const name = /^\$(\w+)$/.exec(text)?.[1];
     const variable = name === undefined ? undefined : variables.get(name);
-    if (name === undefined) return { text, words: [{ text, value: insertVariables(value, variables), place }] };
-    const words = splitWords(variable?.value ?? '').map((word) => ({
-      text: quoteWord(word.value),
-      value: word.value,
-      place: variable?.place ?? place,
-    }));
-    return { text, words };
+    if (name === undefined) {
+      const values = separateShorthands(insertVariables(value, variables));
+      return {
+        text,
+        words: values.map((one) => ({ text: values.length > 1 ? quoteWord(one) : text, value: one, place })),
+      };
+    }
+    const values = splitWords(variable?.value ?? '').flatMap((word) => separateShorthands(word.value));
+    return {
+      text,
+      words: values.map((one) => ({ text: quoteWord(one), value: one, place: variable?.place ?? place })),
+    };
   });
   const words = parts.flatMap((part) => part.words);
   const program = words.findIndex(isDockerd);

@@ -1,6 +1,7 @@
-# Prints the unit that listens on the socket $1.
+# Prints the unit that listens on the path $1, or on the TCP port $1 (`:80`).
 unit_of_socket() {
-    systemctl list-sockets --no-legend --no-pager 2>/dev/null | awk -v path="$1" '$1 == path { print $2; exit }'
+    systemctl list-sockets --no-legend --no-pager 2>/dev/null | awk -v path="$1" '
+        $1 == path || (path ~ /^:/ && substr($1, length($1) - length(path) + 1) == path) { print $2; exit }'
 }
 
 # Prints the facts about the engine's service and adds this service manager's own paths to `files`.
@@ -11,41 +12,77 @@ facts_of_systemd() {
         /etc/systemd/system/slipway-deadline.* /etc/systemd/system/slipway-idle.*"
     if [ ! -d /run/systemd/system ]; then return; fi
     echo 'service_manager systemd'
-    state=$(systemctl show docker.service docker.socket --property ActiveState --property UnitFileState \
-        --property MainPID --property Listen)
-    # The units are separated by an empty line.
-    service=$(echo "$state" | sed '/^$/,$d')
-    pid=
-    case $service in
-        *ActiveState=active*)
-            echo 'engine_active yes'
-            # Meanwhile, the other facts are gathered. A stopped engine is not asked, since that would start it.
-            local_engine >&3 &
-            pid=$(echo "$service" | sed -n 's/^MainPID=//p')
-            ;;
-    esac
-    open_addresses "${pid:-0}" >&3 &
-    case $service in *UnitFileState=enabled*) echo 'engine_enabled yes' ;; esac
-    echo "$state" | sed -n 's/^Listen=\(.*\) (Stream)$/engine_socket \1/p'
-    command_of_systemd
-    if [ -n "$pid" ]; then
-        engine_argv "$pid"
-        engine_variables "$pid"
+    read_units
+    if [ "$service_state" = active ]; then
+        echo 'engine_active yes'
+        # Meanwhile, the other facts are gathered. A stopped engine is not asked, since that would start it.
+        local_engine >&3 &
+    else
+        service_pid=
+    fi
+    open_addresses "${service_pid:-0}" >&3 &
+    port_holder >&3 &
+    case $service_file_state in enabled*) echo 'engine_enabled yes' ;; esac
+    for unit in $masked_units; do echo "masked_unit ${unit%:*} ${unit##*:}"; done
+    printf '%s' "$listeners" | sed -n 's/\(.*\) (Stream)$/engine_socket \1/p'
+    print_command
+    if [ -n "$service_pid" ]; then
+        engine_argv "$service_pid"
+        engine_variables "$service_pid"
     fi
 }
 
 # Prints what the engine's command line follows from at its next start. Needs no root.
 command_of_systemd() {
     if [ ! -d /run/systemd/system ]; then return; fi
-    definition=$(engine_definition)
-    echo "engine_definition $(printf '%s\n' "$definition" | base64 -w 0)"
-    environment_files
+    read_units
+    print_command
     # The service manager created the socket, and its file was removed or replaced since.
-    if [ ! -S /run/docker.sock ] && systemctl is-active --quiet docker.socket &&
-        systemctl show docker.socket --property Listen | grep -q '/run/docker\.sock'; then
-        echo 'local_socket missing'
+    if [ ! -S /run/docker.sock ] && [ "$socket_state" = active ]; then
+        case $listeners in */run/docker.sock*) echo 'local_socket missing' ;; esac
     fi
 }
+
+print_command() {
+    definition=$(engine_definition)
+    if [ -z "$definition" ]; then return; fi
+    echo "engine_definition $(printf '%s\n' "$definition" | base64 -w 0)"
+    environment_files
+}
+
+# Asks systemd once for all that the facts need of the engine's units, since each call takes longer than a program.
+read_units() {
+    service_state='' service_file_state='' service_pid='' socket_state='' listeners='' masked_units='' unit_files=''
+    is_current=yes
+    set -- docker.service docker.socket containerd.service
+    state=$(systemctl show "$@" --property ActiveState --property UnitFileState --property MainPID \
+        --property Listen --property FragmentPath --property DropInPaths --property NeedDaemonReload 2>/dev/null)
+    while IFS='=' read -r key value; do
+        case ${1-}.$key in
+            # An empty line separates the units.
+            *.) if [ $# -gt 0 ]; then shift; fi ;;
+            # Also of a unit that was masked by hand, which systemd has not read yet.
+            *.UnitFileState)
+                case $value in masked*) masked_units="$masked_units $1:$value" ;; esac
+                if [ "$1" = docker.service ]; then service_file_state=$value; fi
+                ;;
+            containerd.service.*) ;;
+            docker.service.ActiveState) service_state=$value ;;
+            docker.service.MainPID) service_pid=$value ;;
+            docker.socket.ActiveState) socket_state=$value ;;
+            docker.socket.Listen) listeners=$listeners$value$newline ;;
+            # Drop-ins of a service without a file of its own are not listed.
+            docker.service.FragmentPath) if [ -n "$value" ]; then unit_files=$value; else is_current=no; fi ;;
+            *.FragmentPath | *.DropInPaths) unit_files="$unit_files $value" ;;
+            *.NeedDaemonReload) if [ "$value" = yes ]; then is_current=no; fi ;;
+        esac
+    done <<UNITS
+$state
+UNITS
+}
+
+newline='
+'
 
 # Prints, as one short line, whether the engine answers on its local socket, and with what.
 local_engine() {
@@ -59,24 +96,15 @@ local_engine() {
     esac
 }
 
-# Prints the service's and the socket's files as systemd will read them next time. It shows the files that it has read,
-# which lack a drop-in that was added since, and can have one that was removed.
+# Prints the service's and the socket's files as systemd will read them next time. The paths are those of the files that
+# it has read; it says if a drop-in was added or removed since.
 engine_definition() {
-    if shown=$(systemctl cat docker.service docker.socket 2>/dev/null) && has_read_all_files; then
-        echo "$shown"
-        return
+    if [ "$is_current" = yes ]; then
+        # shellcheck disable=SC2086 # a list of files
+        awk 'FNR == 1 { print (NR > 1 ? "\n" : "") "# " FILENAME } { print }' $unit_files 2>/dev/null && return
     fi
     systemctl cat docker.socket 2>/dev/null || true
     systemd-analyze cat-config systemd/system/docker.service 2>/dev/null || true
-}
-
-has_read_all_files() {
-    for folder in /etc /run /usr/local/lib /usr/lib; do
-        for file in "$folder"/systemd/system/docker.service.d/*.conf; do
-            [ -e "$file" ] || continue
-            echo "$shown" | grep -q "^# /.*/docker\.service\.d/${file##*/}\$" || return
-        done
-    done
 }
 
 # Prints the files that set variables of the service, except for Slipway's own.

@@ -37,6 +37,10 @@ enable_engine() {
     systemctl enable --quiet docker.service
 }
 
+disable_engine() {
+    systemctl disable --quiet docker.service
+}
+
 enable_and_start_engine() {
     systemctl enable --quiet --now docker.service
 }

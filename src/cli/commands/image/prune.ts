@@ -11,13 +11,14 @@ const args = z.object({
 
 export const imagePrune: Command<typeof args> = defineCommand({
   name: 'image prune',
-  summary: 'Remove spares, and leftovers of their creation',
+  summary: 'Remove spares, and what interrupted commands left of spares and images',
   usage: '',
   args,
   details:
     'Also stops the creation of spares that is in progress. The next create starts cold, and leaves a new spare.',
   async run({ args: { all } }, cli) {
     const spares = await pruneSpares(undefined, cli.world);
+    await cli.images.removeLeftovers();
     const keys = all ? (await cli.images.list()).map(({ key }) => key) : [];
     const images = [];
     for (const key of keys) {
