@@ -5,6 +5,7 @@
 import { basename, dirname, join, resolve } from 'node:path';
 import { listFolderIfExists, readUserFileIfExists } from '../computer/files.ts';
 import type { Computer } from '../computer/computer.ts';
+import { expandHome } from '../computer/expand-home.ts';
 
 /** A host with its own name in `~/.ssh/config`. */
 export type SshConfigHost = {
@@ -58,11 +59,6 @@ async function withIncludedFiles(text: string, sshHome: string, depth: number): 
 
 function resolveInclude(pattern: string, sshHome: string): string {
   return resolve(sshHome, expandHome(pattern, dirname(sshHome)));
-}
-
-/** Returns a path in which `~` stands for the home folder. Windows also writes it with a backslash. */
-function expandHome(path: string, home: string): string {
-  return path.startsWith('~/') || path.startsWith('~\\') ? join(home, path.slice(2)) : path;
 }
 
 /** Returns the files that match a pattern with `*` and `?` in its last part, sorted as ssh reads them. */

@@ -78,13 +78,19 @@ describe('a program of this computer', () => {
 
   test('logs each line, and returns only the last ones', async () => {
     let count = 0;
-    const { lines } = await runChild(node, ['-e', 'for (let n = 1; n <= 1000; n += 1) console.log(n)'], { ...quietCall, log: () => (count += 1) });
+    const { lines } = await runChild(node, ['-e', 'for (let n = 1; n <= 1000; n += 1) console.log(n)'], {
+      ...quietCall,
+      log: () => (count += 1),
+    });
     expect(count).toBe(1000);
     expect([lines.length, lines[0], lines.at(-1)]).toEqual([200, '801', '1000']);
   });
 
   test('has an empty stdin, so it never waits for input', async () => {
-    expect(await runChild(node, ['-e', 'process.stdin.pipe(process.stdout)'], quietCall)).toEqual({ code: 0, lines: [] });
+    expect(await runChild(node, ['-e', 'process.stdin.pipe(process.stdout)'], quietCall)).toEqual({
+      code: 0,
+      lines: [],
+    });
   });
 
   test('runs in the given folder', async () => {
@@ -121,7 +127,11 @@ describe('a program of this computer', () => {
 
   test('is not started after an abort', async () => {
     await using folder = await createTemporaryFolder();
-    const work = runChild(node, ['-e', "fs.writeFileSync('made', '')"], { ...quietCall, cwd: folder.path, signal: AbortSignal.abort() });
+    const work = runChild(node, ['-e', "fs.writeFileSync('made', '')"], {
+      ...quietCall,
+      cwd: folder.path,
+      signal: AbortSignal.abort(),
+    });
     expect((await catchRejection(work))?.code).toBe('CANCELED');
     await expect(readFile(join(folder.path, 'made'))).rejects.toMatchObject({ code: 'ENOENT' });
   });

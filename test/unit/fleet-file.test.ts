@@ -120,20 +120,25 @@ describe('machines.yaml', () => {
     expect(lone?.options.sshKey).toBe(join(HOME, '.ssh/work'));
   });
 
-  test.runIf(isPosix)('is identified by its real path, or by its own name, but not by the name of a file that it extends', async () => {
-    await using folder = await createTemporaryFolder();
-    await mkdir(join(folder.path, 'real'));
-    await writeFile(join(folder.path, 'real/m.yaml'), 'machines: {}');
-    await symlink(join(folder.path, 'real/m.yaml'), join(folder.path, 'machines.yaml'));
-    const linked = await readFleet(join(folder.path, 'machines.yaml'), { env: {}, home: HOME });
-    expect(linked.fleetId).toBe(join(folder.path, 'real/m.yaml'));
-    await writeFile(join(folder.path, 'real/m.yaml'), 'name: web of ours');
-    expect((await readFleet(join(folder.path, 'machines.yaml'), { env: {}, home: HOME })).fleetId).toBe('web of ours');
-    await writeFile(join(folder.path, 'child.yaml'), 'extends: real/m.yaml');
-    expect((await readFleet(join(folder.path, 'child.yaml'), { env: {}, home: HOME })).fleetId).toBe(
-      join(folder.path, 'child.yaml'),
-    );
-  });
+  test.runIf(isPosix)(
+    'is identified by its real path, or by its own name, but not by the name of a file that it extends',
+    async () => {
+      await using folder = await createTemporaryFolder();
+      await mkdir(join(folder.path, 'real'));
+      await writeFile(join(folder.path, 'real/m.yaml'), 'machines: {}');
+      await symlink(join(folder.path, 'real/m.yaml'), join(folder.path, 'machines.yaml'));
+      const linked = await readFleet(join(folder.path, 'machines.yaml'), { env: {}, home: HOME });
+      expect(linked.fleetId).toBe(join(folder.path, 'real/m.yaml'));
+      await writeFile(join(folder.path, 'real/m.yaml'), 'name: web of ours');
+      expect((await readFleet(join(folder.path, 'machines.yaml'), { env: {}, home: HOME })).fleetId).toBe(
+        'web of ours',
+      );
+      await writeFile(join(folder.path, 'child.yaml'), 'extends: real/m.yaml');
+      expect((await readFleet(join(folder.path, 'child.yaml'), { env: {}, home: HOME })).fleetId).toBe(
+        join(folder.path, 'child.yaml'),
+      );
+    },
+  );
 
   test('can take values of engine variables from the environment', async () => {
     const text =

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { resolve } from 'node:path';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
@@ -350,7 +351,10 @@ describe('a spec', () => {
     );
   });
 
-  test('resolves paths against the current folder', () => {
+  test('resolves paths against the current folder, and ~ even where no shell does', () => {
+    expect(applyFlagsToSpec(spec, { 'generic-ssh-key': '~/.ssh/work' }).options.sshKey).toBe(
+      join(homedir(), '.ssh', 'work'),
+    );
     expect(applyFlagsToSpec(spec, { 'generic-ssh-key': 'keys/id' }).options.sshKey).toBe(resolve('keys/id'));
   });
 
