@@ -6,11 +6,11 @@ cd "$(dirname "$0")/../.."
 
 # The unit tests that are left out check the texts of this repository, which are the same everywhere.
 texts=(architecture docs-commands generated-docs language security-page)
-# The contract tests that run are those of files, processes and sockets of the user's computer. The others need what
-# Windows has not (POSIX shells and modes, scripts in place of programs, sshd, man, a QEMU of this computer), or talk
-# HTTP to doubles of clouds and touch nothing of this computer.
-contract=(authority certificates cli connection-commands download engine-api engine-events fast-path fleet host-key
-  images killed-import ls qemu-seed shared-home ssh)
+# The contract tests that run are those of files and sockets of the user's computer. The others need what Windows has
+# not (POSIX shells and modes, scripts in place of programs, sshd, man, a QEMU of this computer), run the built program
+# in a Unix user's environment (test/e2e/windows.test.ts does that for Windows), or talk HTTP to doubles of clouds and
+# touch nothing of this computer.
+contract=(authority certificates download engine-api engine-events host-key key-pair ssh)
 
 cache=${SLIPWAY_BED_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/slipway-bed}/wine
 export WINEPREFIX=$cache/home WINEDEBUG=-all WINEDLLOVERRIDES=mscoree,mshtml=
