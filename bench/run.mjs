@@ -9,6 +9,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
+import { findFoldersProblem, measureFolders } from './folders.mjs';
 
 const run = promisify(execFile);
 const pathTo = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -102,8 +103,13 @@ async function compare(what, against, ours, floor, times = runs) {
     sides.ours.push(await ours(index));
     sides.floor.push(await floor(index));
   }
+  return toRow(what, against, sides);
+}
+
+function toRow(what, against, sides) {
   const [a, b] = [median(sides.ours), median(sides.floor)];
-  return { what, against, runs: times, seconds: round(a), floor: round(b), ratio: round(a / b), samples: sides };
+  const { length } = sides.ours;
+  return { what, against, runs: length, seconds: round(a), floor: round(b), ratio: round(a / b), samples: sides };
 }
 
 const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
@@ -402,6 +408,10 @@ const groups = {
   hosts: { measure: measureHosts, findProblem: findHostsProblem },
   parallel: { measure: measureParallel, findProblem: findHostsProblem },
   crowd: { measure: measureCrowd },
+  folders: {
+    measure: () => measureFolders({ workFolder, times: vmRuns, toRow }),
+    findProblem: findFoldersProblem,
+  },
   vm: { measure: measureVms, findProblem: findVmProblem },
   warm: { measure: measureWarm, findProblem: findVmProblem },
 };

@@ -11,6 +11,7 @@ const scripts = [
   'templates/cloud',
   'templates/completion',
   'templates/image',
+  'templates/link',
   'test/bed',
   'bench',
   'docs',
