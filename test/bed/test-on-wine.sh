@@ -6,8 +6,8 @@ cd "$(dirname "$0")/../.."
 
 # The unit tests that are left out check the texts of this repository, which are the same everywhere.
 texts=(architecture docs-commands generated-docs language security-page)
-# So slow under Wine that CI would wait for minutes: these start a process for each step at which it is killed. The tests
-# of files and trash, which do the same with what both build on, run.
+# These start a process for each step at which it is killed, which takes minutes under Wine. The tests of files and trash,
+# which do the same with what both build on, run.
 slow=(images-store record-faults)
 # The contract tests that run are those of files and sockets of the user's computer. The others need what Windows has
 # not (POSIX shells and modes, scripts in place of programs, sshd, man, a QEMU of this computer), run the built program
