@@ -6,8 +6,8 @@ cd "$(dirname "$0")/../.."
 
 # The unit tests that are left out check the texts of this repository, which are the same everywhere.
 texts=(architecture docs-commands generated-docs language security-page)
-# These start a process for each step at which it is killed, which takes minutes under Wine. The tests of files and trash,
-# which do the same with what both build on, run.
+# These start a process for each step at which it is killed, which takes minutes under Wine. The tests of files and
+# trash, which do the same with what both build on, run.
 slow=(images-store record-faults)
 # The contract tests that run are those of files and sockets of the user's computer. The others need what Windows has
 # not (POSIX shells and modes, scripts in place of programs, sshd, man, a QEMU of this computer), run the built program
@@ -32,8 +32,8 @@ run_tests() {
   cat "$output.part" >>"$output"
 }
 sum_of() {
-  awk -v word="$1" '/^ +Tests / { for (at = 3; at <= NF; at++) if ($at == word) sum += $(at - 1) } END { print sum + 0 }' \
-    "$output"
+  awk -v word="$1" '/^ +Tests / { for (at = 3; at <= NF; at++) if ($at == word) sum += $(at - 1) }
+    END { print sum + 0 }' "$output"
 }
 
 # Wine keeps the user of the processes that already run.
