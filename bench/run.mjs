@@ -10,6 +10,13 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import { findFoldersProblem, measureFolders } from './folders.mjs';
+import {
+  findSshForwardProblem,
+  measureIdle,
+  runWithForwards,
+  timeShortConnections,
+  timeTransfer,
+} from './ssh-forward.mjs';
 
 const run = promisify(execFile);
 const pathTo = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -402,6 +409,29 @@ async function measureVms() {
   ];
 }
 
+/** Measures a published port of a remote machine, and what the process that forwards it uses while nothing happens. */
+async function measureLink() {
+  return await runWithForwards(workFolder, async ({ ours, theirs, usage }) => {
+    const idle = await measureIdle(usage);
+    const rows = [];
+    for (const [what, measure] of [
+      ['download of 200 MB', (port) => timeTransfer(port, 'down')],
+      ['upload of 200 MB', (port) => timeTransfer(port, 'up')],
+      ['500 short connections', (port) => timeShortConnections(port)],
+    ]) {
+      const [left, right] = [ours, theirs].map((port) => () => measure(port));
+      rows.push(await compare(`${what} through a forwarded port`, "OpenSSH's `ssh -L`", left, right));
+    }
+    const after = await measureIdle(usage);
+    const percent = (share) => `${round(share * 100)} % of a CPU`;
+    process.stdout.write(
+      `The process that forwards uses ${idle.memory} MB and ${percent(idle.cpu)} when idle; ` +
+        `after the transfers, ${after.memory} MB and ${percent(after.cpu)}\n`,
+    );
+    return rows.map((row) => ({ ...row, idle, after }));
+  });
+}
+
 /** Groups by their name in --only: what measures them, and what finds out why they can't run here. */
 const groups = {
   start: { measure: measureStart },
@@ -414,6 +444,7 @@ const groups = {
   },
   vm: { measure: measureVms, findProblem: findVmProblem },
   warm: { measure: measureWarm, findProblem: findVmProblem },
+  link: { measure: measureLink, findProblem: findSshForwardProblem },
 };
 
 const selectedGroups = values.only === undefined ? Object.keys(groups) : values.only.split(',');

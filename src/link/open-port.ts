@@ -4,6 +4,9 @@ import type { PortCall } from '../computer/port-user.ts';
 import type { Forward, PortRefusal } from '../machine/forward.ts';
 import { toPortRefusal } from '../machine/try-port.ts';
 
+/** As many bytes as the system's own buffers hold: a slow client must not stop the others often. */
+const BUFFER_BYTES = 256 * 1024;
+
 /** Where this computer listens for a forward, and whether it must turn away peers from other computers. */
 type Binding = { readonly host: string; readonly onlyLoopback: boolean };
 
@@ -28,11 +31,14 @@ export async function openTcpPort(
   onConnection: (socket: Socket) => void,
 ): Promise<Server | PortRefusal> {
   const { host, onlyLoopback } = bindingFor(forward.listen, call.computer.platform);
-  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) => {
-    socket.on('error', () => {});
-    if (onlyLoopback && !isLoopback(socket.remoteAddress ?? '')) socket.resetAndDestroy();
-    else onConnection(socket);
-  });
+  const server = createServer(
+    { allowHalfOpen: true, pauseOnConnect: true, noDelay: true, highWaterMark: BUFFER_BYTES },
+    (socket) => {
+      socket.on('error', () => {});
+      if (onlyLoopback && !isLoopback(socket.remoteAddress ?? '')) socket.resetAndDestroy();
+      else onConnection(socket);
+    },
+  );
   const problem = await new Promise<unknown>((resolve) => {
     server.once('error', resolve);
     server.listen({ host, port: forward.listen.port, ipv6Only: true, exclusive: true }, () => resolve(undefined));

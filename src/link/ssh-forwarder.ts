@@ -3,11 +3,14 @@ import { type Forward, type Forwarder, forwardKey, type PortRefusal } from '../m
 import type { LinkConnection } from './link-connection.ts';
 import { isPortRefusal } from './open-port.ts';
 import { type OpenForward, openTcpForward } from './tcp-forward.ts';
+import { openUdpForward } from './udp-forward.ts';
+import { createUdpRelay, type UdpRelay } from './udp-relay.ts';
 
 export type SshForwarderOptions = Pick<LinkConnection, 'session'> & PortCall;
 
 /** Forwards ports of this computer over one SSH connection. The ports stay open while the connection is away. */
 export function createSshForwarder(options: SshForwarderOptions): Forwarder & AsyncDisposable {
+  const relay = createUdpRelay(options);
   const forwards = new Map<string, OpenForward>();
   // One change at a time, so that a port which is being closed is not taken for one that is open.
   let last: Promise<unknown> = Promise.resolve();
@@ -18,7 +21,7 @@ export function createSshForwarder(options: SshForwarderOptions): Forwarder & As
   };
   const add = async (forward: Forward): Promise<PortRefusal | undefined> => {
     if (forwards.has(forwardKey(forward))) return undefined;
-    const opened = await openForward(forward, options);
+    const opened = await openForward(forward, options, relay);
     if (isPortRefusal(opened)) return opened;
     forwards.set(forwardKey(forward), opened);
     return undefined;
@@ -34,11 +37,16 @@ export function createSshForwarder(options: SshForwarderOptions): Forwarder & As
     [Symbol.asyncDispose]: () =>
       inTurn(async () => {
         for (const key of forwards.keys()) await remove(key);
+        relay.close();
       }),
   };
 }
 
-async function openForward(forward: Forward, options: SshForwarderOptions): Promise<OpenForward | PortRefusal> {
+async function openForward(
+  forward: Forward,
+  options: SshForwarderOptions,
+  relay: UdpRelay,
+): Promise<OpenForward | PortRefusal> {
   if (forward.protocol === 'tcp') return await openTcpForward(forward, options);
-  return { reason: 'refused', detail: 'UDP is not forwarded over SSH' };
+  return await openUdpForward(forward, { ...options, relay });
 }

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import type { PortCall } from '../computer/port-user.ts';
 import { SlipwayError } from '../errors.ts';
 import type { Forward, PortAddress, PortRefusal } from '../machine/forward.ts';
+import { joinStreams, resetSocket } from './join-streams.ts';
 import type { LinkConnection } from './link-connection.ts';
 import { isPortRefusal, openTcpPort } from './open-port.ts';
 
@@ -31,7 +32,7 @@ export async function openTcpForward(
     async close() {
       const closed = once(server, 'close');
       server.close();
-      for (const socket of sockets) socket.resetAndDestroy();
+      for (const socket of sockets) resetSocket(socket);
       await closed;
     },
   };
@@ -48,24 +49,12 @@ async function connectToTarget(target: PortAddress, session: LinkConnection['ses
 }
 
 /** Joins a client with what `connect` returns. If that fails, the client sees a reset, as from a closed port. */
-export async function forwardSocket(socket: Socket, connect: () => Promise<Duplex>): Promise<void> {
+async function forwardSocket(socket: Socket, connect: () => Promise<Duplex>): Promise<void> {
   try {
     const stream = await connect();
     if (socket.destroyed) stream.destroy();
     else joinStreams(socket, stream);
   } catch {
-    socket.resetAndDestroy();
+    resetSocket(socket);
   }
-}
-
-/** Passes on bytes both ways, and how each way ends: by itself, with the other, or by a failure. */
-export function joinStreams(socket: Socket, stream: Duplex): void {
-  socket.pipe(stream).pipe(socket);
-  // The client reset the connection, or the port was closed. Otherwise, the stream ends once it has sent all.
-  socket.once('close', (hadError) => {
-    if (hadError || !socket.readableEnded) stream.destroy();
-  });
-  stream.once('error', () => socket.resetAndDestroy());
-  // The host closed the connection: the client gets what is left, and learns that nobody reads any more.
-  stream.once('close', () => socket.destroySoon());
 }

@@ -1,12 +1,16 @@
 import { Duplex } from 'node:stream';
 import type { ClientChannel } from 'ssh2';
 
+/** Enough for many packets in one turn of the event loop, which a busy computer starts late. */
+const BUFFER_BYTES = 512 * 1024;
+
 /**
  * Turns a channel of the SSH library into a stream that behaves as Node's sockets do. The library's own stream never
  * calls back a write that the host did not wait for, ends cleanly when the connection is lost, and keeps up to 2 MB.
  */
 export function toDuplex(channel: ClientChannel): Duplex {
   const stream = new Duplex({
+    highWaterMark: BUFFER_BYTES,
     read: () => void channel.resume(),
     write: (chunk: Buffer, _encoding, callback) => void channel.write(chunk, callback),
     final(callback) {

@@ -22,6 +22,7 @@ import {
 } from './connection-errors.ts';
 import { verifyHostKey, toPublicKeyLine, type HostKeyExpectation, type HostKeyVerdict } from './host-key.ts';
 import type { SshHop, SshTarget } from '../machine/model.ts';
+import { connectPacketSocket } from './packet-socket.ts';
 import type { ExecOptions, ExecResult, RemoteCommand, SshClientOptions, SshSession } from './session.ts';
 import type { Shell } from './shell.ts';
 import { findKnownKeys } from './user-known-hosts.ts';
@@ -257,8 +258,6 @@ function openConnection(hop: SshHop, attempt: ConnectAttempt): Promise<SshConnec
       reject(toConnectError(error, hop, attempt, shown));
     });
     client.connect(connectConfigFor(hop, attempt, shown));
-    // Messages are short, and each is answered. With Nagle's algorithm, each would wait 40 ms for a delayed ACK.
-    client.setNoDelay(true);
   });
 }
 
@@ -268,7 +267,7 @@ function connectConfigFor(
   shown: ShownByHost,
 ): ConnectConfig {
   return {
-    ...(socket ? { sock: socket } : { host: hop.address, port: hop.port }),
+    sock: socket ?? connectPacketSocket(hop.address, hop.port),
     username: hop.user,
     readyTimeout: CONNECT_SECONDS * 1000,
     ...KEEPALIVE,

@@ -1,14 +1,18 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { createSocket, type RemoteInfo, type Socket as DatagramSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { PortCall } from '../../src/computer/port-user.ts';
 import { createLinkConnection, type LinkConnection } from '../../src/link/link-connection.ts';
+import { openUdpForward } from '../../src/link/udp-forward.ts';
+import { createUdpRelay } from '../../src/link/udp-relay.ts';
 import { createSshForwarder } from '../../src/link/ssh-forwarder.ts';
 import type { Forward, Forwarder } from '../../src/machine/forward.ts';
 import { connectSsh, type SshSession } from '../../src/ssh/connection.ts';
@@ -30,7 +34,8 @@ beforeEach(async () => {
   ({ path: folder } = disposeAtEnd(await createTemporaryFolder()));
   await generateKeyFile(join(folder, 'key'));
   sshd = await startRealSshd(folder, { authorized: await readFile(join(folder, 'key.pub'), 'utf8') });
-  cleanups.push(() => sshd.kill());
+  const server = sshd;
+  cleanups.push(() => server.kill());
   sessions = [];
   connection = disposeAtEnd(createLinkConnection({ open: openSession }));
   forwarder = disposeAtEnd(createSshForwarder({ session: connection.session, ...call() }));
@@ -54,7 +59,11 @@ async function openSession(signal: AbortSignal): Promise<SshSession> {
 }
 
 function call(platform: NodeJS.Platform = process.platform): PortCall {
-  return { computer: { ...computerWithPrograms('/nowhere'), platform }, signal: new AbortController().signal };
+  const templates = fileURLToPath(new URL('../../templates', import.meta.url));
+  return {
+    computer: { ...computerWithPrograms('/nowhere', { templates }), platform },
+    signal: new AbortController().signal,
+  };
 }
 
 function clientOptions() {
@@ -110,6 +119,11 @@ async function connectTo({ listen: { address, port } }: Forward): Promise<Socket
   const socket = connect({ host: address, port, allowHalfOpen: true, noDelay: true });
   await once(socket, 'connect');
   return socket;
+}
+
+/** On a busy computer, the reset may arrive before the connection counts as open. */
+async function expectReset({ listen: { address, port } }: Forward): Promise<void> {
+  expect(await once(connect(port, address), 'error')).toMatchObject([{ code: 'ECONNRESET' }]);
 }
 
 /** Sends a text, ends the sending side, and returns the answer. */
@@ -176,8 +190,7 @@ describe.skipIf(!existsSync(SSHD))('ports of this computer, forwarded over SSH',
     await once(socket, 'data');
     socket.resetAndDestroy();
     await ended;
-    const nobody = await connectTo(await forwardTo(await findFreePort()));
-    expect(await once(nobody, 'error')).toMatchObject([{ code: 'ECONNRESET' }]);
+    await expectReset(await forwardTo(await findFreePort()));
   });
 
   test('close together with their connections, and can be opened again at once', async () => {
@@ -283,8 +296,7 @@ describe.skipIf(!existsSync(SSHD))('a lost SSH connection', () => {
     disposeAtEnd(hasty);
     const listen = { address: '127.0.0.1', port: await findFreePort() };
     expect(await hasty.add({ ...forward, listen })).toBeUndefined();
-    const socket = await connectTo({ ...forward, listen });
-    expect(await once(socket, 'error')).toMatchObject([{ code: 'ECONNRESET' }]);
+    await expectReset({ ...forward, listen });
     await expect(connection.session({ seconds: 0.1 })).rejects.toThrow(/127\.0\.0\.1|no SSH connection/);
   });
 
@@ -316,6 +328,123 @@ describe.skipIf(!existsSync(SSHD))('a lost SSH connection', () => {
     await connection[Symbol.asyncDispose]();
     expect(sessions).toHaveLength(1);
     await expect(connection.session({ seconds: 0.1 })).rejects.toThrow();
+  });
+});
+
+/** Opens a UDP socket that is closed at the end of the test. */
+async function openSocket(address = '127.0.0.1'): Promise<DatagramSocket> {
+  const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4').bind(0, address);
+  await once(socket, 'listening');
+  cleanups.push(async () => void socket.close());
+  return socket;
+}
+
+/** Starts a UDP server of the "machine" that answers each datagram with the client's port and the same bytes. */
+async function startUdpEcho(address?: string): Promise<{ readonly port: number; readonly peers: Set<number> }> {
+  const server = await openSocket(address);
+  const peers = new Set<number>();
+  server.on('message', (payload: Buffer, peer: RemoteInfo) => {
+    peers.add(peer.port);
+    server.send(payload, peer.port, peer.address);
+  });
+  return { port: server.address().port, peers };
+}
+
+/** Sends a datagram until an answer comes: UDP may lose some. */
+async function askByDatagram(client: DatagramSocket, { listen }: Forward, question: string): Promise<string> {
+  const send = (): void => void client.send(question, listen.port, listen.address);
+  const timer = setInterval(send, 1000);
+  send();
+  const [answer] = (await once(client, 'message')) as [Buffer];
+  clearInterval(timer);
+  return answer.toString();
+}
+
+async function forwardUdpTo(port: number, address = '127.0.0.1'): Promise<Forward> {
+  const spare = createSocket(address.includes(':') ? 'udp6' : 'udp4').bind(0, address);
+  await once(spare, 'listening');
+  const listen = { address, port: spare.address().port };
+  await new Promise<void>((resolve) => void spare.close(() => resolve()));
+  return await forwardTo(port, { protocol: 'udp', listen, target: { address, port } });
+}
+
+describe.skipIf(!existsSync(SSHD))('UDP ports of this computer, forwarded over SSH', () => {
+  test('carry datagrams of every size both ways, each client its own', async () => {
+    const echoing = await startUdpEcho();
+    const forward = await forwardUdpTo(echoing.port);
+    const clients = await Promise.all(Array.from({ length: 5 }, () => openSocket()));
+    const answers = clients.map((client, index) => askByDatagram(client, forward, `client ${index}`));
+    expect(await Promise.all(answers)).toEqual(clients.map((_, index) => `client ${index}`));
+    expect(echoing.peers.size).toBe(5);
+    const [first] = clients;
+    if (!first) throw new Error('no client');
+    expect(await askByDatagram(first, forward, '')).toBe('');
+    expect(await askByDatagram(first, forward, 'x'.repeat(60_000))).toBe('x'.repeat(60_000));
+    expect(echoing.peers.size).toBe(5);
+  });
+
+  test('work with IPv6, and close', async () => {
+    const forward = await forwardUdpTo((await startUdpEcho('::1')).port, '::1');
+    const client = await openSocket('::1');
+    expect(await askByDatagram(client, forward, 'six')).toBe('six');
+    await forwarder.remove(forward);
+    expect(await forwarder.list()).toEqual([]);
+    expect(await forwarder.add(forward)).toBeUndefined();
+    expect(await askByDatagram(client, forward, 'again')).toBe('again');
+  });
+
+  test('go on when the connection is back', async () => {
+    const forward = await forwardUdpTo((await startUdpEcho()).port);
+    const client = await openSocket();
+    expect(await askByDatagram(client, forward, 'one')).toBe('one');
+    await sshd.kill();
+    await sshd.restart();
+    expect(await askByDatagram(client, forward, 'two')).toBe('two');
+  });
+
+  test('forget silent clients, and keep no more than they may', async () => {
+    const echoing = await startUdpEcho();
+    const relay = createUdpRelay({ session: connection.session, ...call() });
+    cleanups.push(async () => relay.close());
+    const { listen, target } = await forwardUdpTo(echoing.port);
+    await forwarder.remove({ protocol: 'udp', listen, target });
+    const forward: Forward = { protocol: 'udp', listen, target };
+    const opened = await openUdpForward(forward, { relay, idleMs: 400, mostClients: 2, ...call() });
+    if ('reason' in opened) throw new Error(opened.reason);
+    cleanups.push(opened.close);
+    const [first, second, third] = await Promise.all([openSocket(), openSocket(), openSocket()]);
+    for (const client of [first, second, third, first]) {
+      if (client) expect(await askByDatagram(client, forward, 'hello')).toBe('hello');
+    }
+    // The third took the first one's place, which then came back as a new one.
+    expect(echoing.peers.size).toBe(4);
+    await sleep(1000);
+    if (first) expect(await askByDatagram(first, forward, 'hello')).toBe('hello');
+    expect(echoing.peers.size).toBe(5);
+  });
+
+  test('are opened while the machine is away', async () => {
+    const away = disposeAtEnd(createSshForwarder({ session: () => new Promise(() => {}), ...call() }));
+    const listen = { address: '127.0.0.1', port: await findFreePort() };
+    const forward: Forward = { protocol: 'udp', listen, target: listen };
+    expect(await away.add(forward)).toBeUndefined();
+    expect(await away.list()).toEqual([forward]);
+  });
+
+  test('are refused if the port is taken, or the machine has no perl', async () => {
+    const { port } = await startUdpEcho();
+    const target = { address: '127.0.0.1', port };
+    expect(await forwarder.add({ protocol: 'udp', listen: target, target })).toMatchObject({ reason: 'taken' });
+    const authorized = await readFile(join(folder, 'key.pub'), 'utf8');
+    sshd = await startRealSshd(folder, { authorized, lines: ['SetEnv PATH=/nowhere'] });
+    const bare = disposeAtEnd(createLinkConnection({ open: openSession }));
+    const forwarding = disposeAtEnd(createSshForwarder({ session: bare.session, ...call() }));
+    const listen = { address: '127.0.0.1', port: await findFreePort() };
+    expect(await forwarding.add({ protocol: 'udp', listen, target })).toEqual({
+      reason: 'refused',
+      detail: 'the machine has no perl, which UDP ports require',
+    });
+    expect(await forwarding.list()).toEqual([]);
   });
 });
 

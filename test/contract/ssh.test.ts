@@ -8,6 +8,7 @@ import { fingerprint, type HostKeyVerdict } from '../../src/ssh/host-key.ts';
 import type { SshTarget } from '../../src/machine/model.ts';
 import { sh } from '../../src/ssh/shell.ts';
 import { connectSsh, type SshClientOptions, type SshSession } from '../../src/ssh/connection.ts';
+import { connectPacketSocket } from '../../src/ssh/packet-socket.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { SSHD_GREETING, startClosingServer } from '../fakes/closing-server.ts';
 import { isPosix, withSlashes } from '../fakes/file-modes.ts';
@@ -108,6 +109,21 @@ describe('a connection', () => {
       'exec echo c',
       'close',
     ]);
+  });
+
+  test('sends a message in one piece, although the library writes it in several', async () => {
+    const chunks: string[] = [];
+    const server = createServer((socket) => void socket.on('data', (data) => chunks.push(data.toString())));
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const socket = connectPacketSocket('127.0.0.1', (server.address() as AddressInfo).port);
+    await once(socket, 'connect');
+    const sendTogether = vi.spyOn(socket, '_writev');
+    for (const part of ['len', 'data', 'tag']) socket.write(part);
+    await vi.waitFor(() => expect(chunks.join('')).toBe('lendatatag'));
+    expect(sendTogether.mock.calls.map(([parts]) => parts.length)).toEqual([3]);
+    socket.end('more');
+    await vi.waitFor(() => expect(chunks.join('')).toBe('lendatatagmore'));
+    await new Promise((resolve) => void server.close(resolve));
   });
 
   test('sends messages without waiting for acknowledgments', async () => {
