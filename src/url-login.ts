@@ -27,9 +27,7 @@ export function hasLogin(text: string): boolean {
 
 /** Returns a text with all logins replaced by `…`, also those of URLs without a scheme or with other mistakes. */
 export function hideLogins(text: string): string {
-  return text
-    .replaceAll(/([a-z][a-z0-9+.-]*:\/\/)[^\s"'<>]*@/gi, '$1…@')
-    .replaceAll(/[\w.%-]+:[^\s"'<>/@]+@/g, '…@');
+  return text.replaceAll(/([a-z][a-z0-9+.-]*:\/\/)[^\s"'<>]*@/gi, '$1…@').replaceAll(/[\w.%-]+:[^\s"'<>/@]+@/g, '…@');
 }
 
 /**

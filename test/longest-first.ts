@@ -10,6 +10,7 @@ const LONGEST = [
   'vm-cloud-image',
   'vm-lifecycle',
   'vm-engine',
+  'vm-link',
   'vm-apply',
   'vm-deadline',
   'windows',

@@ -1,4 +1,5 @@
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
+import { expandHome } from '../computer/expand-home.ts';
 import type { DriverManifest } from '../drivers/contract.ts';
 import { drivers } from '../drivers/registry.ts';
 import { isImagePath } from '../images/image-reference.ts';
@@ -75,7 +76,7 @@ function isLocalImage(value: unknown): boolean {
 
 /** Resolves a path relative to the folder of the file that contains it. */
 function toAbsolutePath(path: string, folder: string, home: string): string {
-  return /^~[\\/]/.test(path) ? join(home, path.slice(2)) : resolve(folder, path);
+  return resolve(folder, expandHome(path, home));
 }
 
 /** Returns the values of a section by option, without the section's name. */

@@ -1,4 +1,5 @@
-import { fileURLToPath } from 'node:url';
+import { resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { SlipwayError } from '../errors.ts';
 import { hasLogin, hideLogins } from '../url-login.ts';
 import { parseDigest } from './digest.ts';
@@ -51,7 +52,7 @@ function pathFromFileUrl(url: string): string {
     return fileURLToPath(url);
   } catch (error) {
     throw new SlipwayError('USAGE', `${JSON.stringify(url)} is not a file on this computer`, {
-      hint: 'A file URL has three slashes and no host: file:///srv/disk.qcow2',
+      hint: `A file URL has three slashes and no host: ${pathToFileURL(resolve('/srv/disk.qcow2')).href}`,
       cause: error,
     });
   }

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import { homedir } from 'node:os';
 import { resolve } from 'node:path';
+import { expandHome } from '../computer/expand-home.ts';
 import { getDriver, drivers } from '../drivers/registry.ts';
 import type { DriverManifest } from '../drivers/contract.ts';
 import { SlipwayError } from '../errors.ts';
@@ -129,7 +131,9 @@ function toAbsolutePaths(specs: readonly OptionSpec[], options: OptionValues): O
   return Object.fromEntries(
     Object.entries(options).map(([key, value]) => [
       key,
-      typeof value === 'string' && (files.has(key) || isImageFile(key, value)) ? resolve(value) : value,
+      typeof value === 'string' && (files.has(key) || isImageFile(key, value))
+        ? resolve(expandHome(value, homedir()))
+        : value,
     ]),
   );
 }

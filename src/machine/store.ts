@@ -294,10 +294,7 @@ async function lockFolder(folder: string, name: string): Promise<HeldLock> {
   }
 }
 
-async function readEngineLogins(
-  machine: Machine | undefined,
-  { folder }: MachinePaths,
-): Promise<Machine | undefined> {
+async function readEngineLogins(machine: Machine | undefined, { folder }: MachinePaths): Promise<Machine | undefined> {
   let read = machine;
   for (const { urlKey, loginKey, file } of ENGINE_LOGINS) {
     if (read?.spec.engine[urlKey] === undefined) continue;

@@ -9,7 +9,7 @@ import type { Plan, Step } from '../provision/step.ts';
 import { loadOrRenewCertificates } from './credentials.ts';
 import { renderFirstBootFiles, renderFirstBootTimers } from './first-boot.ts';
 import { requireIdleStopSupported } from './guards.ts';
-import { gatherHostFacts, openSession, previewPlan } from './host-session.ts';
+import { explainConnectionError, gatherHostFacts, openSession, previewPlan } from './host-session.ts';
 import { loadHostConfig } from './host-config.ts';
 import { resolveDeadline } from './lifetime.ts';
 import { resolveHost } from './resolve-host.ts';
@@ -35,7 +35,9 @@ export async function planDryRun(
   const host = await resolveHost(before ? { ...before, spec } : { version: 1, phase: 'creating', spec }, driver, world);
   if (!host.ssh) return [];
   const certificates = await loadOrRenewCertificates(spec, host.address, world);
-  const { session } = await openSession(host.ssh, world);
+  const { session } = await openSession(host.ssh, world).catch((error: unknown) => {
+    throw explainConnectionError(error, { spec });
+  });
   await using _session = session;
   const facts = await gatherHostFacts(session, host.ssh, spec, world);
   const { address } = host;

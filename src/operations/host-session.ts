@@ -138,21 +138,36 @@ export async function retrySsh<T>(
 
 /** Returns the error with a hint for machines whose keys and firewall Slipway has created; others are unchanged. */
 export function explainConnectionError(error: unknown, { spec: { name, driver } }: Pick<Machine, 'spec'>): unknown {
-  if (!(error instanceof SlipwayError) || getDriver(driver).kind === 'existing') return error;
+  const { kind } = getDriver(driver);
+  if (!(error instanceof SlipwayError) || kind === 'existing') return error;
   // Its login key is in the store, so no option names another one.
   if (error.code === 'USAGE')
     return new SlipwayError('LOCAL_FILES', error.message, {
       hint: `Restore the file from a backup: no other key can log in. Or create the machine again: slipway rm ${name}, then slipway create ${name}`,
       cause: error,
     });
-  const hints: Partial<Record<ErrorCode, string>> = {
+  const hints: Partial<Record<ErrorCode, string>> =
+    kind === 'local' ? connectionHintsForLocal(name) : connectionHintsForCloud(name, driver);
+  const { code, message, detail, cause } = error;
+  const hint = hints[code] ?? error.hint;
+  return new SlipwayError(code, message, { ...(hint === undefined ? {} : { hint }), detail, cause });
+}
+
+function connectionHintsForLocal(name: string): Partial<Record<ErrorCode, string>> {
+  const createAgain = `slipway rm ${name}, then slipway create ${name}`;
+  return {
+    SSH_UNREACHABLE: `To check that it runs: slipway status ${name}`,
+    SSH_REFUSED: `Slipway's own key was removed from it, and no other key can log in. To create the machine again: ${createAgain}`,
+    HOST_KEY: `Slipway gave it its host key, so the key was replaced in it. To create the machine again: ${createAgain}`,
+  };
+}
+
+function connectionHintsForCloud(name: string, driver: string): Partial<Record<ErrorCode, string>> {
+  return {
     SSH_UNREACHABLE: `To check that it runs: slipway status ${name}. To allow this computer's current IP address, run the same command again`,
     SSH_REFUSED: `Its user data may not have run. To see its boot messages, open its console at ${driver}`,
     HOST_KEY: `Slipway gave it its host key, so either its user data did not run, or the connection is intercepted. To undo: slipway rm ${name}`,
   };
-  const { code, message, detail, cause } = error;
-  const hint = hints[code] ?? error.hint;
-  return new SlipwayError(code, message, { ...(hint === undefined ? {} : { hint }), detail, cause });
 }
 
 // --- facts and steps -------------------------------------------------------------------------------------------------

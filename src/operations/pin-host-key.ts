@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SlipwayError } from '../errors.ts';
 import type { Machine } from '../machine/model.ts';
-import { connectToHost } from './host-session.ts';
+import { connectToHost, explainConnectionError } from './host-session.ts';
 import type { World } from './world.ts';
 
 /** Tries and pause together cover the time that a first connection may take. */
@@ -21,7 +21,9 @@ export async function pinHostKey(name: string, world: World): Promise<void> {
   if (isPinned(machine) || !ssh || machine.phase === 'creating') return;
   const { session } = await connectToHost(ssh, world, async (pinned) =>
     store.write({ ...machine, host: { address: machine.host.address, ssh: pinned, ...enginePortOf(machine) } }),
-  );
+  ).catch((error: unknown) => {
+    throw explainConnectionError(error, machine);
+  });
   await session[Symbol.asyncDispose]();
 }
 

@@ -3,7 +3,7 @@ import { fileReasonOf } from '../computer/files.ts';
 import { networkReasonOf, SlipwayError } from '../errors.ts';
 import type { SshHop, SshTarget } from '../machine/model.ts';
 import { fingerprint, formatKey, type HostKeyExpectation, type HostKeyVerdict } from './host-key.ts';
-import { quote } from './shell.ts';
+import { quote, quoteWindowsWord } from './shell.ts';
 
 export const CONNECT_SECONDS = 20;
 
@@ -18,6 +18,8 @@ export type OfferedKeys = {
   readonly publicKey?: string;
   /** Whether an SSH agent can hold keys with a passphrase. */
   readonly hasAgent: boolean;
+  /** The system of this computer, whose commands the hints name. */
+  readonly platform: NodeJS.Platform;
   /** The methods of logging in that the host allows, as far as it told them: `publickey`, `password`. */
   readonly methods?: readonly string[] | undefined;
 };
@@ -91,7 +93,7 @@ export function openSshRefusedError(
 
 function loginRefusedError(
   { user, address, port }: SshHop,
-  { description, locked, publicKey, hasAgent, methods }: OfferedKeys,
+  { description, locked, publicKey, hasAgent, platform, methods }: OfferedKeys,
   cause: SshClientError,
 ): SlipwayError {
   const [firstLocked] = locked;
@@ -110,28 +112,47 @@ function loginRefusedError(
       cause,
     });
   }
-  const startAgent = hasAgent ? '' : 'eval "$(ssh-agent)" && ';
   return new SlipwayError(
     'SSH_REFUSED',
     `${user}@${address}:${port} accepted none of the keys offered (${description}${passphrase})`,
     {
       hint:
         firstLocked === undefined
-          ? `Specify the right key with --generic-ssh-key and the right user with --generic-ssh-user, or ${installKeyHint({ user, address, port }, methods)}`
-          : `Add the key to the SSH agent: ${startAgent}ssh-add ${quote(firstLocked)}`,
+          ? `Specify the right key with --generic-ssh-key and the right user with --generic-ssh-user, or ${installKeyHint({ user, address, port }, methods, platform)}`
+          : unlockKeyHint(firstLocked, hasAgent, platform),
       cause,
     },
   );
 }
 
+/** Returns how to give a key with a passphrase to the SSH agent. On Windows, the agent is a service. */
+function unlockKeyHint(path: string, hasAgent: boolean, platform: NodeJS.Platform): string {
+  if (platform !== 'win32')
+    return `Add the key to the SSH agent: ${hasAgent ? '' : 'eval "$(ssh-agent)" && '}ssh-add ${quote(path)}`;
+  // cmd and PowerShell read double quotes alike.
+  const add = `ssh-add ${/^[\w:.\\/-]+$/.test(path) ? path : quoteWindowsWord(path)}`;
+  return hasAgent
+    ? `Add the key to the SSH agent: ${add}`
+    : `Start the SSH agent in a PowerShell that runs as administrator: Set-Service ssh-agent -StartupType Automatic; Start-Service ssh-agent. Then add the key: ${add}`;
+}
+
 /** Returns how to make the host accept a key. `ssh-copy-id` logs in with a password, which many hosts refuse. */
-function installKeyHint({ user, address, port }: SshHop, methods: readonly string[] | undefined): string {
+function installKeyHint(
+  { user, address, port }: SshHop,
+  methods: readonly string[] | undefined,
+  platform: NodeJS.Platform,
+): string {
   const acceptsPasswords =
     methods === undefined ||
     methods.length === 0 ||
     methods.some((method) => ['password', 'keyboard-interactive'].includes(method));
+  // Windows has no ssh-copy-id. cmd and PowerShell have type.
+  const copyKey =
+    platform === 'win32'
+      ? `type KEY.pub | ssh -p ${port} ${user}@${address} "mkdir -p .ssh && cat >> .ssh/authorized_keys"`
+      : `ssh-copy-id -p ${port} ${user}@${address}`;
   return acceptsPasswords
-    ? `install your key on the host: ssh-copy-id -p ${port} ${user}@${address}`
+    ? `install your key on the host: ${copyKey}`
     : `add your public key to ~${user}/.ssh/authorized_keys there by another way, since the host accepts no passwords. If it accepts certificates, renew yours (see it: ssh-keygen -Lf KEY-cert.pub)`;
 }
 
@@ -150,7 +171,7 @@ export function hostKeyRefusedError(
     });
   if (wanted.length === 0)
     return new SlipwayError('HOST_KEY', `${shown}, which your known_hosts has revoked`, {
-      hint: `Somebody else may have this key. Create new host keys on the host: rm /etc/ssh/ssh_host_*; ssh-keygen -A. Then pass the new key with --generic-host-key. If the mark is wrong, remove the line: grep @revoked ~/.ssh/known_hosts`,
+      hint: `Somebody else may have this key. Create new host keys on the host: rm /etc/ssh/ssh_host_*; ssh-keygen -A. Then pass the new key with --generic-host-key. If the mark is wrong, remove the line with @revoked from ~/.ssh/known_hosts`,
     });
   return new SlipwayError('HOST_KEY', `${shown}, not ${wanted.map(formatKey).join(' or ')}`, {
     hint: newHostKeyHint(keyFileType(offered)),

@@ -494,7 +494,10 @@ function collectResult(
 type SshIdentities = OfferedKeys & { readonly authMethods: (username: string) => readonly AnyAuthMethod[] };
 
 /** Loads the key file that the user specified, or else the files that OpenSSH tries; with both, the agent's keys. */
-async function loadIdentities(target: SshTarget, { agentSocket, userHome }: SshClientOptions): Promise<SshIdentities> {
+async function loadIdentities(
+  target: SshTarget,
+  { agentSocket, userHome, platform }: SshClientOptions,
+): Promise<SshIdentities> {
   const { keys, locked, publicKey } = await readIdentityFiles(target.keyFile, userHome);
   const sources = [...(agentSocket === undefined ? [] : ['the SSH agent']), ...keys.map(({ path }) => path)];
   if (publicKey !== undefined) {
@@ -503,6 +506,7 @@ async function loadIdentities(target: SshTarget, { agentSocket, userHome }: SshC
       locked,
       publicKey,
       hasAgent: agentSocket !== undefined,
+      platform,
       // Only `ssh` selects one key of an agent.
       authMethods: (username) => [{ type: 'none', username }],
     };
@@ -511,6 +515,7 @@ async function loadIdentities(target: SshTarget, { agentSocket, userHome }: SshC
     description: sources.join(', ') || 'none',
     locked,
     hasAgent: agentSocket !== undefined,
+    platform,
     authMethods(username) {
       const fromFiles = keys.map(({ text }): AnyAuthMethod => ({ type: 'publickey', username, key: text }));
       const fromAgent: AnyAuthMethod[] =

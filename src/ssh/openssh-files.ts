@@ -5,6 +5,7 @@
 import { basename, dirname, join, resolve } from 'node:path';
 import { listFolderIfExists, readUserFileIfExists } from '../computer/files.ts';
 import type { Computer } from '../computer/computer.ts';
+import { expandHome } from '../computer/expand-home.ts';
 
 /** A host with its own name in `~/.ssh/config`. */
 export type SshConfigHost = {
@@ -57,7 +58,7 @@ async function withIncludedFiles(text: string, sshHome: string, depth: number): 
 }
 
 function resolveInclude(pattern: string, sshHome: string): string {
-  return pattern.startsWith('~/') ? join(dirname(sshHome), pattern.slice(2)) : resolve(sshHome, pattern);
+  return resolve(sshHome, expandHome(pattern, dirname(sshHome)));
 }
 
 /** Returns the files that match a pattern with `*` and `?` in its last part, sorted as ssh reads them. */
@@ -98,8 +99,7 @@ function toSshConfigHost(alias: string, values: ComputedSshConfig, computer: Com
     address: (firstValue('HostName') ?? alias).replaceAll('%h', alias),
     user: firstValue('User'),
     port: Number(firstValue('Port')) || undefined,
-    keyFile:
-      key === undefined || key.includes('%') ? undefined : key.replace(/^~(?=[\\/])/, join(sshFolder(computer), '..')),
+    keyFile: key === undefined || key.includes('%') ? undefined : expandHome(key, dirname(sshFolder(computer))),
     jump: jump === undefined || jump === 'none' || jump.includes(',') ? undefined : jump,
     ...(jump?.includes(',') === true
       ? { unsupportedRoute: 'several jump hosts' }

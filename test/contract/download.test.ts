@@ -7,6 +7,7 @@ import { download, type DownloadRequest } from '../../src/images/download.ts';
 import { fetchPublishedDigest } from '../../src/images/published-digest.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { startFileServer, startFileServerOn } from '../fakes/file-server.ts';
+import { readMode } from '../fakes/file-modes.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 const fileContent = randomBytes(3_000_000);
@@ -48,7 +49,7 @@ test('downloads a file by either digest, readable only by its owner, and leaves 
     );
     expect(path).toBe(join(to, 'disk'));
     expect((await readFile(path)).equals(fileContent)).toBe(true);
-    expect((await stat(path)).mode & 0o777).toBe(0o600);
+    expect(await readMode(path, '600')).toBe('600');
     expect(await readdir(to)).toEqual(['disk']);
     // A compressed body would have another length.
     expect(server.requests.at(-1)?.headers['accept-encoding']).toBe('identity');

@@ -7,6 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { clientCertificatesOf, renewCertificates, type Certificates } from '../../src/provision/certificates.ts';
 import { fetchEngineVersion, verifyEngine } from '../../src/provision/engine-api.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
+import { isPosix } from '../fakes/file-modes.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 const versionBody = { Version: '28.2.2', ApiVersion: '1.50', Os: 'linux', Arch: 'amd64' };
@@ -134,7 +135,7 @@ describe('verifyEngine', () => {
       response.writeHead(500).end('boom'),
     );
     const error = await catchRejection(
-      verifyEngine(web.endpoint, clientCertificatesOf(validCertificates), { ...callOptions, seconds: 0.2 }),
+      verifyEngine(web.endpoint, clientCertificatesOf(validCertificates), { ...callOptions, seconds: 2 }),
     );
     expect(error?.message).toContain('it answered 500 boom');
   });
@@ -149,7 +150,7 @@ describe('verifyEngine', () => {
     expect((await catchRejection(work))?.code).toBe('CANCELED');
   });
 
-  test('asks an engine on a Unix socket without TLS', async () => {
+  test.runIf(isPosix)('asks an engine on a Unix socket without TLS', async () => {
     await using folder = await createTemporaryFolder();
     const path = join(folder.path, 'docker.sock');
     await using _web = await startServer(createHttpServer(respondWithVersion), path);

@@ -11,6 +11,7 @@ import { connectSsh, type SshClientOptions, type SshSession } from '../../src/ss
 import { connectPacketSocket } from '../../src/ssh/packet-socket.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { SSHD_GREETING, startClosingServer } from '../fakes/closing-server.ts';
+import { isPosix, withSlashes } from '../fakes/file-modes.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import {
   exitChannel,
@@ -210,19 +211,19 @@ describe('a connection', () => {
 describe('a refusal', () => {
   const describeFailure = async (work: Promise<unknown>): Promise<string> => {
     const error = await catchRejection(work);
-    return `${error?.code}: ${error?.message} → ${error?.hint}`
-      .replaceAll(home.path, 'HOME')
+    return withSlashes(`${error?.code}: ${error?.message} → ${error?.hint}`)
+      .replaceAll(withSlashes(home.path), 'HOME')
       .replaceAll(/(:|-p )\d{4,5}\b/g, '$1PORT');
   };
 
-  test('of the key names the user, the host and the keys that were offered', async () => {
+  test.runIf(isPosix)('of the key names the user, the host and the keys that were offered', async () => {
     await using server = await startSshServer({ authorized: [generateKeys()] });
     expect(await describeFailure(openSession(server))).toMatchInlineSnapshot(
       `"SSH_REFUSED: ops@127.0.0.1:PORT accepted none of the keys offered (HOME/key) → Specify the right key with --generic-ssh-key and the right user with --generic-ssh-user, or install your key on the host: ssh-copy-id -p PORT ops@127.0.0.1"`,
     );
   });
 
-  test('with only an encrypted key says how to unlock it', async () => {
+  test.runIf(isPosix)('with only an encrypted key says how to unlock it', async () => {
     await using server = await startSshServer({ authorized: [generateKeys()] });
     await writeFile(keyFile, generateEncryptedKeys('secret').private);
     expect(await describeFailure(openSession(server))).toMatchInlineSnapshot(

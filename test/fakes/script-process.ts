@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
+import { isPosix } from './file-modes.ts';
 
 const sourceFolder = fileURLToPath(new URL('../../src/', import.meta.url));
 
@@ -28,6 +29,11 @@ export type ScriptProcess = {
   /** Resolves with the next complete line of stdout, or undefined after the last one. */
   readLine(): Promise<string | undefined>;
 };
+
+/** Returns whether a script that never ends with status 1 by itself was killed. On Windows it then has that status. */
+export function hasBeenKilled(ended: number | NodeJS.Signals | null): boolean {
+  return ended === (isPosix ? 'SIGKILL' : 1);
+}
 
 /** Writes a script to a file in `folder`, and starts it in a separate Node process. */
 export async function startScript(script: string, folder: string, ...argv: readonly string[]): Promise<ScriptProcess> {

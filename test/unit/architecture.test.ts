@@ -100,7 +100,7 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
   'machine-options': {
     description:
       'machine-options/ turns flags and variables into specs for both programs: it imports declarations of options',
-    may: /^machine\/|^drivers\/(contract|registry)\.ts$|^images\/image-reference\.ts$/,
+    may: /^computer\/expand-home\.ts$|^machine\/|^drivers\/(contract|registry)\.ts$|^images\/image-reference\.ts$/,
   },
   openssh: {
     description:

@@ -1,9 +1,10 @@
 import { X509Certificate } from 'node:crypto';
-import { mkdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { ensureAuthority, seedMachineAuthority } from '../../src/docker-machine/machine-authority.ts';
 import { openDockerMachineStore } from '../../src/docker-machine/docker-machine-store.ts';
+import { readMode } from '../fakes/file-modes.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { readyMachine } from '../fakes/sample-machine.ts';
 
@@ -16,10 +17,11 @@ test('creates one CA for a store, and keeps it', async () => {
   const authority = await ensureAuthority(root, {}, (line) => messages.push(line));
   const file = (name: string): string => join(root, 'certs', name);
   expect(messages).toEqual([`Creating CA: ${file('ca.pem')}`, `Creating client certificate: ${file('cert.pem')}`]);
+  const wanted = { '': '700', 'ca-key.pem': '600', 'key.pem': '600', 'ca.pem': '644' };
   const modes = await Promise.all(
-    ['', 'ca-key.pem', 'key.pem', 'ca.pem'].map(async (name) => (await stat(file(name))).mode),
+    Object.entries(wanted).map(async ([name, mode]) => [name, await readMode(file(name), mode)] as const),
   );
-  expect(modes.map((mode) => (mode & 0o777).toString(8))).toEqual(['700', '600', '600', '644']);
+  expect(Object.fromEntries(modes)).toEqual(wanted);
   const ca = new X509Certificate(authority.ca);
   expect(ca.ca).toBe(true);
   expect(new X509Certificate(authority.client.cert).verify(ca.publicKey)).toBe(true);

@@ -7,11 +7,14 @@ import { describe, expect, test } from 'vitest';
 import { readFileIfExists } from '../../src/computer/files.ts';
 import { askProgram, childEnvironment, lowerPriority, runChild } from '../../src/computer/child-process.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
+import { isPosix } from '../fakes/file-modes.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { bundleModule, startScript } from '../fakes/script-process.ts';
 import { computerWithPrograms, isProcessAlive, writeScript } from '../fakes/executable-scripts.ts';
 
-const computer = computerWithPrograms('/nowhere');
+const computer = computerWithPrograms('/nowhere', { platform: process.platform });
+/** The one program that every system has here; its script follows. */
+const node = process.execPath;
 const neverAborted = new AbortController().signal;
 const quietCall = { computer, log: () => {}, signal: neverAborted };
 
@@ -49,47 +52,60 @@ describe('the environment of a program', () => {
 
   test('is passed to the program', async () => {
     const env = { PATH: process.env.PATH, SECRET: 'x' };
-    const { lines } = await runChild('env', [], { ...quietCall, computer: { ...computer, env }, env: { ONE: '1' } });
-    expect(lines.filter((line) => !/^(PWD|SHLVL|_)=/.test(line)).toSorted()).toEqual(['ONE=1', `PATH=${env.PATH}`]);
+    const { lines } = await runChild(
+      node,
+      ['-e', "for (const name of ['ONE', 'PATH', 'SECRET']) console.log(name, process.env[name])"],
+      { ...quietCall, computer: { ...computer, env }, env: { ONE: '1' } },
+    );
+    expect(lines).toEqual(['ONE 1', `PATH ${env.PATH}`, 'SECRET undefined']);
   });
 });
 
 describe('a program of this computer', () => {
   test('returns its exit status, and logs its lines as it writes them', async () => {
     const logged: string[] = [];
-    const code = 'echo one; echo two >&2; echo; printf "Zoë  "; exit 3';
-    const outcome = await runChild('sh', ['-c', code], { ...quietCall, log: (line) => logged.push(line) });
+    const code =
+      "console.log('one'); console.error('two'); console.log(); process.stdout.write('Zo\u00EB  '); process.exitCode = 3";
+    const outcome = await runChild(node, ['-e', code], { ...quietCall, log: (line) => logged.push(line) });
     expect(outcome.code).toBe(3);
     expect(outcome.lines.toSorted()).toEqual(['Zoë', 'one', 'two']);
     expect(logged).toEqual(outcome.lines);
   });
 
   test('that ended by a signal has failed', async () => {
-    expect((await runChild('sh', ['-c', 'kill -9 $$'], quietCall)).code).toBe(1);
+    expect((await runChild(node, ['-e', "process.kill(process.pid, 'SIGKILL')"], quietCall)).code).toBe(1);
   });
 
   test('logs each line, and returns only the last ones', async () => {
     let count = 0;
-    const { lines } = await runChild('seq', ['1', '1000'], { ...quietCall, log: () => (count += 1) });
+    const { lines } = await runChild(node, ['-e', 'for (let n = 1; n <= 1000; n += 1) console.log(n)'], {
+      ...quietCall,
+      log: () => (count += 1),
+    });
     expect(count).toBe(1000);
     expect([lines.length, lines[0], lines.at(-1)]).toEqual([200, '801', '1000']);
   });
 
   test('has an empty stdin, so it never waits for input', async () => {
-    expect(await runChild('cat', [], quietCall)).toEqual({ code: 0, lines: [] });
+    expect(await runChild(node, ['-e', 'process.stdin.pipe(process.stdout)'], quietCall)).toEqual({
+      code: 0,
+      lines: [],
+    });
   });
 
   test('runs in the given folder', async () => {
     await using folder = await createTemporaryFolder();
-    expect((await runChild('pwd', [], { ...quietCall, cwd: folder.path })).lines).toEqual([folder.path]);
+    const { lines } = await runChild(node, ['-p', 'process.cwd()'], { ...quietCall, cwd: folder.path });
+    expect(lines).toEqual([folder.path]);
   });
 
   test('that is missing or not executable is an error, not an exit status', async () => {
     await expect(runChild('/no/such/program', [], quietCall)).rejects.toMatchObject({ code: 'ENOENT' });
-    await expect(runChild('/etc/passwd', [], quietCall)).rejects.toMatchObject({ code: 'EACCES' });
+    if (isPosix) await expect(runChild('/etc/passwd', [], quietCall)).rejects.toMatchObject({ code: 'EACCES' });
   });
 
-  test('is ended by an abort, together with all processes that it started', async () => {
+  // Windows has no process groups and no SIGTERM.
+  test.runIf(isPosix)('is ended by an abort, together with all processes that it started', async () => {
     await using folder = await createTemporaryFolder();
     const file = await writeScript(
       join(folder.path, 'nested'),
@@ -111,14 +127,18 @@ describe('a program of this computer', () => {
 
   test('is not started after an abort', async () => {
     await using folder = await createTemporaryFolder();
-    const work = runChild('touch', ['made'], { ...quietCall, cwd: folder.path, signal: AbortSignal.abort() });
+    const work = runChild(node, ['-e', "fs.writeFileSync('made', '')"], {
+      ...quietCall,
+      cwd: folder.path,
+      signal: AbortSignal.abort(),
+    });
     expect((await catchRejection(work))?.code).toBe('CANCELED');
     await expect(readFile(join(folder.path, 'made'))).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
   test('that has ended gets no signal from a later abort', async () => {
     const stop = new AbortController();
-    expect((await runChild('true', [], { ...quietCall, signal: stop.signal })).code).toBe(0);
+    expect((await runChild(node, ['-e', ''], { ...quietCall, signal: stop.signal })).code).toBe(0);
     stop.abort();
   });
 });
@@ -128,32 +148,39 @@ describe('a question to a program', () => {
     askProgram(file, argv, { computer, signal: neverAborted, seconds: 30, ...more });
 
   test('is answered, or refused with a status', async () => {
-    expect(await ask('sh', ['-c', 'echo yes'])).toEqual({ outcome: 'answered', lines: ['yes'] });
-    expect(await ask('sh', ['-c', 'echo no >&2; exit 3'])).toEqual({ outcome: 'refused', code: 3, lines: ['no'] });
+    expect(await ask(node, ['-p', '"yes"'])).toEqual({ outcome: 'answered', lines: ['yes'] });
+    const refusal = "console.error('no'); process.exitCode = 3";
+    expect(await ask(node, ['-e', refusal])).toEqual({ outcome: 'refused', code: 3, lines: ['no'] });
   });
 
-  test.each([
+  test.each<readonly [string, string, readonly string[], unknown]>([
     ['is missing', 'no-such-program', [], 'it is not installed'],
-    ['is not executable', '/etc/passwd', [], expect.stringMatching(/permission denied/i)],
-    ['is killed', 'sh', ['-c', 'kill -9 $$'], expect.any(String)],
+    // Windows has neither modes nor signals.
+    ...(isPosix
+      ? ([
+          ['is not executable', '/etc/passwd', [], expect.stringMatching(/permission denied/i)],
+          ['is killed', 'sh', ['-c', 'kill -9 $$'], expect.any(String)],
+        ] as const)
+      : []),
   ])('to one that %s is not asked', async (_what, file, argv, reason) => {
     expect(await ask(file, argv)).toMatchObject({ outcome: 'not-asked', reason });
   });
 
   test('to one that does not end in time is not asked, and the program is ended', async () => {
-    const answer = await ask('sh', ['-c', 'echo $$; exec sleep 300'], { seconds: 1 });
-    expect(answer).toMatchObject({ outcome: 'not-asked', reason: 'it did not answer within 1 s' });
+    const answer = await ask(node, ['-e', 'console.log(process.pid); setInterval(() => {}, 1000)'], { seconds: 4 });
+    expect(answer).toMatchObject({ outcome: 'not-asked', reason: 'it did not answer within 4 s' });
     await expect.poll(() => isProcessAlive(Number(answer.lines[0]))).toBe(false);
   });
 
   test('is canceled by an abort', async () => {
     const stop = new AbortController();
-    const work = ask('sleep', ['300'], { signal: stop.signal });
+    const work = ask(node, ['-e', 'setInterval(() => {}, 1000)'], { signal: stop.signal });
     stop.abort();
     expect((await catchRejection(work))?.code).toBe('CANCELED');
   });
 
-  test('ends its program even if the process that asked is killed', async () => {
+  // On Windows, nothing guards a program.
+  test.runIf(isPosix)('ends its program even if the process that asked is killed', async () => {
     await using folder = await createTemporaryFolder();
     const module = await bundleModule('computer/child-process.ts', folder.path);
     const asker = await startScript(

@@ -1,10 +1,11 @@
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join, sep } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { applyFileChanges } from '../../src/computer/files.ts';
 import { readCurrentContextName, planContextSwitch } from '../../src/profiles/current-context.ts';
 import { contextName, readContextOwner, dockerContextProfile } from '../../src/profiles/docker-context.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
+import { readMode, withSlashes } from '../fakes/file-modes.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { readyMachine } from '../fakes/sample-machine.ts';
 import { clientPlacesIn } from '../fakes/client-paths.ts';
@@ -14,8 +15,11 @@ const places = clientPlacesIn('/home/ada');
 
 describe('dockerContextProfile', () => {
   test("writes the docker CLI's own files, the description last", () => {
-    expect(dockerContextProfile.changesToAdd({ machine: readyMachine('web'), tls, clientPaths: places }))
-      .toMatchInlineSnapshot(`
+    expect(
+      dockerContextProfile
+        .changesToAdd({ machine: readyMachine('web'), tls, clientPaths: places })
+        .map((change) => ({ ...change, path: withSlashes(change.path) })),
+    ).toMatchInlineSnapshot(`
       [
         {
           "content": "CA",
@@ -56,7 +60,7 @@ describe('dockerContextProfile', () => {
     const added = dockerContextProfile
       .changesToAdd({ machine: readyMachine('web'), tls, clientPaths: places })
       .map(({ path }) => path);
-    const dropped = dockerContextProfile.changesToRemove('web', places).map(({ path }) => `${path}/`);
+    const dropped = dockerContextProfile.changesToRemove('web', places).map(({ path }) => `${path}${sep}`);
     expect(added.every((path) => dropped.some((folder) => path.startsWith(folder)))).toBe(true);
   });
 
@@ -106,7 +110,7 @@ describe('planContextSwitch', () => {
     await applyFileChanges(changes);
     expect(await readCurrentContextName(here)).toBe('web');
     expect(await readFile(path, 'utf8')).toBe(`${text.replace('"old"', '"web"')}\n`);
-    expect((await stat(path)).mode & 0o777).toBe(0o640);
+    expect(await readMode(path, '640')).toBe('640');
     await applyFileChanges(await planContextSwitch(undefined, here));
     expect(await readCurrentContextName(here)).toBeUndefined();
     const { currentContext: _old, ...others } = JSON.parse(text) as Record<string, unknown>;

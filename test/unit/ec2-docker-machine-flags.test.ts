@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { expect, test } from 'vitest';
 import { create } from '../../src/cli/commands/create.ts';
 import type { Command } from '../../src/cli/command.ts';
@@ -67,7 +68,7 @@ const DOCKER_MACHINE_FLAGS: readonly DockerMachineFlag[] = [
     flag: 'ssh-keypath',
     argument: '/root/web.pem',
     option: 'sshKey',
-    value: '/root/web.pem',
+    value: resolve('/root/web.pem'),
     variable: 'AWS_SSH_KEYPATH',
   },
   { flag: 'ssh-port', argument: '2222', option: 'sshPort', value: 2222, variable: 'AWS_SSH_PORT' },
@@ -83,7 +84,13 @@ const DOCKER_MACHINE_FLAGS: readonly DockerMachineFlag[] = [
   },
   { flag: 'use-ebs-optimized-instance', option: 'ebsOptimized', value: true },
   { flag: 'use-private-address', option: 'usePrivateAddress', value: true },
-  { flag: 'userdata', argument: '/root/data.sh', option: 'userData', value: '/root/data.sh', variable: 'AWS_USERDATA' },
+  {
+    flag: 'userdata',
+    argument: '/root/data.sh',
+    option: 'userData',
+    value: resolve('/root/data.sh'),
+    variable: 'AWS_USERDATA',
+  },
   { flag: 'volume-type', argument: 'gp2', option: 'volumeType', value: 'gp2', variable: 'AWS_VOLUME_TYPE' },
   { flag: 'vpc-id', argument: 'vpc-0123', option: 'vpc', value: 'vpc-0123', variable: 'AWS_VPC_ID' },
   { flag: 'zone', argument: 'a', option: 'zone', value: 'a', variable: 'AWS_ZONE' },

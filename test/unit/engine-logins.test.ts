@@ -1,4 +1,4 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { toYaml } from '../../src/fleet/to-yaml.ts';
@@ -14,6 +14,7 @@ import { hideLogins } from '../../src/url-login.ts';
 import { planDeprovision, planProvision } from '../../src/provision/plan.ts';
 import { toPlannedSteps } from '../../src/provision/step.ts';
 import { catchError } from '../fakes/catch-error.ts';
+import { readMode } from '../fakes/file-modes.ts';
 import { readyMachine } from '../fakes/sample-machine.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { bareHost, factsAfter, factsWith, planInput } from './host-facts.ts';
@@ -62,7 +63,7 @@ describe('a login in --engine-repository-url', () => {
       (await readdir(folder)).map(async (file) => [file, await readFile(join(folder, file), 'utf8')]),
     );
     expect(found.filter(([, text]) => text?.includes(SECRET)).map(([file]) => file)).toEqual(['repository-login']);
-    expect((await stat(join(folder, 'repository-login'))).mode & 0o777).toBe(0o600);
+    expect(await readMode(join(folder, 'repository-login'), '600')).toBe('600');
     expect(JSON.stringify(toPublicRecord(machine))).not.toContain(SECRET);
     expect(toArgv(engineOptionSpecs, spec.engine).join(' ')).not.toContain(SECRET);
     expect(toYaml(spec)).not.toContain(SECRET);

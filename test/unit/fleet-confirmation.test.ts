@@ -12,6 +12,7 @@ import type { World } from '../../src/operations/world.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { createFakeCli } from '../fakes/fake-cli.ts';
 import { fakeCloud } from '../fakes/fake-cloud-driver.ts';
+import { isPosix } from '../fakes/file-modes.ts';
 import { registeredDrivers } from '../fakes/registered-drivers.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
@@ -117,7 +118,8 @@ describe('the default answer', () => {
   });
 });
 
-describe('apply without a required program', () => {
+// With the package manager of this computer, which Wine has not.
+describe.runIf(isPosix)('apply without a required program', () => {
   const requireSail = (driver: Driver): Driver => ({
     ...driver,
     programs: () => [

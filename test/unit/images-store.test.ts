@@ -5,13 +5,13 @@ import { getOrMakeImage, type ImageMakeRequest, type MakeImage } from '../../src
 import { openImageStore } from '../../src/images/image-store.ts';
 import { findImageUsers } from '../../src/images/image-users.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
-import { bundleModule, startScript } from '../fakes/script-process.ts';
+import { readMode } from '../fakes/file-modes.ts';
+import { bundleModule, startScript, hasBeenKilled } from '../fakes/script-process.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { imageMetadata, addImage, fillStage, sha256 } from '../fakes/fake-images.ts';
 import { recordingProgress } from '../fakes/test-world.ts';
 
 const quietCall = { signal: new AbortController().signal, log: () => {} };
-const readMode = async (path: string): Promise<string> => ((await stat(path)).mode & 0o777).toString(8);
 /** Overwrites bytes in place, in spite of mode 0400, and keeps size and times. */
 async function tamper(path: string): Promise<void> {
   const { atime, mtime } = await stat(path);
@@ -27,7 +27,7 @@ test('an image that was added is found, read-only, in a folder with its digest, 
   const images = openImageStore(home.path);
   await using stage = await images.createStagingFolder();
   expect(await readdir(stage.folder)).toEqual([]);
-  expect(await readMode(stage.folder)).toBe('700');
+  expect(await readMode(stage.folder, '700')).toBe('700');
   await fillStage(stage.folder);
   await mkdir(join(stage.folder, 'work'));
   await writeFile(join(stage.folder, 'build.log'), 'x');
@@ -38,7 +38,7 @@ test('an image that was added is found, read-only, in a folder with its digest, 
   const { folder, disk, kernel, initrd, record } = images.paths(image);
   expect(folder).toBe(join(home.path, 'images', `debian-13-amd64-${sha256('disk').slice(0, 12)}`));
   expect((await readdir(folder)).toSorted()).toEqual(['disk.qcow2', 'image.json', 'initrd', 'vmlinuz']);
-  for (const path of [disk, kernel, initrd, record]) expect(await readMode(path)).toBe('400');
+  for (const path of [disk, kernel, initrd, record]) expect(await readMode(path, '400')).toBe('400');
   expect(JSON.parse(await readFile(record, 'utf8'))).toEqual(image);
   expect(await images.find('debian-13', 'amd64')).toEqual(image);
   expect(await images.find('debian-13', 'arm64')).toBeUndefined();
@@ -278,7 +278,7 @@ async function runUntilKilled(
     const images = openImageStore(${JSON.stringify(home)});
     const about = ${JSON.stringify(imageMetadata())};
     ${work}`;
-  return (await (await startScript(script, scripts)).ended) === 'SIGKILL';
+  return hasBeenKilled(await (await startScript(script, scripts)).ended);
 }
 
 const ADD_IMAGE_SCRIPT = `

@@ -1,3 +1,5 @@
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { requireKnownImage, knownImages } from '../../src/images/catalog.ts';
 import { parseDigest } from '../../src/images/digest.ts';
@@ -5,6 +7,7 @@ import { archOf, imageFolderName, parseImageFolderName, isImageName, imageNameFo
 import { createByteMeter, formatByteProgress } from '../../src/images/byte-meter.ts';
 import { parseImageReference } from '../../src/images/image-reference.ts';
 import { catchError } from '../fakes/catch-error.ts';
+import { isPosix } from '../fakes/file-modes.ts';
 
 const SHA512 = 'ab'.repeat(64);
 const SHA256 = 'cd'.repeat(32);
@@ -17,7 +20,7 @@ describe('parseImageReference', () => {
     ['disk.qcow2', undefined, { kind: 'file', path: 'disk.qcow2', digest: undefined }],
     ['C:\\disks\\mine', undefined, { kind: 'file', path: 'C:\\disks\\mine', digest: undefined }],
     ['/srv/a b.img', SHA256, { kind: 'file', path: '/srv/a b.img', digest: `sha256:${SHA256}` }],
-    ['file:///srv/a%20b.img', undefined, { kind: 'file', path: '/srv/a b.img', digest: undefined }],
+    [pathToFileURL('/srv/a b.img').href, undefined, { kind: 'file', path: resolve('/srv/a b.img'), digest: undefined }],
     [
       'https://x.example/d.qcow2',
       `sha512:${SHA512}`,
@@ -42,7 +45,8 @@ describe('parseImageReference', () => {
     });
     expect(errorMessage('https://x.example/d', '')).toMatch(/needs its digest/);
     expect(errorMessage('ftp://x.example/d', SHA256)).toMatch(/can't be downloaded/);
-    expect(errorMessage('file://elsewhere/d')).toMatch(/is not a file on this computer/);
+    // On Windows, elsewhere is a computer that shares its files.
+    expect(errorMessage(isPosix ? 'file://elsewhere/d' : 'file:///d')).toMatch(/is not a file on this computer/);
     expect(errorMessage('Debian_13')).toMatch(/can't be the name/);
     expect(errorMessage('')).toMatch(/can't be the name/);
     expect(errorMessage('debian-13', SHA256)).toBe(

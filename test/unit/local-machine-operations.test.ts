@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { seedOf } from '../../src/drivers/qemu/seed.ts';
@@ -15,6 +15,7 @@ import type { MachineSpec } from '../../src/machine/model.ts';
 import { readContextOwner } from '../../src/profiles/docker-context.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { registeredDrivers } from '../fakes/registered-drivers.ts';
+import { readMode } from '../fakes/file-modes.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { startFakeHost, type FakeHost } from '../fakes/fake-host.ts';
 import { fakeLocalMachine } from '../fakes/fake-local-driver.ts';
@@ -104,7 +105,7 @@ describe('a machine that is configured before its first start', () => {
     const { ssh } = world.store.paths('web');
     expect(fixture.keyPairComments).toHaveLength(2);
     expect(ready.host.ssh?.keyFile).toBe(join(ssh, 'id_ed25519'));
-    for (const file of ['id_ed25519', 'host_ed25519']) expect((await stat(join(ssh, file))).mode & 0o777).toBe(0o600);
+    for (const file of ['id_ed25519', 'host_ed25519']) expect(await readMode(join(ssh, file), '600')).toBe('600');
     const [boot] = fixture.local.boots;
     expect(boot).toMatchObject({
       authorizedKey: `${(await readFile(join(ssh, 'id_ed25519.pub'), 'utf8')).trim()}`,

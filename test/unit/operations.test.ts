@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { applyFileChanges } from '../../src/computer/files.ts';
@@ -16,6 +16,7 @@ import type { MachineSpec } from '../../src/machine/model.ts';
 import { readCurrentContextName, planContextSwitch } from '../../src/profiles/current-context.ts';
 import { readContextOwner, dockerContextProfile } from '../../src/profiles/docker-context.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
+import { readMode } from '../fakes/file-modes.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { startFakeHost, type FakeHost } from '../fakes/fake-host.ts';
 import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
@@ -111,7 +112,7 @@ describe('create', () => {
     expect([...host.files.values()].some(({ content }) => content.includes(caKey))).toBe(false);
     expect(await readFile(paths.record, 'utf8')).not.toContain('PRIVATE KEY');
     for (const file of (await listFiles(home.path)).filter((path) => path.endsWith('.pem')))
-      expect((await stat(file)).mode & 0o777, file).toBe(0o600);
+      expect(await readMode(file, '600'), file).toBe('600');
     expect(host.files.get('/etc/docker/slipway/server-key.pem')?.mode).toBe('600');
   });
 

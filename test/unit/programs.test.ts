@@ -1,5 +1,5 @@
 import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { formatMissing, toUnattended } from '../../src/terminal/install-programs.ts';
 import { sortByPriority, selectDefaultDriver, type DriverStatus } from '../../src/drivers/availability.ts';
@@ -19,6 +19,7 @@ import {
   type PackageManager,
   type Program,
 } from '../../src/computer/programs.ts';
+import { isPosix } from '../fakes/file-modes.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 const emulator: Program = {
@@ -163,18 +164,19 @@ describe('a program', () => {
       string,
       string,
     ];
-    const path = `${first}:${second}`;
-    expect(await findProgram(emulator, computerOn('linux', path))).toBeUndefined();
-    const inOwnFolder = await writeProgram(own, 'boat-kvm');
-    expect(await findProgram({ ...emulator, folders: [own] }, computerOn('linux', path))).toBe(inOwnFolder);
-    const inSecondFolder = await writeProgram(second, 'boat-kvm');
-    expect(await findProgram({ ...emulator, folders: [own] }, computerOn('linux', path))).toBe(inSecondFolder);
-    const inFirstFolder = await writeProgram(first, 'boat-system');
-    expect(await findProgram(emulator, computerOn('linux', path))).toBe(inFirstFolder);
-    expect(await findMissingPrograms([emulator, imageTool], computerOn('linux', path))).toEqual([imageTool]);
+    const extension = isPosix ? '' : '.exe';
+    const computer = computerOn(process.platform, `${first}${delimiter}${second}`);
+    expect(await findProgram(emulator, computer)).toBeUndefined();
+    const inOwnFolder = await writeProgram(own, `boat-kvm${extension}`);
+    expect(await findProgram({ ...emulator, folders: [own] }, computer)).toBe(inOwnFolder);
+    const inSecondFolder = await writeProgram(second, `boat-kvm${extension}`);
+    expect(await findProgram({ ...emulator, folders: [own] }, computer)).toBe(inSecondFolder);
+    const inFirstFolder = await writeProgram(first, `boat-system${extension}`);
+    expect(await findProgram(emulator, computer)).toBe(inFirstFolder);
+    expect(await findMissingPrograms([emulator, imageTool], computer)).toEqual([imageTool]);
   });
 
-  test('is no folder, no file that is not executable, and nothing in the current folder', async () => {
+  test.runIf(isPosix)('is no folder, no file that is not executable, and nothing in the current folder', async () => {
     await using folder = await createTemporaryFolder();
     await mkdir(join(folder.path, 'boat-system'));
     await writeProgram(folder.path, 'boat-kvm', 0o644);
@@ -215,6 +217,8 @@ describe('a program', () => {
     ['win32', ['choco.exe', 'apt-get'], 'choco'],
     ['freebsd', ['apt-get'], undefined],
   ] as const)('that manages packages on %s, of %j, is %s', async (platform, names, expected) => {
+    // A PATH with the drive letters of Windows is none of another system.
+    if (!isPosix && platform !== 'win32') return;
     await using folder = await createTemporaryFolder();
     for (const name of names) await writeProgram(folder.path, name);
     expect(await findPackageManager(computerOn(platform, folder.path))).toBe(expected);
@@ -286,12 +290,14 @@ describe('diagnostics', () => {
   test("of the home folder report one that can't be created or that others can read, and leave nothing", async () => {
     await using folder = await createTemporaryFolder();
     const home = join(folder.path, 'deep', 'state');
-    const row = () => checkHome({ home, platform: 'linux', env: {} });
+    const row = () => checkHome({ home, platform: process.platform, env: { USERPROFILE: folder.path } });
     expect(await row()).toMatchObject({ state: 'ok', detail: `${home} (created when needed)` });
     await mkdir(home, { recursive: true, mode: 0o700 });
     expect(await row()).toMatchObject({ state: 'ok', detail: home });
-    await chmod(home, 0o755);
-    expect(await row()).toMatchObject({ state: 'note', detail: expect.stringContaining(`chmod 700 ${home}`) });
+    if (isPosix) {
+      await chmod(home, 0o755);
+      expect(await row()).toMatchObject({ state: 'note', detail: expect.stringContaining(`chmod 700 ${home}`) });
+    }
     const onWindows = (USERPROFILE: string) =>
       checkHome({ home, platform: 'win32', env: { USERPROFILE, USERNAME: 'ada' } });
     expect(await onWindows(folder.path.toUpperCase())).toMatchObject({ state: 'ok', detail: home });
@@ -299,6 +305,7 @@ describe('diagnostics', () => {
       state: 'note',
       detail: expect.stringContaining(`icacls "${home}" /inheritance:r /grant:r "ada:(OI)(CI)F"`),
     });
+    if (!isPosix) return;
     const file = await writeProgram(folder.path, 'file');
     expect(await checkHome({ home: file, platform: 'linux', env: {} })).toMatchObject({ state: 'missing' });
     expect(await checkHome({ home: join(file, 'state'), platform: 'linux', env: {} })).toMatchObject({

@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { applyFileChanges } from '../../src/computer/files.ts';
 import type { ReadyMachine } from '../../src/machine/model.ts';
 import { sshConfigProfile as profile } from '../../src/profiles/ssh-config.ts';
+import { isPosix, readMode, withSlashes } from '../fakes/file-modes.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { readyMachine } from '../fakes/sample-machine.ts';
 import { clientPlacesIn } from '../fakes/client-paths.ts';
@@ -13,11 +14,13 @@ const ssh = { address: '192.0.2.10', port: 2222, user: 'deploy', keyFile: '/keys
 const machineWithSsh = (name: string, more: object = {}): ReadyMachine =>
   readyMachine(name, { host: { address: ssh.address, ssh: { ...ssh, ...more } } });
 
-test('the profile writes a Host with the pinned key: files first, and last the line that includes them', () => {
-  const jump = { address: '198.51.100.1', port: 22, user: 'ops', hostKey: 'ssh-ed25519 BBBB' };
-  expect(
-    profile.changesToAdd({ machine: machineWithSsh('web', { jump }), tls, clientPaths: clientPlacesIn('/home/ada') }),
-  ).toMatchInlineSnapshot(`
+test.runIf(isPosix)(
+  'the profile writes a Host with the pinned key: files first, and last the line that includes them',
+  () => {
+    const jump = { address: '198.51.100.1', port: 22, user: 'ops', hostKey: 'ssh-ed25519 BBBB' };
+    expect(
+      profile.changesToAdd({ machine: machineWithSsh('web', { jump }), tls, clientPaths: clientPlacesIn('/home/ada') }),
+    ).toMatchInlineSnapshot(`
     [
       {
         "content": "[192.0.2.10]:2222 ssh-ed25519 AAAA
@@ -67,7 +70,8 @@ test('the profile writes a Host with the pinned key: files first, and last the l
       },
     ]
   `);
-});
+  },
+);
 
 test('the profile writes nothing for an engine that is known only by its URL', () => {
   const engine = readyMachine('web', { host: { address: '192.0.2.10', engine: { url: 'tcp://192.0.2.10:2376' } } });
@@ -84,35 +88,38 @@ test("the profile shares no connection where the socket's path would be too long
   }
 });
 
-test("the profile keeps the user's settings, byte for byte, and removes its line with the last machine", async () => {
-  await using home = await createTemporaryFolder();
-  const clientPaths = clientPlacesIn(home.path);
-  const userConfig = Buffer.from('# caf\u00E9\r\n\nHost *\n\tUser ada', 'latin1');
-  await mkdir(join(home.path, 'dotfiles'));
-  await mkdir(clientPaths.ssh, { mode: 0o700 });
-  await writeFile(join(home.path, 'dotfiles', 'config'), userConfig, { mode: 0o640 });
-  await symlink(join('..', 'dotfiles', 'config'), join(clientPaths.ssh, 'config'));
-  const readConfig = async (): Promise<Buffer> => readFile(join(home.path, 'dotfiles', 'config'));
-  await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('web'), tls, clientPaths }));
-  await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('db'), tls, clientPaths }));
-  await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('web'), tls, clientPaths }));
-  expect(await readConfig()).toEqual(
-    Buffer.concat([Buffer.from(`Include ${join(clientPaths.ssh, 'slipway', '*.conf')}\n`), userConfig]),
-  );
-  expect((await readdir(join(clientPaths.ssh, 'slipway'))).toSorted()).toEqual([
-    'db.conf',
-    'db.known_hosts',
-    'web.conf',
-    'web.known_hosts',
-  ]);
-  expect((await stat(join(clientPaths.ssh, 'slipway'))).mode & 0o777).toBe(0o700);
-  await applyFileChanges(profile.changesToRemove('web', clientPaths));
-  expect((await readConfig()).toString('latin1')).toMatch(/^Include /);
-  await applyFileChanges(profile.changesToRemove('db', clientPaths));
-  expect(await readConfig()).toEqual(userConfig);
-  expect((await stat(join(home.path, 'dotfiles', 'config'))).mode & 0o777).toBe(0o640);
-  expect(await readdir(clientPaths.ssh)).toEqual(['config']);
-});
+test.runIf(isPosix)(
+  "the profile keeps the user's settings, byte for byte, and removes its line with the last machine",
+  async () => {
+    await using home = await createTemporaryFolder();
+    const clientPaths = clientPlacesIn(home.path);
+    const userConfig = Buffer.from('# caf\u00E9\r\n\nHost *\n\tUser ada', 'latin1');
+    await mkdir(join(home.path, 'dotfiles'));
+    await mkdir(clientPaths.ssh, { mode: 0o700 });
+    await writeFile(join(home.path, 'dotfiles', 'config'), userConfig, { mode: 0o640 });
+    await symlink(join('..', 'dotfiles', 'config'), join(clientPaths.ssh, 'config'));
+    const readConfig = async (): Promise<Buffer> => readFile(join(home.path, 'dotfiles', 'config'));
+    await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('web'), tls, clientPaths }));
+    await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('db'), tls, clientPaths }));
+    await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('web'), tls, clientPaths }));
+    expect(await readConfig()).toEqual(
+      Buffer.concat([Buffer.from(`Include ${join(clientPaths.ssh, 'slipway', '*.conf')}\n`), userConfig]),
+    );
+    expect((await readdir(join(clientPaths.ssh, 'slipway'))).toSorted()).toEqual([
+      'db.conf',
+      'db.known_hosts',
+      'web.conf',
+      'web.known_hosts',
+    ]);
+    expect((await stat(join(clientPaths.ssh, 'slipway'))).mode & 0o777).toBe(0o700);
+    await applyFileChanges(profile.changesToRemove('web', clientPaths));
+    expect((await readConfig()).toString('latin1')).toMatch(/^Include /);
+    await applyFileChanges(profile.changesToRemove('db', clientPaths));
+    expect(await readConfig()).toEqual(userConfig);
+    expect((await stat(join(home.path, 'dotfiles', 'config'))).mode & 0o777).toBe(0o640);
+    expect(await readdir(clientPaths.ssh)).toEqual(['config']);
+  },
+);
 
 test('the profile leaves its line where the user has moved it', async () => {
   await using home = await createTemporaryFolder();
@@ -129,7 +136,7 @@ test('the profile removes a file that it created once nothing is left in it', as
   await using home = await createTemporaryFolder();
   const clientPaths = clientPlacesIn(home.path);
   await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('web'), tls, clientPaths }));
-  expect((await stat(join(clientPaths.ssh, 'config'))).mode & 0o777).toBe(0o600);
+  expect(await readMode(join(clientPaths.ssh, 'config'), '600')).toBe('600');
   await applyFileChanges(profile.changesToRemove('web', clientPaths));
   expect(await readdir(clientPaths.ssh)).toEqual([]);
 });
@@ -178,12 +185,14 @@ test('the profile keeps a byte order mark at the beginning', async () => {
   await writeFile(config, '\uFEFFHost *\n');
   for (let run = 0; run < 2; run += 1)
     await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('web'), tls, clientPaths }));
-  expect(await readFile(config, 'utf8')).toBe(`\uFEFFInclude ${join(clientPaths.ssh, 'slipway', '*.conf')}\nHost *\n`);
+  expect(await readFile(config, 'utf8')).toBe(
+    `\uFEFFInclude ${withSlashes(join(clientPaths.ssh, 'slipway', '*.conf'))}\nHost *\n`,
+  );
   await applyFileChanges(profile.changesToRemove('web', clientPaths));
   expect(await readFile(config, 'utf8')).toBe('\uFEFFHost *\n');
 });
 
-test('the profile creates the file that a dangling link of a dotfiles manager points to', async () => {
+test.runIf(isPosix)('the profile creates the file that a dangling link of a dotfiles manager points to', async () => {
   await using home = await createTemporaryFolder();
   const clientPaths = clientPlacesIn(home.path);
   await mkdir(clientPaths.ssh);

@@ -2,7 +2,7 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { emptyTrash, moveToTrash } from '../../src/computer/trash.ts';
-import { bundleModule, startScript } from '../fakes/script-process.ts';
+import { bundleModule, startScript, hasBeenKilled } from '../fakes/script-process.ts';
 import { isPosix } from '../fakes/file-modes.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
@@ -95,9 +95,7 @@ async function removeUntilKilled(step: number, folder: string, module: string, s
     const folder = ${JSON.stringify(folder)};
     await moveToTrash(folder);
     await emptyTrash(dirname(folder));`;
-  const ended = await (await startScript(script, scripts)).ended;
-  // Windows has no signals: a killed process ends with status 1.
-  return isPosix ? ended === 'SIGKILL' : ended !== 0;
+  return hasBeenKilled(await (await startScript(script, scripts)).ended);
 }
 
 describe('a removal', () => {
@@ -108,14 +106,14 @@ describe('a removal', () => {
     for (let step = 1; ; step += 1) {
       await using parent = await createTemporaryFolder();
       const folder = await createFolder(join(parent.path, 'web'));
-      const wasKilled = await removeUntilKilled(step, folder, module, scripts.path);
+      const hasBeenKilled = await removeUntilKilled(step, folder, module, scripts.path);
       const entries = await readdir(parent.path);
       if (entries.includes('web')) expect(await listFiles(folder), `killed before step ${step}`).toEqual(FILES);
       outcomes.push(entries.map((entry) => (entry === 'web' ? 'complete' : 'trash')).join() || 'deleted');
       await moveToTrash(folder);
       await emptyTrash(parent.path);
       expect(await readdir(parent.path), `killed before step ${step}`).toEqual([]);
-      if (!wasKilled) break;
+      if (!hasBeenKilled) break;
     }
     expect(outcomes).toEqual(['complete', 'trash', 'trash', 'trash', 'deleted']);
   });
