@@ -137,7 +137,7 @@ export function requireAnswers({ all, first }: ScriptAnswers, address: string): 
   if (all('unanswered').length === 0) return;
   const [manager = '', ...words] = first('unanswered').split(' ');
   throw new SlipwayError('REMOTE_COMMAND', `${manager} on ${address} does not answer, so its services are not known`, {
-    hint: 'Check the host, for example with: systemctl status. Then run the same command again',
+    hint: 'Check its services on the host, or restart it. Then run the same command again',
     detail: lastLines(words.join(' ')),
   });
 }

@@ -139,7 +139,7 @@ describe('a login in --engine-install-url', () => {
       (await readdir(folder)).map(async (file) => [file, await readFile(join(folder, file), 'utf8')]),
     );
     expect(found.filter(([, text]) => text?.includes(SECRET)).map(([file]) => file)).toEqual(['install-login']);
-    expect((await stat(join(folder, 'install-login'))).mode & 0o777).toBe(0o600);
+    expect(await readMode(join(folder, 'install-login'), '600')).toBe('600');
     expect(JSON.stringify(toPublicRecord(machine))).not.toContain(SECRET);
     expect(toArgv(engineOptionSpecs, spec.engine).join(' ')).not.toContain(SECRET);
     expect(toYaml(spec)).not.toContain(SECRET);
