@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
-import { join, sep } from 'node:path';
+import { join, resolve, sep } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { drivers } from '../../src/drivers/registry.ts';
 import type { Fleet } from '../../src/fleet/build-fleet.ts';
@@ -117,7 +117,7 @@ describe('machines.yaml', () => {
       sshKey: join(folder.path, 'shared/keys/web'),
     });
     expect(old?.options.image).toBe(join(folder.path, 'shared/d.qcow2'));
-    expect(lone?.options.sshKey).toBe(join(HOME, '.ssh/work'));
+    expect(lone?.options.sshKey).toBe(resolve(HOME, '.ssh/work'));
   });
 
   test.runIf(isPosix)(
