@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { createWorkFolder, removeAbandonedWork } from '../../src/computer/work-folder.ts';
 import { bundleModule, startScript } from '../fakes/script-process.ts';
+import { isPosix } from '../fakes/file-modes.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 const PREFIX = '.new-';
@@ -39,7 +40,7 @@ test('the folder of a killed process is deleted', async () => {
   expect(await readdir(parent.path)).toEqual([]);
 });
 
-test("links and other users' folders stay", async () => {
+test.runIf(isPosix)("links and other users' folders stay", async () => {
   await using parent = await createTemporaryFolder();
   await using other = await createTemporaryFolder();
   await writeFile(join(other.path, 'precious'), 'x');
