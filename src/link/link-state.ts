@@ -14,7 +14,7 @@ export type LinkedPort = {
 };
 
 /**
- * What a link has done, for commands that show it. The link itself never reads it: what exists is asked anew in each
+ * What a link has done, for commands that show it. The link itself never reads it: what exists is asked again in each
  * round.
  */
 export type LinkState = {

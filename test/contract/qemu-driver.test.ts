@@ -626,7 +626,7 @@ fi`;
     expect((await catchRejection(qemu.start(vm.target(), vm.call)))?.message).toMatch(
       /^The disk of "web" is missing: /,
     );
-    await writeVm(vm.vms, { ...((await readVm(vm.vms)) as Vm), imageDigest: 'sha256:3' });
+    await writeVm(vm.vms, { ...((await readVm(vm.vms)) as Vm), imageDigest: 'sha256:9' });
     expect((await catchRejection(qemu.start(vm.target(), vm.call)))?.code).toBe('IMAGE_MISSING');
   });
 
