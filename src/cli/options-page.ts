@@ -26,10 +26,10 @@ export async function generateOptionsPage(): Promise<string> {
     ...loaded.map(commandSection),
     '## Lifetime options (`create`, `provision`)',
     toMarkdownTable(lifetimeOptionSpecs),
-    '## Sharing options (`create`, `provision`)',
-    toMarkdownTable(sharingOptionSpecs),
     '## Engine options (`create`, `provision`)',
     toMarkdownTable(engineOptionSpecs),
+    '## Sharing options (`create`, `provision`)',
+    toMarkdownTable(sharingOptionSpecs),
     ...drivers.flatMap(({ name, summary }) => [
       `## Driver \`${name}\`: ${summary}`,
       toMarkdownTable(driverOptionSpecs[name] ?? []),
