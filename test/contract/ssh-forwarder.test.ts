@@ -289,6 +289,7 @@ describe.skipIf(!existsSync(SSHD))('a lost SSH connection', () => {
     const forward = await forwardTo(await startServer(echo));
     await connection.session();
     await sshd.kill();
+    await vi.waitFor(() => expect(connection.state().isConnected).toBe(false));
     const hasty = createSshForwarder({
       session: () => connection.session({ seconds: 0.2 }),
       ...call(),
