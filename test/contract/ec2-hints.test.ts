@@ -63,7 +63,7 @@ const sourceTexts = ['ec2', 'cloud'].flatMap((path) =>
 describe('what a message of the EC2 driver tells to type', () => {
   test.each(sourceTexts)('is a command line that exists: %s', async (_, text) => {
     for (const words of commandLinesIn(text)) await typeCommand(words);
-    const flags = [...text.matchAll(/(?<![\w-])--(ec2-[a-z-]+)/g)].map(([, flag = '']) => flag);
+    const flags = [...text.matchAll(/(?<![\w-])--(ec2-[a-z\d-]+)/g)].map(([, flag = '']) => flag);
     const known = new Set((await loadCommand('create')).extraOptions?.map(({ flag }) => flag));
     expect(flags.filter((flag) => !known.has(flag))).toEqual([]);
   });
@@ -144,7 +144,7 @@ describe('what a message of the EC2 driver tells to type', () => {
       const given = ['--ec2-retries', '-1', ...argv];
       const error = await catchRejection(createTarget(newTarget(parseEc2Options(given)), recordingCall(folder.path)));
       const hint = error instanceof SlipwayError ? (error.hint ?? '') : '';
-      const told = [...hint.matchAll(/(omit )?--(ec2-[a-z-]+)(?: ([\w.-]*\w))?/g)].map(
+      const told = [...hint.matchAll(/(omit )?--(ec2-[a-z\d-]+)(?: ([\w.-]*\w))?/g)].map(
         ([, omit, flag = '', value]) =>
           `--${omit ? 'no-' : ''}${flag}${omit || value === undefined ? '' : ` ${value}`}`,
       );
