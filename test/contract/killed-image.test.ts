@@ -53,6 +53,7 @@ const PROGRAMS: Readonly<Record<string, string>> = {
     case $verb in
       convert) sleep 0.1; cp "$1" "$2" ;;
       create) : >"$2" ;;
+      dd) : >"$\{2#of=}" ;;
       info) echo '{ "virtual-size": 1 }' ;;
     esac`,
   'qemu-system-x86_64': `
