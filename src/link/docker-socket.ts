@@ -6,8 +6,8 @@ import { userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { deleteFile, localFileError } from '../computer/files.ts';
 import { networkReasonOf, SlipwayError } from '../errors.ts';
-import type { ClientCertificates, Endpoint } from '../machine/model.ts';
 import { connectEngine } from './connect-engine.ts';
+import type { EngineClient } from './container-events.ts';
 import { joinStreams } from './join-streams.ts';
 
 /** The longest path of a socket, in bytes, that all systems take: macOS has 104, of which one ends the text. */
@@ -39,8 +39,8 @@ export type DockerSocketOptions = {
   readonly platform: NodeJS.Platform;
   /** The machine's name, for messages. */
   readonly name: string;
-  readonly endpoint: Endpoint;
-  readonly tls: ClientCertificates | undefined;
+  /** Returns the engine as it is reached now. */
+  readonly findEngine: () => Promise<EngineClient>;
 };
 
 /**
@@ -93,9 +93,10 @@ async function prepareFolder(folder: string): Promise<void> {
 
 async function serveClient(
   socket: Socket,
-  { name, endpoint, tls }: Pick<DockerSocketOptions, 'name' | 'endpoint' | 'tls'>,
+  { name, findEngine }: Pick<DockerSocketOptions, 'name' | 'findEngine'>,
 ): Promise<void> {
   try {
+    const { endpoint, tls } = await findEngine();
     const engine = await connectEngine(endpoint, tls);
     if (socket.destroyed) engine.destroy();
     else joinStreams(socket, engine);

@@ -12,6 +12,7 @@ import { systemCode } from '../errors.ts';
 import type { ReadyMachine } from '../machine/model.ts';
 import type { Store } from '../machine/store.ts';
 import type { LinkControl } from '../operations/world.ts';
+import { dockerSocketPath } from './docker-socket.ts';
 import { explainPort, linkStateFile, readLinkState } from './link-state.ts';
 import { isLinkWanted } from './link-wanted.ts';
 
@@ -35,7 +36,12 @@ type LinkContext = {
 export function createLinkControl(context: LinkContext): LinkControl {
   const { store, computer, debug } = context;
   const folderOf = (name: string): string => store.paths(name).link;
-  const end = (name: string): Promise<void> => endLink(folderOf(name));
+  const end = async (name: string): Promise<void> => {
+    await endLink(folderOf(name));
+    // A link that was killed leaves its socket behind, which may be outside the machine's folder.
+    const socket = dockerSocketPath(store.paths(name).folder, computer.platform);
+    if (computer.platform !== 'win32') await deleteFile(socket);
+  };
   /** A machine works without its link, which the next command starts again. */
   const orLog = async <T>(work: Promise<T>, instead: T): Promise<T> =>
     work.catch((error: unknown) => {

@@ -1,9 +1,9 @@
 /**
  * The link of a machine is a process beside the running machine that makes its published ports reachable on this
- * computer. It is a loop around one round: list what is wanted (the ports of the containers), list what exists (the
- * forwards of QEMU or of the SSH connection), and do the difference. The link remembers nothing, so it can be killed
- * and started again at any moment. Events of the engine, a lost connection and the end of the computer's sleep only
- * start the next round earlier.
+ * computer, and serves its engine on a socket. It is a loop around one round: list what is wanted (the ports of the
+ * containers), list what exists (the forwards of QEMU or of the SSH connection), and do the difference. The link
+ * remembers nothing, so it can be killed and started again at any moment. Events of the engine, a lost connection and
+ * the end of the computer's sleep only start the next round earlier.
  */
 import { mkdir, stat } from 'node:fs/promises';
 import { Agent as HttpAgent } from 'node:http';
@@ -18,6 +18,7 @@ import { inspectMachine } from '../operations/power.ts';
 import type { World } from '../operations/world.ts';
 import { fetchRunningContainers, unreachableReason } from '../provision/engine-api.ts';
 import { followContainers, type EngineClient } from './container-events.ts';
+import { dockerSocketPath, serveDockerSocket } from './docker-socket.ts';
 import { openMachineForwarder, type MachineForwarder } from './forwarders.ts';
 import { describePort, toPortDocument, writeLinkState, type LinkState } from './link-state.ts';
 import { isLinkWanted } from './link-wanted.ts';
@@ -60,6 +61,7 @@ export async function runLink(name: string, world: World, options: LinkOptions):
   const driver = await loadDriver(machine.spec.driver);
   if (!driver.openForwarder && !machine.host.ssh) throw noForwarderError(name);
   const findMachine = (): Promise<ReadyMachine> => requireLinkedMachine({ name, world, options });
+  await using _socket = await serveSocket(name, findMachine, linkedWorld, options);
   await using forwarder = await openMachineForwarder(machine, findMachine, driver, linkedWorld);
   const link: Link = {
     id: machine.spec.id,
@@ -78,6 +80,23 @@ export async function runLink(name: string, world: World, options: LinkOptions):
     stop.abort();
     link.agent.destroy();
     await closeUnwanted(link);
+  }
+}
+
+/** Serves the machine's engine on its socket. A link whose socket can't be created says so, and forwards ports. */
+async function serveSocket(
+  name: string,
+  findMachine: () => Promise<ReadyMachine>,
+  { store, computer }: World,
+  { report }: LinkOptions,
+): Promise<AsyncDisposable | undefined> {
+  const path = dockerSocketPath(store.paths(name).folder, computer.platform);
+  const findEngine = async (): Promise<EngineClient> => clientFor(await findMachine(), { store });
+  try {
+    return await serveDockerSocket({ path, platform: computer.platform, name, findEngine });
+  } catch (error) {
+    report(`The socket ${path} could not be created: ${reasonOf(error)}`);
+    return undefined;
   }
 }
 
@@ -206,7 +225,7 @@ async function requireLinkedMachine({
   return machine;
 }
 
-async function clientFor(machine: ReadyMachine, { store }: World): Promise<EngineClient> {
+async function clientFor(machine: ReadyMachine, { store }: Pick<World, 'store'>): Promise<EngineClient> {
   return { endpoint: machine.endpoint, tls: await loadClientCertificates(machine, store) };
 }
 

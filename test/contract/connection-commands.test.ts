@@ -95,6 +95,19 @@ describe('slipway config', () => {
   });
 });
 
+describe('slipway env --socket', () => {
+  test('needs a link, and says how to connect without one', async () => {
+    await using home = await createHome([machineAt('web', 'unix:///var/run/docker.sock')]);
+    const withoutLink = await home.slipway(['env', 'web', '--socket', '--shell', 'bash']);
+    expect(withoutLink).toMatchObject({ code: 2, stdout: '' });
+    expect(withoutLink.stderr).toContain('Machine "web" has no link, which serves its socket');
+    expect(withoutLink.stderr).toContain('→ Give it one: slipway provision web --link');
+    const withProxy = await home.slipway(['env', 'web', '--socket', '--no-proxy', '--shell', 'bash']);
+    expect(withProxy).toMatchObject({ code: 2, stdout: '' });
+    expect(withProxy.stderr).toContain('--socket and --no-proxy exclude each other');
+  });
+});
+
 describe('slipway active', () => {
   test('prints the machine that the docker CLI uses, by context, DOCKER_HOST and DOCKER_CONTEXT', async () => {
     await using home = await createHome([

@@ -49,7 +49,12 @@ async function startEngine(onConnection: (socket: Socket) => void): Promise<{ ur
 }
 
 async function serve(endpoint: { url: string; tls: boolean }): Promise<AsyncDisposable> {
-  const served = await serveDockerSocket({ path, platform: process.platform, name: 'web', endpoint, tls });
+  const served = await serveDockerSocket({
+    path,
+    platform: process.platform,
+    name: 'web',
+    findEngine: async () => ({ endpoint, tls }),
+  });
   cleanups.push(async () => await served[Symbol.asyncDispose]());
   return served;
 }
@@ -146,8 +151,10 @@ test('an engine without TLS is served too', async () => {
     path,
     platform: process.platform,
     name: 'web',
-    endpoint: { url: `tcp://127.0.0.1:${(server.address() as AddressInfo).port}`, tls: false },
-    tls: undefined,
+    findEngine: async () => ({
+      endpoint: { url: `tcp://127.0.0.1:${(server.address() as AddressInfo).port}`, tls: false },
+      tls: undefined,
+    }),
   });
   cleanups.push(async () => await served[Symbol.asyncDispose]());
   expect(await readText(connect({ path }))).toBe('plain');

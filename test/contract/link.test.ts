@@ -1,15 +1,22 @@
 import { once } from 'node:events';
 import { mkdir, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { get } from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { json } from 'node:stream/consumers';
 import { describe, expect, test, vi } from 'vitest';
 import { writeVm } from '../../src/drivers/qemu/vm-record.ts';
 import { openForwarder } from '../../src/drivers/qemu/forwarder.ts';
 import { vmFolder } from '../../src/drivers/qemu/vm.ts';
+import { dockerSocketPath } from '../../src/link/docker-socket.ts';
+import { findServedSocket } from '../../src/link/served-socket.ts';
 import { runLink, type LinkEnd } from '../../src/link/link-process.ts';
 import { describePort, readLinkState, toPortDocument } from '../../src/link/link-state.ts';
 import type { ReadyMachine } from '../../src/machine/model.ts';
 import { driverCallFor, type World } from '../../src/operations/world.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { readMode } from '../fakes/file-modes.ts';
 import { startFakeEngine, type FakeEngine } from '../fakes/fake-engine.ts';
 import { findFreePort } from '../fakes/free-port.ts';
 import { startQemu, type RealQemu } from '../fakes/real-qemu.ts';
@@ -108,6 +115,25 @@ describe.skipIf(!hasProgram('qemu-system-x86_64'))('the link of a machine', () =
     await vi.waitFor(async () => expect(await readPorts(machine)).toEqual([]), WAIT);
     expect(await listForwards(machine)).toEqual([]);
     expect(link.lines).toEqual(expect.arrayContaining([`+ ${web} → web`, `- ${web} → web`]));
+  });
+
+  test('serves the engine on a socket of this user, until it ends', async () => {
+    await using machine = await startMachine();
+    const machineFolder = machine.world.store.paths('web').folder;
+    const path = dockerSocketPath(machineFolder, process.platform);
+    const find = (): Promise<string> => findServedSocket(machine.machine, machineFolder, process.platform);
+    {
+      await using _link = startLink(machine);
+      await vi.waitFor(async () => expect(await find()).toBe(`unix://${path}`), WAIT);
+      expect(await readMode(path, '600')).toBe('600');
+      machine.engine.setContainers({ web: [] });
+      const [answer] = (await once(get({ socketPath: path, path: '/containers/json' }), 'response')) as [Readable];
+      expect(await json(answer)).toMatchObject([{ Id: 'web' }]);
+    }
+    expect(await catchRejection(find())).toMatchObject({
+      message: 'No link of machine "web" serves its socket',
+      hint: expect.stringContaining('slipway start web'),
+    });
   });
 
   test('names the program that has a port, and opens the port in a later round', async () => {

@@ -83,6 +83,16 @@ describeOnVm('the published ports of a local VM', { timeout: VM_TIMEOUT_SECONDS 
     expect((await user.slipway('ls')).stdout).toContain(`${web} → web`);
   });
 
+  test('clients without TLS use the socket, also for input and output of a container', async () => {
+    const path = join(user.home, '.slipway/machines/dev/docker.sock');
+    const settings = (await expectSuccess(user.slipway('env', 'dev', '--socket', '--shell', 'bash'))).stdout;
+    expect(settings).toContain(`export DOCKER_HOST="unix://${path}"`);
+    expect((await stat(path)).mode & 0o777).toBe(0o600);
+    const run = 'docker run --rm -i --network none tools cat';
+    const answer = await user.run('bash', ['-c', `eval "$1"; echo through the socket | ${run}`, 'bash', settings]);
+    expect(answer).toMatchObject({ code: 0, stdout: 'through the socket\n' });
+  });
+
   test('UDP is reachable', async () => {
     // The image has no server of UDP, but the VM has Perl.
     const echo =

@@ -14,6 +14,10 @@ import { requireReadyMachine } from '../../machine/require-machine.ts';
 const args = z.object({
   shell: z.enum(shells).optional().meta({ description: 'Shell to print for; the default is $SHELL', value: 'name' }),
   unset: z.boolean().default(false).meta({ description: 'Undo the settings', short: 'u' }),
+  socket: z
+    .boolean()
+    .default(false)
+    .meta({ description: "Connect through the machine's socket on this computer, for clients that know no TLS" }),
   noProxy: z
     .boolean()
     .default(false)
@@ -27,7 +31,7 @@ export const env: Command<typeof args> = defineCommand({
   args,
   details:
     'Your shell evaluates the output. In bash and zsh: eval "$(slipway env NAME)". In fish: slipway env NAME | source. In PowerShell: slipway env NAME | Out-String | Invoke-Expression. In cmd: FOR /f "tokens=*" %i IN (\'slipway env NAME\') DO @%i',
-  async run({ positionals: [name], args: { shell: requestedShell, unset, noProxy } }, cli) {
+  async run({ positionals: [name], args: { shell: requestedShell, unset, socket, noProxy } }, cli) {
     const { computer } = cli.world;
     if (unset === (name !== undefined)) {
       throw new SlipwayError('USAGE', unset ? '--unset takes no machine' : 'Either a machine or --unset is required', {
@@ -40,12 +44,18 @@ export const env: Command<typeof args> = defineCommand({
         hint: `Choose one: --shell ${shells.join(' | ')}`,
       });
     }
-    const settings = name === undefined ? settingsToUnset(noProxy, cli) : await loadSettings(name, noProxy, cli);
+    if (socket && noProxy) {
+      throw new SlipwayError('USAGE', '--socket and --no-proxy exclude each other: no proxy is used for a socket', {
+        hint: 'Leave out --no-proxy',
+      });
+    }
+    const settings = await loadSettings(name, { socket, noProxy }, cli);
     const argv = [
       cli.program,
       'env',
       ...(name === undefined ? ['--unset'] : [name]),
       ...(requestedShell === undefined ? [] : ['--shell', requestedShell]),
+      ...(socket ? ['--socket'] : []),
       ...(noProxy ? ['--no-proxy'] : []),
     ];
     return {
@@ -55,7 +65,18 @@ export const env: Command<typeof args> = defineCommand({
   },
 });
 
-async function loadSettings(name: string, noProxy: boolean, cli: Cli): Promise<readonly EnvSetting[]> {
+type EnvOptions = { readonly socket: boolean; readonly noProxy: boolean };
+
+async function loadSettings(
+  name: string | undefined,
+  { socket, noProxy }: EnvOptions,
+  cli: Cli,
+): Promise<readonly EnvSetting[]> {
+  if (name === undefined) return settingsToUnset(noProxy, cli);
+  return socket ? await loadSocketSettings(name, cli) : await loadNetworkSettings(name, noProxy, cli);
+}
+
+async function loadNetworkSettings(name: string, noProxy: boolean, cli: Cli): Promise<readonly EnvSetting[]> {
   const { endpoint, host } = await requireReadyMachine(name, cli.world.store);
   const proxy = noProxyVariable(cli);
   const exempt = (cli.env[proxy] ?? '').split(',').filter((entry) => entry !== '');
@@ -64,11 +85,32 @@ async function loadSettings(name: string, noProxy: boolean, cli: Cli): Promise<r
     ['DOCKER_HOST', endpoint.url],
     ['DOCKER_CERT_PATH', endpoint.tls ? cli.world.store.paths(name).tls : undefined],
     ['DOCKER_MACHINE_NAME', name],
-    // According to Docker's documentation, DOCKER_CONTEXT overrides DOCKER_HOST. The docker CLI ignores that; other
-    // clients do not.
-    ...(cli.env.DOCKER_CONTEXT ? [['DOCKER_CONTEXT', undefined] as const] : []),
+    ...withoutContext(cli),
     ...(noProxy ? [[proxy, [...new Set([...exempt, host.address])].join(',')] as const] : []),
   ];
+}
+
+/** Returns settings for the machine's socket, once its link serves it. */
+async function loadSocketSettings(name: string, cli: Cli): Promise<readonly EnvSetting[]> {
+  const { store, links, computer } = cli.world;
+  const machine = await requireReadyMachine(name, store);
+  const { findServedSocket } = await import('../../link/served-socket.ts');
+  await links?.start(machine);
+  return [
+    ['DOCKER_TLS_VERIFY', undefined],
+    ['DOCKER_HOST', await findServedSocket(machine, store.paths(name).folder, computer.platform)],
+    ['DOCKER_CERT_PATH', undefined],
+    ['DOCKER_MACHINE_NAME', name],
+    ...withoutContext(cli),
+  ];
+}
+
+/**
+ * Unsets DOCKER_CONTEXT, which overrides DOCKER_HOST according to Docker's documentation. The docker CLI ignores that;
+ * other clients do not.
+ */
+function withoutContext(cli: Cli): readonly EnvSetting[] {
+  return cli.env.DOCKER_CONTEXT ? [['DOCKER_CONTEXT', undefined]] : [];
 }
 
 function settingsToUnset(noProxy: boolean, cli: Cli): readonly EnvSetting[] {
