@@ -81,7 +81,7 @@ describeOnVm('failures of local VMs', { timeout: VM_TIMEOUT_SECONDS * 1000 }, ()
     await appendFile(disk, 'x');
     const refused = await user.slipway('create', 'dev');
     expect([refused.code, refused.stderr]).toEqual([12, expect.stringContaining('disk.qcow2') as string]);
-    expect(refused.stderr).toContain('slipway image build debian-13 --force');
+    expect(refused.stderr).toContain('slipway image build debian-13 --arch amd64 --force');
     expect(await listQemuPids(user)).toEqual([]);
     await truncate(disk, before.size);
     await expectSuccess(user.slipway('rm', 'dev'));
