@@ -86,7 +86,7 @@ describeOnVm('the published ports of a local VM', { timeout: VM_TIMEOUT_SECONDS 
   test('clients without TLS use the socket, also for input and output of a container', async () => {
     const path = join(user.home, '.slipway/machines/dev/docker.sock');
     const settings = (await expectSuccess(user.slipway('env', 'dev', '--socket', '--shell', 'bash'))).stdout;
-    expect(settings).toContain(`export DOCKER_HOST="unix://${path}"`);
+    expect(settings).toContain(`export DOCKER_HOST='unix://${path}'`);
     expect((await stat(path)).mode & 0o777).toBe(0o600);
     const run = 'docker run --rm -i --network none tools cat';
     const answer = await user.run('bash', ['-c', `eval "$1"; echo through the socket | ${run}`, 'bash', settings]);
