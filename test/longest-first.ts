@@ -25,7 +25,7 @@ export class LongestFirstSequencer extends BaseSequencer {
       return at < 0 ? LONGEST.length : at;
     };
     const group = ({ project }: TestSpecification): number => project.config.sequence.groupOrder;
-    const sorted = await super.sort(files); // oxlint-disable-line unicorn/no-array-sort
+    const sorted = await super.sort(files); // oxlint-disable-line unicorn/no-array-sort -- The sequencer's own method.
     return sorted.toSorted((a, b) => group(a) - group(b) || rank(a) - rank(b));
   }
 }

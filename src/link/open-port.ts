@@ -1,7 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { createSocket, type Socket as DatagramSocket } from 'node:dgram';
 import type { PortCall } from '../computer/port-user.ts';
-import type { Forward, PortRefusal } from '../machine/forward.ts';
+import { isLoopback, type Forward, type PortRefusal } from '../machine/forward.ts';
 import { toPortRefusal } from '../machine/try-port.ts';
 
 /** As many bytes as the system's own buffers hold: a slow client must not stop the others often. */
@@ -18,10 +18,6 @@ export function bindingFor({ address, port }: Forward['listen'], platform: NodeJ
   const mustWiden = platform === 'darwin' && port < 1024 && isLoopback(address);
   if (!mustWiden) return { host: address, onlyLoopback: false };
   return { host: address.includes(':') ? '::' : '0.0.0.0', onlyLoopback: true };
-}
-
-export function isLoopback(address: string): boolean {
-  return address === '::1' || /^(::ffff:)?127\./i.test(address);
 }
 
 /** Opens a TCP port. `onConnection` gets each connection, paused. Returns why the port can't be opened. */

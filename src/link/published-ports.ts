@@ -1,5 +1,5 @@
 /** Which ports the containers of a machine publish, and the forwards that make them reachable on this computer. */
-import type { Forward, PortAddress } from '../machine/forward.ts';
+import { isLoopback, type Forward, type PortAddress } from '../machine/forward.ts';
 
 /** A port that a container publishes, and the forward for it. */
 export type PublishedPort = {
@@ -42,10 +42,6 @@ export function listPublishedPorts(
 function toForward({ protocol, address, port }: ContainerPort, listenAddress: string): Forward {
   const target: PortAddress = { address: address === ANY_IPV6 ? '::1' : address, port };
   return { protocol, listen: { address: isLoopback(address) ? address : listenAddress, port }, target };
-}
-
-function isLoopback(address: string): boolean {
-  return address.startsWith('127.') || address === '::1';
 }
 
 /** Keeps one of two ports that an engine opens with the same number for IPv4 and for IPv6. */

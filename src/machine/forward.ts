@@ -26,13 +26,18 @@ export type PortRefusal =
   | { readonly reason: 'refused'; readonly detail: string };
 
 export type Forwarder = {
-  /** Lists the forwards that exist now, whoever added them. */
+  /** Lists all forwards that exist now, also those that an earlier process added. */
   readonly list: () => Promise<readonly Forward[]>;
   /** Adds a forward, and returns why that is not possible, or undefined. */
   readonly add: (forward: Forward) => Promise<PortRefusal | undefined>;
   /** Removes a forward and ends its connections. Succeeds if there is none. */
   readonly remove: (forward: Forward) => Promise<void>;
 };
+
+/** Returns whether an address is a loopback address; IPv6 sockets show those of IPv4 as `::ffff:127.0.0.1`. */
+export function isLoopback(address: string): boolean {
+  return address === '::1' || /^(::ffff:)?127\./i.test(address);
+}
 
 /** Returns a key that is equal for equal forwards. */
 export function forwardKey({ protocol, listen, target }: Forward): string {

@@ -5,9 +5,8 @@ import { joinTemplates, type ReadTemplate } from './step.ts';
 
 /**
  * Returns the script that gathers facts: a part that becomes root, followed by its input, the part that runs as root.
- * The latter also looks who listens on the port that the engine is to have.
- * The latter contains the parts for all distributions and service managers: only the host knows its own, and the facts
- * must take only one round trip.
+ * The latter also finds out who listens on the port that the engine is to have. It contains the parts for all
+ * distributions and service managers: only the host knows its own, and the facts must take only one round trip.
  */
 export async function readFactsScript(readTemplate: ReadTemplate, enginePort: number): Promise<string> {
   const families = [...serviceManagers, ...distros].map(({ name }) => name);

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { bindingFor, isLoopback } from '../../src/link/open-port.ts';
+import { bindingFor } from '../../src/link/open-port.ts';
+import { isLoopback } from '../../src/machine/forward.ts';
 
 test('listens where it is asked to, except below 1024 on macOS, which requires all addresses', () => {
   expect(bindingFor({ address: '127.0.0.1', port: 80 }, 'linux')).toEqual({ host: '127.0.0.1', onlyLoopback: false });
